@@ -1,0 +1,57 @@
+"""The console app: one registration line per command, and the only error boundary."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from embedctl import __version__, console
+from embedctl.commands import doctor, encode, evaluate, mine_negatives, train, validate_data
+from embedctl.errors import EXIT_INTERRUPTED, EmbedctlError
+
+app = typer.Typer(
+    name="embedctl",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["-h", "--help"]},
+)
+app.command("validate-data", epilog=validate_data.EXAMPLE)(validate_data.command)
+app.command("mine-negatives", epilog=mine_negatives.EXAMPLE)(mine_negatives.command)
+app.command("train", epilog=train.EXAMPLE)(train.command)
+app.command("encode", epilog=encode.EXAMPLE)(encode.command)
+app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.command)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.command)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"embedctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version")] = False,
+) -> None:
+    """Fine-tune, encode with and evaluate text-embedding models."""
+
+
+def with_default_resume(arguments: list[str]) -> list[str]:
+    """`--resume` with no value means the newest state; Typer knows no optional values."""
+    pairs = zip(arguments, [*arguments[1:], "--"], strict=True)
+    return [f"{word}=latest" if word == "--resume" and following.startswith("-") else word for word, following in pairs]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in a message and an exit code, a bug in its traceback."""
+    try:
+        app(with_default_resume(sys.argv[1:]))
+    except EmbedctlError as mistake:
+        console.error(mistake.message, mistake.hint)
+        raise SystemExit(mistake.exit_code) from None
+    except KeyboardInterrupt:
+        console.error("interrupted")
+        raise SystemExit(EXIT_INTERRUPTED) from None

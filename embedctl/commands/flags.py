@@ -1,0 +1,102 @@
+"""Flags from configuration: gives a function of one config the command line of that config's fields.
+
+Typer sees a generated signature, so a field's name, default and words stand in config.py alone. Values arrive as typed
+and go through pydantic together, so that every fault is listed at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic.fields import FieldInfo
+
+from embedctl import console
+from embedctl.config import Command, Flag, flag_of, leaves, load
+
+C = TypeVar("C", bound=Command)
+METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
+
+
+def takes(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
+    """Decorate `recipe(config)` into a function with a Typer parameter for each option of `config`."""
+
+    def decorate(recipe: Callable[[C], None]) -> Callable[..., None]:
+        def run(config_file: str | None = None, **typed: Any) -> None:
+            flags = {name: value for name, value in typed.items() if value not in (None, [], ())}
+            resolved = load(config, config_file, flags)
+            console.configure(quiet=resolved.quiet)
+            recipe(resolved)
+
+        parameters = [_parameter(path[-1], field) for path, field in leaves(config).items()]
+        parameters.append(_config_file())
+        signature = inspect.Signature(parameters)
+        run.__name__, run.__doc__ = recipe.__name__, recipe.__doc__
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def _config_file() -> inspect.Parameter:
+    option = typer.Option("--config", metavar="FILE", help="YAML of these options; flags win", rich_help_panel="Run")
+    return _keyword("config_file", Annotated[str | None, option])
+
+
+def _keyword(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    flag = next(item for item in field.metadata if isinstance(item, Flag))
+    kind, metavar = _kind(field.annotation)
+    if flag.argument:
+        return _keyword(name, Annotated[kind | None, typer.Argument(metavar="FILE...", help=field.description)])
+    option = typer.Option(
+        *_names(name, flag, boolean=kind is bool),
+        help=field.description,
+        metavar=metavar,
+        show_default=_default(field),
+        rich_help_panel=flag.panel,
+    )
+    return _keyword(name, Annotated[kind | None, option])
+
+
+def _names(name: str, flag: Flag, *, boolean: bool) -> list[str]:
+    if not boolean:
+        return [flag_of(name), *flag.names]
+    own = [extra for extra in flag.names if extra.startswith("--")] or [flag_of(name)]
+    short = [extra for extra in flag.names if not extra.startswith("--")]
+    return [f"{own[0]}/--no-{own[0].removeprefix('--')}", *short]
+
+
+def _default(field: FieldInfo) -> str | bool:
+    value = field.default
+    if value in (None, (), "", True, False):
+        return False
+    return str(value)
+
+
+def _kind(annotation: Any) -> tuple[Any, str | None]:
+    """The type Typer parses (text, a list of texts or a switch) and what help shows in its place."""
+    options = [kind for kind in _alternatives(annotation) if kind is not type(None)]
+    first = options[0]
+    if first is bool:
+        return bool, None
+    if typing.get_origin(first) is typing.Literal:
+        return str, "|".join(typing.get_args(first))
+    if typing.get_origin(first) is tuple:
+        return list[str], "TEXT"
+    return str, METAVARS.get(first, "TEXT")
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
