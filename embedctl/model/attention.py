@@ -1,0 +1,110 @@
+"""Attention over packed texts, registered with transformers under one name.
+
+A packed batch is one row of T tokens, text after text, with the borders in `cu_seq_lens_q`. On a GPU in half precision
+PyTorch's varlen kernel reads the borders; elsewhere each text goes through scaled dot product attention by itself, which
+is slow and exact: it is what tests compare with. Any model that reaches its attention through transformers' attention
+interface can be packed. No attention dropout in the kernel, as the kernel has none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+PACKED = "embedctl_packed"
+
+
+def register() -> None:
+    """Make `PACKED` known to transformers; a second call changes nothing."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(PACKED, packed_attention)
+    AttentionMaskInterface.register(PACKED, _no_mask)
+
+
+def _no_mask(*_args: Any, **_kwargs: Any) -> None:
+    """The borders stand in for a mask."""
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _attention_mask: Tensor | None,
+    *,
+    cu_seq_lens_q: Tensor,
+    max_length_q: int,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    is_causal: bool | None = None,
+    **_kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention within each packed text.
+
+    Args:
+        module: the attention layer; its `is_causal` counts where the argument is None.
+        query: (1, heads, T, head size).
+        key: (1, key heads, T, head size), as is `value`; fewer heads than the query's are shared (GQA).
+        value: see `key`.
+        cu_seq_lens_q: (texts + 1,) int32, the borders.
+        max_length_q: tokens of the longest text.
+        dropout: used off the kernel only.
+        scaling: of the scores; 1/sqrt(head size) by default.
+        sliding_window: tokens seen on a causal model's left, itself included; half-width + 1 on a bidirectional one's.
+        is_causal: whether a token sees only those before it.
+
+    Returns:
+        (1, T, heads, head size), and None for the weights.
+
+    Raises:
+        ValueError: the layer asks for what neither form can do (soft-capped scores, attention sinks).
+    """
+    if _kwargs.get("softcap") is not None or _kwargs.get("s_aux") is not None:
+        raise ValueError("soft-capped attention can't be packed")
+    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    window = _window(causal, sliding_window)
+    query_TAE, key_TAE, value_TAE = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        from torch.nn.attention.varlen import varlen_attn
+
+        borders = cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q
+        shared_heads = key.shape[1] != query.shape[1]
+        output = varlen_attn(
+            query_TAE, key_TAE, value_TAE, *borders, scale=scaling, window_size=window, enable_gqa=shared_heads
+        )
+        return output.unsqueeze(0), None
+    texts = zip(*(_split(states, cu_seq_lens_q) for states in (query_TAE, key_TAE, value_TAE)), strict=True)
+    outputs = [_one_text(*states, window=window, dropout=dropout, scaling=scaling) for states in texts]
+    return torch.cat(outputs).unsqueeze(0), None
+
+
+def _window(causal: bool, sliding_window: int | None) -> tuple[int, int]:
+    """Tokens seen to the left and to the right, -1 for all: transformers count a token itself, the kernel does not."""
+    reach = -1 if sliding_window is None else sliding_window - 1
+    return reach, 0 if causal else reach
+
+
+def _split(states_TAE: Tensor, borders: Tensor) -> tuple[Tensor, ...]:
+    return states_TAE.split(borders.diff().tolist())
+
+
+def _one_text(
+    query_TAE: Tensor, key_TAE: Tensor, value_TAE: Tensor, *, window: tuple[int, int], dropout: float, scaling: float | None
+) -> Tensor:
+    tokens = len(query_TAE)
+    distance = torch.arange(tokens, device=query_TAE.device)[:, None] - torch.arange(tokens, device=query_TAE.device)
+    left, right = (tokens if reach < 0 else reach for reach in window)
+    states = (states.transpose(0, 1).unsqueeze(0) for states in (query_TAE, key_TAE, value_TAE))
+    output = scaled_dot_product_attention(
+        *states,
+        attn_mask=(distance <= left) & (-distance <= right),
+        dropout_p=dropout,
+        scale=scaling,
+        enable_gqa=key_TAE.shape[1] != query_TAE.shape[1],
+    )
+    return output.squeeze(0).transpose(0, 1)

@@ -1,0 +1,344 @@
+"""The model core that every command shares: texts or tokens in, vectors out.
+
+The modules are sentence-transformers' own (transformer, pooling, dense, normalise), so what is saved is what was run.
+What is ours is how tokens reach them: packed where the model and the machine can, else padded in length-sorted chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from embedctl import console
+from embedctl.errors import ModelError
+from embedctl.model import attention as packed_attention
+from embedctl.model.loading import hash_weights, load_sentence_transformer
+from embedctl.model.packing import (
+    Ragged,
+    cut,
+    longest_first,
+    packed_features,
+    padded_features,
+    to_device,
+    tokenize,
+)
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
+BLOCK = 4096  # texts tokenised and sorted at a time: bounds memory, and texts of like length still meet
+PROBES = ("a", "packed and padded texts give the same vector", "the quick brown fox jumps over the lazy dog " * 4)
+PARITY = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.02, torch.float16: 0.005}
+BACKBONE_KEYS = (
+    "input_ids",
+    "attention_mask",
+    "position_ids",
+    "cu_seq_lens_q",
+    "cu_seq_lens_k",
+    "max_length_q",
+    "max_length_k",
+)
+
+
+def pick_device(device: str | None = None) -> torch.device:
+    """The device named, else the GPU where there is one, else Apple's, else the CPU.
+
+    Raises:
+        ModelError: there is no such device here.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as cause:
+        raise ModelError(f"--device {device}: not available here", "try --device cpu, or see `embedctl doctor`") from cause
+    return torch.device(device)
+
+
+class Embedder(torch.nn.Module):
+    """A sentence-transformers model that takes ragged tokens.
+
+    Args:
+        model: the sentence-transformers modules, the first a transformer.
+        packed: whether batches are packed; see `set_packed`.
+    """
+
+    def __init__(self, model: SentenceTransformer, *, packed: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.set_packed(packed)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str,
+        *,
+        device: str | None = None,
+        dtype: str = "float32",
+        trust_remote_code: bool = False,
+        max_len: int | None = None,
+        attention: str = "auto",
+    ) -> Embedder:
+        """The model of a folder or a hub name, ready to encode.
+
+        Args:
+            path: a sentence-transformers or transformers folder, or a hub name.
+            device: as torch names it; the GPU where there is one by default.
+            dtype: float32, bfloat16 or float16.
+            trust_remote_code: whether code that comes with the model may run.
+            max_len: tokens of a text; the model's own by default.
+            attention: packed, padded, or auto: packed where it is exact and pays (half precision on a GPU).
+
+        Raises:
+            ModelError: the model or the device can't be used.
+        """
+        target = pick_device(device)
+        precision: torch.dtype = getattr(torch, dtype)
+        model = load_sentence_transformer(path, dtype=precision, trust_remote_code=trust_remote_code)
+        if max_len is not None:
+            model.max_seq_length = max_len
+        embedder = cls(model.to(target)).eval()
+        embedder.choose_attention(attention)
+        return embedder
+
+    @property
+    def backbone(self) -> Any:
+        """The transformers model inside."""
+        return self.model[0].auto_model  # type: ignore[union-attr]
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self.model.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+        size = self.model.get_embedding_dimension()
+        return int(size or self.backbone.config.hidden_size)
+
+    @property
+    def max_len(self) -> int:
+        """Tokens of a text, special ones counted; longer texts are cut."""
+        limits = (self.model.max_seq_length, getattr(self.backbone.config, "max_position_embeddings", None), self.tokenizer.model_max_length)
+        return int(min(limit for limit in limits if limit))
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The model's own prompts by name."""
+        return dict(self.model.prompts or {})
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """The layer classes that FSDP shards one by one; accelerate reads this name."""
+        return sorted({name for part in self.model.modules() for name in getattr(part, "_no_split_modules", None) or ()})
+
+    def set_packed(self, packed: bool) -> None:
+        """Run the next batches packed, or padded."""
+        self.packed = packed
+        if packed:
+            packed_attention.register()
+        wanted = packed_attention.PACKED if packed else "sdpa"
+        if packed or self.backbone.config._attn_implementation == packed_attention.PACKED:
+            self.backbone.set_attn_implementation(wanted)
+
+    def choose_attention(self, attention: str, compute: torch.dtype | None = None) -> None:
+        """Pack if asked for, or if it pays here; fall back to padding, with a word, where the vectors would differ.
+
+        Args:
+            attention: auto, packed or padded.
+            compute: the type in which the model will run, where that is not the weights'.
+        """
+        kernel = self.device.type == "cuda" and (compute or self.dtype) in (torch.bfloat16, torch.float16)
+        if attention == "padded" or (attention == "auto" and not kernel):
+            self.set_packed(False)
+            return
+        difference = self._difference_when_packed(compute or self.dtype)
+        if difference is not None and difference <= PARITY[compute or self.dtype]:
+            self.set_packed(True)
+            return
+        self.set_packed(False)
+        detail = "this model can't be packed" if difference is None else f"packed vectors differ by {difference:.1e}"
+        console.warn(f"{detail}: batches are padded instead")
+
+    @torch.no_grad()
+    def _difference_when_packed(self, compute: torch.dtype) -> float | None:
+        """The largest difference between packed and padded vectors of a few texts; None where packing fails."""
+        texts = tokenize(self.tokenizer, PROBES, self.max_len)
+        training, vectors = self.training, []
+        self.eval()
+        try:
+            for packed in (False, True):
+                self.set_packed(packed)
+                with torch.autocast(self.device.type, dtype=compute, enabled=compute != self.dtype):
+                    vectors.append(torch.nn.functional.normalize(self(self.features(texts)), dim=-1))
+        except (ValueError, TypeError, KeyError, RuntimeError, AttributeError):
+            return None
+        finally:
+            self.train(training)
+        return float((vectors[0] - vectors[1]).abs().max())
+
+    @property
+    def position_offset(self) -> int:
+        """The position id of a text's first token: learned tables of RoBERTa's family begin after the padding's."""
+        for module in self.backbone.modules():
+            table, padding = getattr(module, "position_embeddings", None), getattr(module, "padding_idx", None)
+            if isinstance(table, torch.nn.Embedding) and isinstance(padding, int):
+                return padding + 1
+        return 0
+
+    def features(self, texts: Ragged, multiple: int = 1) -> dict[str, Any]:
+        """What `forward` takes for these texts, on this model's device."""
+        if self.packed:
+            return to_device(packed_features(texts, self.position_offset, multiple), self.device)
+        return to_device(padded_features(texts, self.tokenizer.pad_token_id or 0), self.device)
+
+    def forward(self, features: dict[str, Any]) -> Tensor:
+        """Vectors (N, H) of the texts in `features`, at least float32, normalised only if the model's own modules do so."""
+        hidden = self.backbone(**{name: features[name] for name in BACKBONE_KEYS if name in features}).last_hidden_state
+        state = {name: value for name, value in features.items() if name != "input_ids"} | {"token_embeddings": hidden}
+        for module in list(self.model.children())[1:]:
+            state = module(state)
+        vectors: Tensor = state["sentence_embedding"]
+        return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        dim: int | None = None,
+        batch_tokens: int | None = None,
+        device: str | None = None,
+        show_progress: bool = False,
+    ) -> NDArray[np.float32]:
+        """The vectors of texts, in their order: what SentenceTransformer.encode gives.
+
+        Args:
+            texts: N texts.
+            prompt_name: one of the model's prompts, put before each text; the model's default one by default.
+            prompt: put before each text instead.
+            dim: keep the leading dimensions and normalise again.
+            batch_tokens: tokens in one pass through the model.
+            device: moves the model there first.
+            show_progress: whether a bar shows rate and time left.
+
+        Returns:
+            (N, H) float32.
+
+        Raises:
+            ModelError: the model has no such prompt, or fewer than `dim` dimensions.
+        """
+        if device is not None and pick_device(device) != self.device:
+            self.to(pick_device(device))
+        prefix = self.prompt_text(prompt_name, prompt)
+        self._expect_dim(dim)
+        budget = batch_tokens or DEFAULT_TOKENS.get(self.device.type, 16384)
+        output = np.zeros((len(texts), dim or self.dimension), dtype=np.float32)
+        order = np.argsort([-len(text) for text in texts], kind="stable")
+        with console.progress("encode", len(texts), "texts") if show_progress else _silent() as bar:
+            for start in range(0, len(texts), BLOCK):
+                rows = order[start : start + BLOCK]
+                output[rows] = self._encode_block([prefix + texts[row] for row in rows], prefix, dim, budget)
+                bar.advance(len(rows))
+        return output
+
+    def encode_queries(
+        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+    ) -> NDArray[np.float32]:
+        """`encode` with the model's own query prompt, or `prompt`."""
+        prompt = self.own_prompt("query") if prompt is None else prompt
+        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress)
+
+    def encode_passages(
+        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+    ) -> NDArray[np.float32]:
+        """`encode` with the model's own passage prompt, or `prompt`."""
+        prompt = self.own_prompt("document", "passage", "corpus") if prompt is None else prompt
+        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress)
+
+    def own_prompt(self, *names: str) -> str:
+        """The first of the model's prompts that has one of these names; empty if none has."""
+        return next((self.prompts[name] for name in names if self.prompts.get(name)), "")
+
+    def prompt_text(self, prompt_name: str | None, prompt: str | None) -> str:
+        """What stands before each text.
+
+        Raises:
+            ModelError: the model has no prompt of that name.
+        """
+        if prompt is not None:
+            return prompt
+        name = prompt_name or self.model.default_prompt_name
+        if name is None:
+            return ""
+        if name not in self.prompts:
+            known = ", ".join(sorted(self.prompts)) or "none"
+            raise ModelError(f"--prompt-name {name}: the model's prompts are: {known}", "use one of them, or --prompt TEXT")
+        return self.prompts[name]
+
+    def _expect_dim(self, dim: int | None) -> None:
+        if dim is not None and dim > self.dimension:
+            raise ModelError(f"--dim {dim}: the model's vectors have {self.dimension} dimensions", "choose a smaller --dim")
+
+    @torch.inference_mode()
+    def _encode_block(self, texts: list[str], prefix: str, dim: int | None, budget: int) -> NDArray[np.float32]:
+        tokens = tokenize(self.tokenizer, texts, self.max_len)
+        order = longest_first(tokens.lengths)
+        tokens = tokens.take(order)
+        extra = self._prompt_length(prefix)
+        chunks = [
+            self(self.features(tokens.take(np.arange(chunk.start, chunk.stop))) | extra)
+            for chunk in cut(tokens.lengths, budget, padded=not self.packed)
+        ]
+        vectors = torch.cat(chunks).float()
+        if dim is not None:
+            vectors = torch.nn.functional.normalize(vectors[:, :dim], dim=-1)
+        output = np.empty(vectors.shape, dtype=np.float32)
+        output[order] = vectors.cpu().numpy()
+        return output
+
+    def _prompt_length(self, prefix: str) -> dict[str, int]:
+        """Tokens that a pooling which leaves the prompt out has to skip."""
+        if not prefix or all(getattr(module, "include_prompt", True) for module in self.model.children()):
+            return {}
+        tokens = tokenize(self.tokenizer, [prefix], self.max_len).ids
+        ends_with_special = len(tokens) > 0 and int(tokens[-1]) in self.tokenizer.all_special_ids
+        return {"prompt_length": len(tokens) - int(ends_with_special)}
+
+    def weights_hash(self) -> str:
+        """A digest of the weights."""
+        return hash_weights(self.model)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model in sentence-transformers' format."""
+        self.model.save_pretrained(str(path), create_model_card=False)
+
+
+class _silent:
+    """Progress that nobody sees."""
+
+    def __enter__(self) -> _silent:
+        return self
+
+    def __exit__(self, *_exception: object) -> None: ...
+
+    def advance(self, amount: int = 1, status: str | None = None) -> None: ...

