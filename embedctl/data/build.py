@@ -1,0 +1,233 @@
+"""Building a store: two passes over the files, in memory that does not grow with them.
+
+The first pass hashes every text and writes the rows' shape; the hashes are sorted apart by their leading bits, so that only
+a small share is in memory at a time. The second pass tokenises each distinct text once, on all cores. A store is keyed by
+the bytes of the files and by what turns a text into tokens, and reused by later runs and by the other processes of a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from embedctl import console
+from embedctl.data.formats import read_rows
+from embedctl.data.rows import Row, RowKind
+from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array
+from embedctl.model.packing import tokenize
+
+VERSION = 1
+ROWS_AT_A_TIME = 2048
+PARTS = 256
+HASHES_AT_A_TIME = 1 << 20
+KIND_NUMBER = {kind: number for number, kind in enumerate(KINDS)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What turns a row's texts into tokens, beside the tokenizer.
+
+    Args:
+        query_max_len: tokens of a query.
+        passage_max_len: tokens of a passage.
+        query_prompt: put before a query, unless its row has a prompt.
+        passage_prompt: put before a passage.
+    """
+
+    query_max_len: int
+    passage_max_len: int
+    query_prompt: str = ""
+    passage_prompt: str = ""
+
+    def texts(self, row: Row) -> list[str]:
+        """A row's texts as the model sees them: query, positives, negatives."""
+        prompt = self.query_prompt if row.prompt is None else row.prompt
+        return [prompt + row.query, *(self.passage_prompt + text for text in (*row.pos, *row.neg))]
+
+
+def open_or_build(files: Sequence[str], tokenizer: Any, recipe: Recipe, cache: Path) -> TrainingData:
+    """The store of these files, built if no earlier run did; one process builds while the others wait.
+
+    Args:
+        files: data files, in the order that `RowStore.source` counts.
+        tokenizer: a transformers tokenizer.
+        recipe: lengths and prompts.
+        cache: the folder of all stores.
+
+    Raises:
+        DataError: a row is wrong.
+    """
+    folder = cache / _key(files, tokenizer, recipe)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "facts.json").exists():
+            work = Path(f"{folder}.tmp")
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            _build(files, tokenizer, recipe, work)
+            work.rename(folder)
+    return TrainingData.open(folder)
+
+
+def _key(files: Sequence[str], tokenizer: Any, recipe: Recipe) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in files:
+        with Path(name).open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+        digest.update(b"\0file\0")
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    fingerprint = backend.to_str() if backend else json.dumps(sorted(tokenizer.get_vocab().items()))
+    state = json.loads(fingerprint) if backend else {}
+    # what an earlier call left set, and no part of the tokenizer's identity
+    state = {name: value for name, value in state.items() if name not in ("truncation", "padding")} or fingerprint
+    digest.update(json.dumps([VERSION, asdict(recipe), state, tokenizer.truncation_side], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _build(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path) -> None:
+    rows = _write_shapes(files, recipe, folder)
+    _write_hashes(folder)
+    _write_text_ids(folder)
+    _write_tokens(files, tokenizer, recipe, folder, rows)
+    for name in ("occurrence", *(f"part{part}" for part in range(PARTS))):
+        (folder / f"{name}.bin").unlink(missing_ok=True)
+    kinds = np.bincount(read_array(folder, "kind"), minlength=len(KINDS))
+    lengths = read_array(folder, "lengths")
+    facts = {
+        "rows": rows,
+        "texts": len(lengths),
+        "tokens": int(lengths.sum()),
+        "kinds": {kind.value: int(count) for kind, count in zip(KINDS, kinds, strict=True) if count},
+    }
+    temporary = folder / "facts.tmp"
+    temporary.write_text(json.dumps(facts))
+    temporary.rename(folder / "facts.json")
+
+
+def _blocks(files: Sequence[str]) -> Iterator[tuple[int, list[Row]]]:
+    """The rows of all files, a few at a time, with the number of their file."""
+    for number, name in enumerate(files):
+        rows = read_rows(name)
+        while block := list(islice(rows, ROWS_AT_A_TIME)):
+            yield number, block
+
+
+def text_hash(text: str) -> int:
+    """64 bits that stand for a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _hashes(row: Row, recipe: Recipe) -> list[int]:
+    """A query and a passage of the same text differ: they may be cut at different lengths."""
+    query, *passages = recipe.texts(row)
+    return [text_hash("q\0" + query), *(text_hash("p\0" + passage) for passage in passages)]
+
+
+def _scores(row: Row) -> list[float]:
+    none = float("nan")
+    graded = list(row.pos_scores or row.scores) or [none] * len(row.pos)
+    return [none, *graded, *(list(row.neg_scores) or [none] * len(row.neg))]
+
+
+SHAPES: dict[str, tuple[Any, Callable[[int, Row], list[Any]]]] = {
+    "kind": (np.uint8, lambda _source, row: [KIND_NUMBER[row.kind]]),
+    "source": (np.int32, lambda source, _row: [source]),
+    "pos_count": (np.int64, lambda _source, row: [len(row.pos)]),
+    "score": (np.float32, lambda _source, row: _scores(row)),
+}
+
+
+def _write_shapes(files: Sequence[str], recipe: Recipe, folder: Path) -> int:
+    """Everything about the rows but their text ids; returns how many there are."""
+    rows, texts = 0, 0
+    with ExitStack() as stack, console.progress("read rows", None, "rows") as bar:
+        out = {name: _append(stack, folder, name) for name in (*SHAPES, "bounds", "occurrence")}
+        np.zeros(1, dtype=np.int64).tofile(out["bounds"])
+        for source, block in _blocks(files):
+            for name, (dtype, values) in SHAPES.items():
+                np.array([value for row in block for value in values(source, row)], dtype=dtype).tofile(out[name])
+            hashes = [_hashes(row, recipe) for row in block]
+            bounds = texts + np.cumsum([len(row) for row in hashes])
+            bounds.astype(np.int64).tofile(out["bounds"])
+            np.array([value for row in hashes for value in row], dtype=np.uint64).tofile(out["occurrence"])
+            texts, rows = int(bounds[-1]), rows + len(block)
+            bar.advance(len(block))
+    return rows
+
+
+def _append(stack: ExitStack, folder: Path, name: str) -> BinaryIO:
+    return stack.enter_context((folder / f"{name}.bin").open("wb"))
+
+
+def _occurrences(folder: Path) -> Iterator[NDArray[np.uint64]]:
+    """The hash of each text of each row, in order, a block at a time."""
+    with (folder / "occurrence.bin").open("rb") as stream:
+        while len(block := np.fromfile(stream, dtype=np.uint64, count=HASHES_AT_A_TIME)):
+            yield block
+
+
+def _write_hashes(folder: Path) -> None:
+    """The distinct hashes in ascending order."""
+    with ExitStack() as stack:
+        parts = [_append(stack, folder, f"part{part}") for part in range(PARTS)]
+        for block in _occurrences(folder):
+            block = np.unique(block)
+            edges = np.searchsorted(block >> np.uint64(56), np.arange(PARTS + 1, dtype=np.uint64))
+            for part, stream in enumerate(parts):
+                block[edges[part] : edges[part + 1]].tofile(stream)
+    with (folder / "hashes.bin").open("wb") as stream:
+        for part in range(PARTS):
+            np.unique(np.fromfile(folder / f"part{part}.bin", dtype=np.uint64)).tofile(stream)
+
+
+def _write_text_ids(folder: Path) -> None:
+    hashes = read_array(folder, "hashes")
+    with (folder / "text.bin").open("wb") as stream:
+        for block in _occurrences(folder):
+            np.searchsorted(hashes, block).astype(np.int64).tofile(stream)
+
+
+def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path, rows: int) -> None:
+    """Tokenise each distinct text where it occurs first."""
+    count = len(read_array(folder, "hashes"))
+    starts, lengths = (np.memmap(folder / f"{name}.bin", DTYPES[name], "w+", shape=(count,)) for name in ("starts", "lengths"))
+    text, bounds, written, first = read_array(folder, "text"), read_array(folder, "bounds"), 0, 0
+    with (folder / "tokens.bin").open("wb") as stream, console.progress("tokenise", rows, "rows") as bar:
+        for _source, block in _blocks(files):
+            ids = np.asarray(text[bounds[first] : bounds[first + len(block)]])
+            queries = np.zeros(len(ids), dtype=bool)
+            queries[np.asarray(bounds[first : first + len(block)]) - bounds[first]] = True
+            fresh = _fresh(ids, lengths)
+            words = [word for row in block for word in recipe.texts(row)]
+            for places, limit in ((fresh[queries[fresh]], recipe.query_max_len), (fresh[~queries[fresh]], recipe.passage_max_len)):
+                tokens = tokenize(tokenizer, [words[place] for place in places], limit)
+                starts[ids[places]], lengths[ids[places]] = written + tokens.starts, tokens.lengths
+                tokens.ids.tofile(stream)
+                written += len(tokens.ids)
+            first += len(block)
+            bar.advance(len(block))
+    starts.flush()
+    lengths.flush()
+
+
+def _fresh(ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of texts that have no tokens yet, each text once."""
+    distinct, places = np.unique(ids, return_index=True)
+    return np.sort(places[lengths[distinct] == 0])
+
+
+def kinds_of(facts: dict[str, Any]) -> Iterable[RowKind]:
+    """The kinds that a store's facts name."""
+    return [RowKind(name) for name in facts["kinds"]]

@@ -1,0 +1,103 @@
+"""Rows and texts as memory-mapped arrays: each distinct text once, each row as numbers.
+
+A text's id is the rank of its hash among all hashes, so equal texts have equal ids in every row and file and no table has
+to be kept in memory. `build.py` writes the folder that is opened here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedctl.data.rows import RowKind
+from embedctl.model.packing import Integers, Ragged, gather
+
+KINDS = list(RowKind)
+DTYPES: dict[str, Any] = {
+    "hashes": np.uint64,
+    "starts": np.int64,
+    "lengths": np.int64,
+    "tokens": np.int32,
+    "kind": np.uint8,
+    "source": np.int32,
+    "bounds": np.int64,
+    "pos_count": np.int64,
+    "text": np.int64,
+    "score": np.float32,
+}
+
+
+def read_array(folder: Path, name: str) -> NDArray[Any]:
+    """The array `name` of a store, memory-mapped."""
+    path = folder / f"{name}.bin"
+    if path.stat().st_size == 0:
+        return np.zeros(0, dtype=DTYPES[name])
+    return np.memmap(path, dtype=DTYPES[name], mode="r")
+
+
+@dataclass(frozen=True)
+class TextStore:
+    """N distinct texts. `hashes` (N,) ascending, `starts` and `lengths` (N,) into `tokens` (all tokens)."""
+
+    hashes: NDArray[np.uint64]
+    starts: Integers
+    lengths: Integers
+    tokens: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def ragged(self, ids: Integers) -> Ragged:
+        """The tokens of the texts `ids`."""
+        lengths = np.asarray(self.lengths[ids])
+        return Ragged(gather(self.tokens, np.asarray(self.starts[ids]), lengths), lengths)
+
+
+@dataclass(frozen=True)
+class RowStore:
+    """R rows. Row r owns `text[bounds[r]:bounds[r+1]]`: its query, then its positives, then its negatives.
+
+    `score` has the shape of `text`: a grade or a teacher's score, NaN for none. `kind` (R,) indexes `KINDS`,
+    `source` (R,) the files, `pos_count` (R,) says how many positives there are.
+    """
+
+    kind: NDArray[np.uint8]
+    source: NDArray[np.int32]
+    bounds: Integers
+    pos_count: Integers
+    text: Integers
+    score: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @property
+    def query(self) -> Integers:
+        """(R,) each row's query."""
+        return np.asarray(self.text[self.bounds[:-1]])
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run learns from, opened from a store folder."""
+
+    texts: TextStore
+    rows: RowStore
+    facts: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> TrainingData:
+        """The store in `folder`."""
+
+        def array(name: str) -> NDArray[Any]:
+            return read_array(folder, name)
+
+        facts = json.loads((folder / "facts.json").read_text())
+        texts = TextStore(array("hashes"), array("starts"), array("lengths"), array("tokens"))
+        rows = RowStore(*(array(name) for name in ("kind", "source", "bounds", "pos_count", "text", "score")))
+        return cls(texts, rows, facts)
