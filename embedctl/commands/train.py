@@ -1,14 +1,103 @@
-"""`embedctl train`."""
+"""`embedctl train`: check what can be checked, write the run's configuration, become the launcher."""
 
 from __future__ import annotations
 
-from embedctl.commands.flags import takes
-from embedctl.config import TrainConfig
+import os
+import shutil
+from pathlib import Path
 
-EXAMPLE = "Example: embedctl train"
+from embedctl import console
+from embedctl.commands.flags import takes
+from embedctl.config import TINY, TrainConfig, dump, with_model_defaults
+from embedctl.errors import ConfigError, DataError, ModelError
+from embedctl.resources import example_data
+
+EXAMPLE = "Example: embedctl train --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl --eval-dataset eval.jsonl -o out"
+OURS = ("config.yaml", "embedctl.json", "states", "checkpoints", "metrics.jsonl")
 
 
 @takes(TrainConfig)
 def command(config: TrainConfig) -> None:
-    """Do it."""
-    print(config)
+    """Fine-tune a text-embedding model on query/passage rows."""
+    config = with_examples(with_model_defaults(config))
+    expect_data(config)
+    expect_model(config)
+    folder = prepare_output(config)
+    (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
+    from embedctl.training.launch import command_line, exec_shim
+
+    if config.launch.dry_run:
+        print(command_line(folder, config))
+        return
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    exec_shim(folder)
+
+
+def with_examples(config: TrainConfig) -> TrainConfig:
+    """The configuration with the shipped rows where no data were given, and absolute paths, which workers can find."""
+    data = config.data
+    if not data.dataset:
+        console.say("no --dataset: training on the example rows shipped with embedctl")
+        update = {"dataset": (str(example_data("train.json")),)}
+        if not data.eval_dataset:
+            update["eval_dataset"] = (str(example_data("eval.json")),)
+        data = data.model_copy(update=update)
+    return config.model_copy(update={"data": data})
+
+
+def expect_data(config: TrainConfig) -> None:
+    """Raise a DataError if a file is missing or its first rows are wrong."""
+    from itertools import islice
+
+    from embedctl.data.formats import read_rows
+    from embedctl.data.sources import parse_all
+
+    evaluated = [name for name in config.data.eval_dataset if not Path(name).is_file()]
+    if evaluated:
+        raise DataError(f"{evaluated[0]}: no such file", "check --eval-dataset")
+    for name in (*(source.path for source in parse_all(config.data.dataset)), *config.data.eval_dataset):
+        for _row in islice(read_rows(name), 100):
+            pass
+
+
+def expect_model(config: TrainConfig) -> None:
+    """Raise a ModelError if a local model folder is none, or is where the output goes."""
+    name = config.model.model_name_or_path
+    if name == TINY:
+        return
+    folder = Path(name)
+    if folder.is_dir() and not any((folder / file).exists() for file in ("modules.json", "config.json")):
+        raise ModelError(f"{name}: holds no model (no modules.json, no config.json)", "name the folder of a saved model")
+    if folder.exists() and folder.resolve() == Path(config.run.output_dir).resolve():
+        raise ConfigError("--output-dir is the folder of the model that is trained", "choose another --output-dir")
+
+
+def prepare_output(config: TrainConfig) -> Path:
+    """The output folder, emptied of an earlier run if that may be.
+
+    Raises:
+        ConfigError: it holds a finished run, an unfinished one that can be resumed, or somebody's files.
+    """
+    folder = Path(config.run.output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--output-dir {folder}: is a file", "choose another --output-dir")
+    present = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if present and not config.run.resume and not config.launch.dry_run:
+        _expect_free(config, folder, present)
+        for name in OURS:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        (folder / "modules.json").unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _expect_free(config: TrainConfig, folder: Path, present: set[str]) -> None:
+    if config.run.overwrite:
+        return
+    if "modules.json" in present:
+        raise ConfigError(f"--output-dir {folder}: holds a finished run", "choose another --output-dir, or replace it with --overwrite")
+    if "config.yaml" not in present:
+        raise ConfigError(f"--output-dir {folder}: holds files that are no run's", "choose another --output-dir, or give --overwrite to write among them")
+    if any((folder / "states").glob("step-*")):
+        raise ConfigError(f"--output-dir {folder}: holds an unfinished run", "go on with --resume, or begin anew with --overwrite")

@@ -6,6 +6,7 @@ What is ours is how tokens reach them: packed where the model and the machine ca
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,8 +138,14 @@ class Embedder(torch.nn.Module):
     @property
     def max_len(self) -> int:
         """Tokens of a text, special ones counted; longer texts are cut."""
-        limits = (self.model.max_seq_length, getattr(self.backbone.config, "max_position_embeddings", None), self.tokenizer.model_max_length)
+        limits = (self.model.max_seq_length, self.position_limit, self.tokenizer.model_max_length)
         return int(min(limit for limit in limits if limit))
+
+    @property
+    def position_limit(self) -> int:
+        """Tokens for which the model has positions."""
+        limit = getattr(self.backbone.config, "max_position_embeddings", None)
+        return int(limit) - self.position_offset if limit else sys.maxsize
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -323,6 +330,19 @@ class Embedder(torch.nn.Module):
         tokens = tokenize(self.tokenizer, [prefix], self.max_len).ids
         ends_with_special = len(tokens) > 0 and int(tokens[-1]) in self.tokenizer.all_special_ids
         return {"prompt_length": len(tokens) - int(ends_with_special)}
+
+    def set_prompts(self, query: str | None, passage: str | None) -> None:
+        """Give the model prompts for queries and passages; None leaves its own."""
+        for name, text in (("query", query), ("document", passage)):
+            if text is not None:
+                self.model.prompts[name] = text
+
+    def append_normalize(self) -> None:
+        """Make sure that the saved model gives vectors of length 1, as it is trained to."""
+        from sentence_transformers import models
+
+        if not isinstance(list(self.model.children())[-1], models.Normalize):
+            self.model.append(models.Normalize())
 
     def weights_hash(self) -> str:
         """A digest of the weights."""

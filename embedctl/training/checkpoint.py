@@ -1,0 +1,134 @@
+"""States to resume from: model, optimizer and position, whole or not there at all.
+
+A state is written to a temporary folder, synced to the disk and renamed, with a manifest of hashes. Data order, dropout
+and learning rate are functions of the step, so the position is one number. A state can be read by any number of processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+
+from embedctl import console
+from embedctl.errors import ConfigError
+from embedctl.training.gather import barrier, rank, world
+
+MANIFEST = "manifest.json"
+
+
+def states_folder(run: Path) -> Path:
+    """Where a run keeps its states."""
+    return run / "states"
+
+
+def save(run: Path, step: int, tensors: dict[str, Any], facts: dict[str, Any], keep: int) -> None:
+    """Write the state after `step` updates; the oldest beyond `keep` go. Called by all ranks.
+
+    Args:
+        run: the run's folder.
+        step: updates done.
+        tensors: a (nested) state dict that torch.distributed.checkpoint writes.
+        facts: whatever else is needed, as JSON.
+        keep: states kept.
+    """
+    folder = states_folder(run)
+    final, work = folder / f"step-{step:08d}", folder / f".tmp-step-{step:08d}"
+    if rank() == 0:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+    barrier()
+    dcp.save(tensors, checkpoint_id=str(work / "tensors"), no_dist=not torch.distributed.is_initialized())
+    barrier()
+    if rank() == 0:
+        (work / "position.json").write_text(json.dumps(facts | {"step": step, "world": world()}))
+        (work / MANIFEST).write_text(json.dumps(_hashes(work)))
+        sync_tree(work)
+        shutil.rmtree(final, ignore_errors=True)
+        work.rename(final)
+        _sync(folder)
+        for old in list_states(run)[keep:]:
+            shutil.rmtree(old)
+    barrier()
+
+
+def list_states(run: Path) -> list[Path]:
+    """The states of a run, newest first."""
+    return sorted(states_folder(run).glob("step-*"), reverse=True)
+
+
+def find(wanted: str, run: Path) -> Path | None:
+    """The state that `--resume` means: the newest whole one, of the run or of a folder, or the one named.
+
+    Raises:
+        ConfigError: the folder named holds no whole state.
+    """
+    folder = run if wanted == "latest" else Path(wanted)
+    if not folder.is_dir():
+        raise ConfigError(f"--resume {wanted}: no such folder", "give the run's folder, or one of its states")
+    candidates = [folder] if (folder / MANIFEST).exists() else list_states(folder)
+    for state in candidates:
+        fault = damage(state)
+        if fault is None:
+            return state
+        if rank() == 0:
+            console.warn(f"{state}: {fault}; it is skipped")
+    if wanted != "latest":
+        raise ConfigError(f"--resume {wanted}: holds no whole state", "leave --resume out to begin anew")
+    return None
+
+
+def damage(state: Path) -> str | None:
+    """What is wrong with a state, None if it is whole."""
+    try:
+        expected = json.loads((state / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return "has no readable manifest"
+    for name, digest in expected.items():
+        if not (state / name).exists():
+            return f"{name} is missing"
+        if _hash(state / name) != digest:
+            return f"{name} is damaged"
+    return None
+
+
+def load(state: Path, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Fill `tensors` in place from a state and return its position. Called by all ranks."""
+    dcp.load(tensors, checkpoint_id=str(state / "tensors"), no_dist=not torch.distributed.is_initialized())
+    return position(state)
+
+
+def position(state: Path) -> dict[str, Any]:
+    """What a state holds beside tensors."""
+    document: dict[str, Any] = json.loads((state / "position.json").read_text())
+    return document
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {str(path.relative_to(folder)): _hash(path) for path in files}
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
+
+
+def sync_tree(folder: Path) -> None:
+    """Make sure that every file under a folder, and the folder, is on the disk."""
+    for path in [*folder.rglob("*"), folder]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,183 @@
+"""Writing the trained model in sentence-transformers' format, whole or not at all, and reading it back to compare."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedctl import __version__
+from embedctl.config import TrainConfig
+from embedctl.errors import ModelError
+from embedctl.model.embedder import Embedder
+from embedctl.training.checkpoint import sync_tree
+
+LAST = "modules.json"  # its presence says that the model is whole
+AGREEMENT = 0.9999
+RECORD = "embedctl.json"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a model card tells.
+
+    Args:
+        config: the run's.
+        data: facts about the rows.
+        metrics: name to value of the exported weights; empty if none were measured.
+        before: the same before training.
+        steps: updates done.
+    """
+
+    config: TrainConfig
+    data: dict[str, Any]
+    metrics: dict[str, float]
+    before: dict[str, float]
+    steps: int
+
+
+def export(embedder: Embedder, folder: Path, account: Account) -> None:
+    """Write a model on the CPU to `folder`, beside whatever else is in it; modules.json comes last.
+
+    Args:
+        embedder: the trained weights in float32.
+        folder: created if need be.
+        account: for the card and the record.
+    """
+    work = folder / ".model.tmp"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    embedder.save(work)
+    (work / "README.md").write_text(model_card(embedder, account), encoding="utf-8")
+    (work / RECORD).write_text(json.dumps(record(account), indent=2, ensure_ascii=False), encoding="utf-8")
+    sync_tree(work)
+    (folder / LAST).unlink(missing_ok=True)
+    for part in sorted(work.iterdir(), key=lambda path: path.name == LAST):
+        target = folder / part.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        part.replace(target)
+    work.rmdir()
+
+
+def record(account: Account) -> dict[str, Any]:
+    """What other commands want to know about a run."""
+    config = account.config
+    return {
+        "embedctl": __version__,
+        "base_model": config.model.model_name_or_path,
+        "eval_dataset": [str(Path(name).resolve()) for name in config.data.eval_dataset],
+        "steps": account.steps,
+        "metrics": account.metrics,
+        "metrics_before": account.before,
+        "mrl_dims": list(config.loss.mrl_dims),
+        "query_max_len": config.text.query_max_len,
+        "passage_max_len": config.text.passage_max_len,
+    }
+
+
+def verify(folder: Path, texts: list[str], trained: NDArray[np.float32], *, trust_remote_code: bool) -> float:
+    """Load the export with SentenceTransformer and compare it with the trained model.
+
+    Args:
+        folder: of the export.
+        texts: N texts.
+        trained: (N, H) the trained model's normalised vectors of them.
+        trust_remote_code: whether code that came with the model may run.
+
+    Returns:
+        The smallest cosine between the two.
+
+    Raises:
+        ModelError: it is below 0.9999.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    loaded = SentenceTransformer(str(folder), device="cpu", trust_remote_code=trust_remote_code)
+    saved = loaded.encode(texts, prompt="", normalize_embeddings=True, show_progress_bar=False)
+    agreement = float((saved * trained).sum(axis=1).min())
+    if not agreement >= AGREEMENT:
+        raise ModelError(f"{folder}: the saved model's vectors differ from the trained one's (cosine {agreement:.5f})")
+    return agreement
+
+
+def model_card(embedder: Embedder, account: Account) -> str:
+    """README.md of an export: data, parameters, metrics and how to load it."""
+    config = account.config
+    base = config.model.model_name_or_path
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "tags: [sentence-transformers, feature-extraction, embedctl]",
+        *([f"base_model: {base}"] if "/" in base and not Path(base).exists() else []),
+        "---",
+        "",
+        f"# {Path(config.run.output_dir).name}",
+        "",
+        f"A text-embedding model of {embedder.dimension} dimensions, fine-tuned from `{base}` with embedctl {__version__}.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f'model = SentenceTransformer("{config.run.output_dir}")',
+        'queries = model.encode_query(["..."])',
+        'passages = model.encode_document(["..."])',
+        "scores = model.similarity(queries, passages)",
+        "```",
+        "",
+        f"Texts are cut at {embedder.max_len} tokens (trained with {config.text.query_max_len} for queries and "
+        f"{config.text.passage_max_len} for passages). Prompts: {_prompts(embedder)}.",
+        "",
+        *(_matryoshka(config)),
+        "## Data",
+        "",
+        f"{account.data['rows']:,} rows ({_kinds(account.data)}) from {', '.join(config.data.dataset)}; "
+        f"{account.data['texts']:,} distinct texts.",
+        "",
+        "## Metrics",
+        "",
+        *_metric_table(account),
+        "",
+        "## Parameters",
+        "",
+        "| parameter | value |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in _parameters(config, account.steps).items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _matryoshka(config: TrainConfig) -> list[str]:
+    if not config.loss.mrl_dims:
+        return []
+    dims = ", ".join(map(str, config.loss.mrl_dims))
+    return [f"Trained so that the leading {dims} dimensions stand alone (`truncate_dim`).", ""]
+
+
+def _prompts(embedder: Embedder) -> str:
+    return ", ".join(f'{name} "{text}"' for name, text in embedder.prompts.items() if text) or "none"
+
+
+def _kinds(data: dict[str, Any]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in data["kinds"].items())
+
+
+def _metric_table(account: Account) -> list[str]:
+    if not account.metrics:
+        return ["None were measured: the run had no evaluation rows."]
+    rows = [f"| {name} | {account.before.get(name, float('nan')):.4f} | {value:.4f} |" for name, value in account.metrics.items()]
+    return ["| metric | before | after |", "|---|---|---|", *rows]
+
+
+def _parameters(config: TrainConfig, steps: int) -> dict[str, Any]:
+    shown = config.optim.model_dump() | config.loss.model_dump(exclude={"mrl_dims"})
+    return {"updates": steps, "neg_nums": config.data.neg_nums} | shown

@@ -1,0 +1,95 @@
+"""Batches ready for the device, made ahead on a thread of their own, and the schedule that says which."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from embedctl.data.batches import BatchPlan
+from embedctl.data.store import TextStore
+from embedctl.training.candidates import Weights
+from embedctl.training.gather import rank, world
+from embedctl.training.session import Session
+from embedctl.training.step import Prepared, deal
+
+AHEAD = 2  # batches made before they are needed
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which batches make up which update.
+
+    Args:
+        batches_per_epoch: batches that an epoch has.
+        accumulation: batches an update; the last update of an epoch takes what is left.
+        epochs: of the run.
+        max_steps: updates after which the run ends, or None.
+    """
+
+    batches_per_epoch: int
+    accumulation: int
+    epochs: int
+    max_steps: int | None = None
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates that an epoch has."""
+        return -(-self.batches_per_epoch // self.accumulation)
+
+    @property
+    def total(self) -> int:
+        """Updates of the run; `max_steps` may ask for more than the epochs have."""
+        return self.max_steps or self.updates_per_epoch * self.epochs
+
+    def batches(self, update: int) -> list[tuple[int, int]]:
+        """Epoch and step within it of each batch of an update."""
+        epoch, within = divmod(update, self.updates_per_epoch)
+        first = within * self.accumulation
+        return [(epoch, step) for step in range(first, min(first + self.accumulation, self.batches_per_epoch))]
+
+    def ends_epoch(self, update: int) -> bool:
+        """Whether an epoch is over after this update."""
+        return (update + 1) % self.updates_per_epoch == 0
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """Makes the batches of a run.
+
+    Args:
+        session: whose model takes them.
+        plan: which rows meet.
+        texts: their tokens.
+        in_batch: which of a batch's texts are negatives.
+    """
+
+    session: Session
+    plan: BatchPlan
+    texts: TextStore
+    in_batch: str
+
+    def prepare(self, epoch: int, step: int) -> Prepared:
+        """The batch of a step, with this rank's share of its texts as features on the device."""
+        batch = self.plan.batch(epoch, step)
+        embedder = self.session.embedder
+        tokens = self.texts.ragged(batch.texts)
+        share = deal(tokens.lengths, self.session.budget, padded=not embedder.packed, ranks=world(), own=rank())
+        stand_in = share.order[:1]  # what a rank without a text of its own runs, to keep step with the others
+        chunks = [tokens.take(chunk if len(chunk) else stand_in) for chunk in share.chunks]
+        features = [embedder.features(chunk, self.session.multiple) for chunk in chunks]
+        return Prepared(batch, share, features, Weights.of(batch, self.in_batch), int(tokens.lengths.sum()))
+
+    def updates(self, schedule: Schedule, start: int) -> Iterator[tuple[int, list[Prepared]]]:
+        """The batches of each update from `start` on."""
+        with ThreadPoolExecutor(1, "embedctl-batches") as thread:
+            ahead: deque[Future[Prepared]] = deque()
+            wanted = (place for update in range(start, schedule.total) for place in schedule.batches(update))
+            for update in range(start, schedule.total):
+                batches = []
+                for _ in schedule.batches(update):
+                    while len(ahead) <= AHEAD and (place := next(wanted, None)) is not None:
+                        ahead.append(thread.submit(self.prepare, *place))
+                    batches.append(ahead.popleft().result())
+                yield update, batches

@@ -1,0 +1,116 @@
+"""Exports of a run: each epoch's, the best so far and the last, and the panel that closes the run."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from embedctl import console
+from embedctl.config import TrainConfig
+from embedctl.data.formats import read_rows
+from embedctl.data.sources import parse
+from embedctl.data.store import TrainingData
+from embedctl.model.packing import tokenize
+from embedctl.training import checkpoint
+from embedctl.training.export import Account, export, verify
+from embedctl.training.gather import barrier
+from embedctl.training.loop import History
+from embedctl.training.measure import encode_shared
+from embedctl.training.session import Session
+
+CHECK_TEXTS = 16
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Writes the models of a run.
+
+    Args:
+        config: the run's.
+        session: what was trained.
+        data: what on.
+        history: its evaluations.
+        folder: OUT.
+    """
+
+    config: TrainConfig
+    session: Session
+    data: TrainingData
+    history: History
+    folder: Path
+
+    @property
+    def best_folder(self) -> Path:
+        """Where the best model stands if it is not the last."""
+        return self.folder / "checkpoints" / "best"
+
+    def keep_best(self, step: int) -> None:
+        """Export the best model so far. Called by all ranks."""
+        self._write(self.best_folder, step)
+
+    def keep_epoch(self, epoch: int, step: int) -> None:
+        """Export an epoch's model if that was asked for. Called by all ranks."""
+        if self.config.run.save_on_epoch_end:
+            self._write(self.folder / "checkpoints" / f"epoch-{epoch}", step)
+
+    def export(self, step: int) -> None:
+        """Export the final model, check it against the trained one and close the run. Called by all ranks.
+
+        Raises:
+            ModelError: the saved model differs from the trained one.
+        """
+        texts = self._check_texts()
+        embedder = self.session.embedder
+        tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
+        trained = encode_shared(self.session, tokens, self.session.budget)
+        last_is_best = not self.history.entries or self.history.best["step"] == step
+        if self.session.runtime.main and last_is_best:
+            shutil.rmtree(self.best_folder, ignore_errors=True)
+        self._write(self.folder, step)
+        if self.session.runtime.main:
+            agreement = verify(self.folder, texts, trained, trust_remote_code=self.config.model.trust_remote_code)
+            shutil.rmtree(checkpoint.states_folder(self.folder), ignore_errors=True)
+            self._close(step, agreement, last_is_best)
+        barrier()
+
+    def _write(self, folder: Path, step: int) -> None:
+        trained = self.session.exported()
+        if trained is not None:
+            export(trained, folder, self._account(step))
+        barrier()
+
+    def _account(self, step: int) -> Account:
+        measured = {entry["step"]: entry["metrics"] for entry in self.history.entries}
+        return Account(self.config, self.data.facts, measured.get(step, {}), measured.get(0, {}), step)
+
+    def _check_texts(self) -> list[str]:
+        """A few passages of the training data."""
+        texts: list[str] = []
+        for row in read_rows(parse(self.config.data.dataset[0]).path):
+            texts += [row.query, row.pos[0]]
+            if len(texts) >= CHECK_TEXTS:
+                break
+        return texts
+
+    def _close(self, step: int, agreement: float, last_is_best: bool) -> None:
+        facts = {"model": str(self.folder), "checked": f"loaded with SentenceTransformer, cosine {agreement:.6f} to the trained model"}
+        account = self._account(step)
+        if account.metrics:
+            rows = [[name, *_change(account.before.get(name), value)] for name, value in account.metrics.items()]
+            console.table("evaluation rows", ["metric", "step 0", f"step {step}", "difference"], rows)
+            best = self.history.best
+            where = self.folder if last_is_best else self.best_folder
+            facts["best"] = f"{self.history.metric} {best['metrics'][self.history.metric]:.4f} at step {best['step']}: {where}"
+            if best["step"] == 0:
+                facts["best"] += " did not improve on the model it began with; try a lower --lr or more data"
+        facts["next"] = f"embedctl eval --ckpt {self.folder}"
+        console.panel("done", facts)
+
+
+def _change(before: float | None, after: float) -> list[str]:
+    if before is None or np.isnan(before):
+        return ["", f"{after:.4f}", ""]
+    return [f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}"]

@@ -1,0 +1,70 @@
+"""Measuring the model in training: every rank encodes its share, so that sharded models and long corpora work too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from embedctl.evaluation.collections import Collection
+from embedctl.evaluation.metrics import evaluate
+from embedctl.model.embedder import Embedder
+from embedctl.model.packing import Ragged, tokenize
+from embedctl.training.gather import gather_vectors, rank, world
+from embedctl.training.session import Session
+from embedctl.training.step import deal
+
+
+@dataclass(frozen=True)
+class Measure:
+    """An evaluation that can be repeated.
+
+    Args:
+        collection: what is searched for.
+        texts: tokens of the queries, then of the corpus.
+        budget: tokens in one pass through the model.
+        dims: leading dimensions that are measured too (Matryoshka).
+    """
+
+    collection: Collection
+    texts: Ragged
+    budget: int
+    dims: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, collection: Collection, embedder: Embedder, budget: int, dims: tuple[int, ...] = ()) -> Measure:
+        """The measure of a collection with this model's tokenizer, prompts and length, as `embedctl eval` takes them."""
+        query_prompt, passage_prompt = embedder.own_prompt("query"), embedder.own_prompt("document", "passage", "corpus")
+        queries = [query_prompt + text for text in collection.queries.values()]
+        passages = [passage_prompt + text for text in collection.corpus.values()]
+        return cls(collection, tokenize(embedder.tokenizer, queries + passages, embedder.max_len), budget, dims)
+
+    def __call__(self, session: Session) -> dict[str, float]:
+        """The metrics now, the same on every rank; those of leading dimensions are named `nDCG@10 dim 64`."""
+        vectors = encode_shared(session, self.texts, self.budget)
+        queries = len(self.collection.queries)
+        metrics = evaluate(self.collection, vectors[:queries], vectors[queries:])
+        for dim in self.dims:
+            short = vectors[:, :dim] / np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True).clip(1e-12)
+            part = evaluate(self.collection, short[:queries], short[queries:])
+            metrics |= {f"{name} dim {dim}": value for name, value in part.items()}
+        return metrics
+
+
+@torch.no_grad()
+def encode_shared(session: Session, texts: Ragged, budget: int) -> NDArray[np.float32]:
+    """Normalised vectors (N, H) of texts, on every rank; each rank encodes its share. Called by all ranks."""
+    embedder = session.embedder
+    share = deal(texts.lengths, budget, padded=not embedder.packed, ranks=world(), own=rank())
+    session.eval()
+    parts = []
+    for chunk in share.chunks:
+        features = embedder.features(texts.take(chunk if len(chunk) else share.order[:1]), session.multiple)
+        parts.append(torch.nn.functional.normalize(session(features)[: len(chunk)].float(), dim=-1))
+    session.train()
+    gathered = gather_vectors(torch.cat(parts), share.counts).cpu().numpy()
+    vectors = np.empty_like(gathered)
+    vectors[share.order] = gathered
+    return vectors

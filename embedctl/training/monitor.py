@@ -1,0 +1,111 @@
+"""What a run shows and records: panels, the live bar, OUT/metrics.jsonl and the trackers. Only the main rank speaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from embedctl import console
+from embedctl.console import Bar
+from embedctl.training.runtime import Runtime
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Drop the lines of `metrics.jsonl` past a step: a resumed run writes them again."""
+    if not path.exists():
+        return
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if line and json.loads(line)["step"] <= step]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+class Monitor:
+    """Follows the run.
+
+    Args:
+        runtime: the worker's.
+        folder: OUT.
+        tracker: wandb, tensorboard, trackio or none.
+        settings: what the tracker is told about the run.
+        start: updates done before (a resumed run).
+        total: updates of the run.
+    """
+
+    def __init__(
+        self, runtime: Runtime, folder: Path, tracker: str, settings: dict[str, Any], start: int, total: int
+    ) -> None:
+        self.runtime, self.tracker = runtime, tracker
+        self._file = (folder / METRICS_FILE).open("a", encoding="utf-8") if runtime.main else None
+        self._bar = Bar("train", total, "steps") if runtime.main else None
+        self._since, self._rows, self._tokens = time.monotonic(), 0, 0
+        self._paused = 0.0
+        if self._bar is not None:
+            self._bar.advance(start, "")
+        if tracker != "none":
+            if tracker == "wandb":
+                _settle_wandb(runtime.main)
+            runtime.accelerator.init_trackers("embedctl", config=settings)
+
+    def step(self, step: int, numbers: dict[str, float], rows: int, tokens: int) -> None:
+        """Record an update: rows and tokens of it, and whatever else was measured."""
+        self._rows, self._tokens = self._rows + rows, self._tokens + tokens
+        elapsed = max(time.monotonic() - self._since - self._paused, 1e-9)
+        rates = {"rows_per_s": self._rows / elapsed, "tokens_per_s": self._tokens / elapsed}
+        self._write({"step": step, **numbers, **rates})
+        if self._bar is not None:
+            words = f"loss {numbers['loss']:.4f}  lr {numbers['lr']:.1e}  {rates['rows_per_s']:,.0f} rows/s  {rates['tokens_per_s']:,.0f} tokens/s"
+            self._bar.advance(1, words)
+
+    def evaluated(self, step: int, metrics: dict[str, float], seconds: float) -> None:
+        """Record an evaluation; its time does not count in the rates."""
+        self._paused += seconds
+        self._write({"step": step, "eval": metrics, "eval_seconds": round(seconds, 3)})
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:3])
+        self.say(f"step {step}: {shown}")
+
+    def say(self, message: str) -> None:
+        """A line for a human, from the main rank."""
+        if self.runtime.main:
+            console.say(message)
+
+    def _write(self, document: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(document) + "\n")
+            self._file.flush()
+        if self.tracker != "none":
+            numbers = {f"eval/{name}": value for name, value in document.get("eval", {}).items()}
+            numbers |= {f"train/{name}": value for name, value in document.items() if name not in ("step", "eval")}
+            self.runtime.accelerator.log(numbers, step=document["step"])
+
+    def close(self) -> None:
+        """Take the bar down and close the files."""
+        if self._bar is not None:
+            self._bar.close()
+        if self._file is not None:
+            self._file.close()
+        if self.tracker != "none":
+            self.runtime.accelerator.end_training()
+
+
+def _settle_wandb(main: bool) -> None:
+    """Without a login wandb would ask at a terminal and wait: record offline instead, and say so."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ or _has_wandb_login():
+        return
+    os.environ["WANDB_MODE"] = "offline"
+    if main:
+        console.say("wandb: no login found, so the run is recorded offline; `wandb sync` uploads it later")
+
+
+def _has_wandb_login() -> bool:
+    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    try:
+        return "wandb" in netrc.read_text(encoding="utf-8")
+    except OSError:
+        return False

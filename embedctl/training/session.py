@@ -1,0 +1,169 @@
+"""The model of a run as it is trained: wrapped for distribution, with its optimizer, precision and token budget."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_model_state_dict,
+    set_state_dict,
+)
+
+from embedctl.config import TrainConfig
+from embedctl.errors import ModelError
+from embedctl.model.embedder import DEFAULT_TOKENS, Embedder
+from embedctl.model.tuning import MasterWeights, add_adapters, checkpoint_gradients, compile_layers, freeze_unused, merge_adapters
+from embedctl.training.optim import adamw
+from embedctl.training.runtime import Runtime
+
+COMPILED_MULTIPLE = 8192  # token totals of compiled layers: few shapes, few compilations
+
+
+@dataclass
+class Session:
+    """What a run trains.
+
+    Args:
+        runtime: the worker's.
+        embedder: the model, unwrapped: it makes features.
+        model: the same, wrapped by accelerate: it is called.
+        masters: float32 masters of a half-precision model; None where the weights are their own.
+        optimizer: over the masters, or the weights.
+        pristine: a copy on the CPU, on the main rank: exports are filled into it.
+        budget: tokens in one pass through the model.
+        multiple: packed token totals are rounded up to this.
+    """
+
+    runtime: Runtime
+    embedder: Embedder
+    model: Any
+    masters: MasterWeights | None
+    optimizer: Any
+    pristine: Embedder | None
+    budget: int
+    multiple: int = 1
+
+    @classmethod
+    def prepare(cls, embedder: Embedder, config: TrainConfig, runtime: Runtime) -> Session:
+        """Make a loaded model trainable on this worker's device.
+
+        Raises:
+            ModelError: FSDP finds no layer to shard.
+        """
+        if config.tune.lora_rank:
+            add_adapters(embedder, config.tune)
+        freeze_unused(embedder)
+        pristine = copy.deepcopy(embedder) if runtime.main else None
+        embedder.to(runtime.device).train()
+        embedder.choose_attention(config.launch.attention, runtime.compute)
+        if config.tune.gradient_checkpointing:
+            checkpoint_gradients(embedder)
+        masters = MasterWeights(embedder, runtime.compute) if _wants_masters(config, runtime) else None
+        if config.tune.compile and runtime.device.type == "cuda":
+            compile_layers(embedder)
+        optimizer = adamw(masters.model if masters else embedder, config.optim)
+        model, optimizer = runtime.accelerator.prepare(embedder, optimizer)
+        if runtime.strategy == "fsdp":
+            _expect_shards(model)
+        budget = config.launch.tokens_per_forward or DEFAULT_TOKENS.get(runtime.device.type, DEFAULT_TOKENS["cpu"])
+        multiple = COMPILED_MULTIPLE if config.tune.compile and embedder.packed else 1
+        return cls(runtime, embedder, model, masters, optimizer, pristine, budget, multiple)
+
+    @property
+    def device(self) -> torch.device:
+        """This rank's device."""
+        return self.runtime.device
+
+    @property
+    def weights(self) -> torch.nn.Module:
+        """The module that the optimizer works on."""
+        weights: torch.nn.Module = self.masters.model if self.masters else self.model
+        return weights
+
+    def __call__(self, features: dict[str, Any]) -> Tensor:
+        """Vectors (N, H) of the texts in `features`, computed in the run's precision."""
+        half = self.runtime.compute != torch.float32
+        with torch.autocast(self.device.type, self.runtime.compute, enabled=half and self.runtime.strategy == "ddp"):
+            vectors: Tensor = self.model(features)
+        return vectors
+
+    def eval(self) -> None:
+        """Switch dropout off."""
+        self.model.eval()
+
+    def train(self) -> None:
+        """Switch dropout on."""
+        self.model.train()
+
+    def no_sync(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which gradients stay on their rank."""
+        context: contextlib.AbstractContextManager[None] = self.runtime.accelerator.no_sync(self.model)
+        return context
+
+    def backward(self, scalar: Tensor) -> None:
+        """Send a scalar's gradient through the model."""
+        self.runtime.accelerator.backward(scalar)
+
+    def update(self, max_norm: float) -> Tensor:
+        """Clip the gradients, update the weights and clear the gradients.
+
+        Returns:
+            The norm before clipping, a scalar on the device.
+        """
+        weights = [weight for weight in self.weights.parameters() if weight.requires_grad]
+        norm = self.runtime.accelerator.clip_grad_norm_(weights, max_norm or float("inf"))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.masters:
+            self.masters.publish()
+        whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return whole.detach()
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimizer for a state to resume from. Called by all ranks."""
+        model, optimizer = get_state_dict(self.weights, self.optimizer.optimizer)
+        return {"model": model, "optimizer": optimizer}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave, filled from a checkpoint. Called by all ranks."""
+        set_state_dict(
+            self.weights,
+            self.optimizer.optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optimizer"],
+        )
+        if self.masters:
+            self.masters.publish()
+
+    def exported(self) -> Embedder | None:
+        """The trained model in float32 on the CPU, on the main rank; None elsewhere. Called by all ranks."""
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = get_model_state_dict(self.weights, options=options)
+        if self.pristine is None:
+            return None
+        trained = copy.deepcopy(self.pristine)
+        set_model_state_dict(trained, state, options=StateDictOptions(strict=True))
+        merge_adapters(trained)
+        return trained.eval()
+
+
+def _wants_masters(config: TrainConfig, runtime: Runtime) -> bool:
+    """Shards bring their own masters; copies (ddp) and fp16, whose gradients are scaled, keep float32 and autocast."""
+    return runtime.strategy == "none" and runtime.compute == torch.bfloat16 and config.launch.mixed_precision != "fp16"
+
+
+def _expect_shards(model: torch.nn.Module) -> None:
+    """Raise a ModelError if only the root was sharded."""
+    from torch.distributed.fsdp import FSDPModule
+
+    units = sum(isinstance(module, FSDPModule) for module in model.modules())
+    if units < 2:
+        raise ModelError("FSDP finds no layer class of this model to shard", "use --strategy ddp")

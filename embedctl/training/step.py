@@ -1,0 +1,152 @@
+"""One batch: encode each distinct text once, over all ranks, and leave its exact gradient on the parameters.
+
+The loss is computed on vectors cut off from the model; its gradient is then sent through the model. If the texts fit one
+forward, that forward's graph is used; if not, each chunk runs again (GradCache: Gao et al., 2021), with the random state of
+its first run, which is a function of step, rank and chunk. So memory follows the chunk, not the batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from embedctl.data.batches import Batch
+from embedctl.data.random import mix
+from embedctl.data.rows import RowKind
+from embedctl.losses.base import Loss
+from embedctl.model.packing import Integers, cut, longest_first
+from embedctl.training.candidates import Group, Weights, groups
+from embedctl.training.gather import gather_vectors, rank, world
+
+LOSS_CELLS = 1 << 25  # similarities held at a time: 128 MiB of float32
+
+
+@dataclass(frozen=True)
+class Share:
+    """Who encodes what: chunks of the batch's texts, cut for all ranks and dealt out.
+
+    Args:
+        chunks: this rank's chunks, as places in `Batch.texts`; every rank has as many, some may be empty.
+        order: (U,) the place of each row of the gathered vectors in `Batch.texts`.
+        counts: texts of each rank.
+    """
+
+    chunks: list[Integers]
+    order: Integers
+    counts: list[int]
+
+
+def deal(lengths: Integers, budget: int, *, padded: bool, ranks: int, own: int) -> Share:
+    """Cut texts of these lengths into chunks of `budget` tokens a rank and deal them out, longest first."""
+    order = longest_first(lengths)
+    pieces = [order[chunk] for chunk in cut(lengths[order], budget * ranks, padded=padded)]
+    dealt = [[piece[place::ranks] for piece in pieces] for place in range(ranks)]
+    by_rank = [np.concatenate(chunks) for chunks in dealt]
+    return Share(dealt[own], np.concatenate(by_rank), [len(texts) for texts in by_rank])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch ready for the device: made off the training thread."""
+
+    batch: Batch
+    share: Share
+    features: list[Any]
+    weights: Weights
+    tokens: int
+
+
+class Trained(Protocol):
+    """What the step needs of a model: `Session` in a run."""
+
+    def __call__(self, features: dict[str, Any]) -> Tensor:
+        """Vectors (N, H) of the texts in `features`."""
+
+    def backward(self, scalar: Tensor) -> None:
+        """Add a scalar's gradient to the parameters."""
+
+    def no_sync(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which gradients are not averaged over ranks."""
+
+
+@dataclass(frozen=True)
+class Stepper:
+    """The step of a run.
+
+    Args:
+        session: what is trained: it maps features to vectors and takes gradients back.
+        losses: the loss of each kind of row.
+        seed: of dropout.
+    """
+
+    session: Trained
+    losses: dict[RowKind, Loss]
+    seed: int
+
+    def __call__(self, prepared: Prepared, step: int, *, last: bool = True, scale: float = 1.0) -> Tensor:
+        """Add the gradient of `scale` times the batch's loss to the parameters.
+
+        Args:
+            prepared: the batch.
+            step: a number that no other batch of the run has; dropout follows from it.
+            last: whether gradients are averaged over the ranks now.
+            scale: of the gradient, for accumulation.
+
+        Returns:
+            The loss, a detached scalar.
+        """
+        direct = len(prepared.features) == 1
+        vectors = []
+        for place, features in enumerate(prepared.features):
+            with torch.set_grad_enabled(direct), contextlib.nullcontext() if last else self.session.no_sync():
+                vectors.append(self._encode(features, step, place, len(prepared.share.chunks[place])))
+        leaf = torch.cat(vectors).detach().requires_grad_()
+        loss = self._loss(leaf, prepared, scale)
+        gradients = (leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)).split([len(part) for part in vectors])
+        for place, (features, gradient) in enumerate(zip(prepared.features, gradients, strict=True)):
+            final = last and place == len(gradients) - 1
+            with contextlib.nullcontext() if final else self.session.no_sync():
+                texts = len(prepared.share.chunks[place])
+                part = vectors[0] if direct else self._encode(features, step, place, texts)
+                self.session.backward((part * gradient).sum())
+        return loss
+
+    def _encode(self, features: Any, step: int, place: int, texts: int) -> Tensor:
+        """Normalised vectors of a chunk's texts; what else is in the features (a filler, or one text for none) is dropped."""
+        torch.manual_seed(int(mix(self.seed, step, rank(), place)[0] >> np.uint64(1)))
+        return normalize(self.session(features), dim=-1)[:texts]
+
+    def _loss(self, leaf: Tensor, prepared: Prepared, scale: float) -> Tensor:
+        """The loss of the whole batch on every rank; its gradient goes to this rank's vectors."""
+        batch, share = prepared.batch, prepared.share
+        gathered = gather_vectors(leaf, share.counts)
+        place = np.empty_like(share.order)
+        place[share.order] = np.arange(len(share.order))
+        vectors_UH = gathered[torch.from_numpy(place).to(gathered.device)]
+        query_QH = vectors_UH[torch.from_numpy(batch.query_Q).to(gathered.device)]
+        document_DH = vectors_UH[torch.from_numpy(batch.document_D).to(gathered.device)]
+        total = torch.zeros((), device=leaf.device, dtype=leaf.dtype)
+        parts = list(blocks(batch, self.losses))
+        for number, group in enumerate(parts):
+            candidates = prepared.weights.candidates(group.queries, leaf.device)
+            queries = torch.from_numpy(group.queries).to(leaf.device)
+            part = group.loss(query_QH[queries], document_DH, candidates) * (len(group.queries) / len(batch))
+            (part * (scale * world())).backward(retain_graph=number < len(parts) - 1)
+            total += part.detach()
+        return total
+
+
+def blocks(batch: Batch, losses: dict[RowKind, Loss]) -> list[Group]:
+    """The batch's groups, those of a mean over queries cut so that their similarities stay small."""
+    rows = max(1, LOSS_CELLS // max(len(batch.document_D), 1))
+    found: list[Group] = []
+    for group in groups(batch, losses):
+        cuts = range(rows, len(group.queries), rows) if group.loss.separable else ()
+        found += [Group(group.loss, queries) for queries in np.split(group.queries, list(cuts))]
+    return found
