@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from embedctl.errors import ConfigError
 from embedctl.evaluation.collections import Collection
 from embedctl.retrieval.index import search
+
+if TYPE_CHECKING:
+    from embedctl.model.embedder import Embedder
 
 METRICS = {
     "nDCG@10": "nDCG@10",
@@ -29,18 +32,17 @@ def expect_metric(name: str) -> None:
 
 
 def rank(collection: Collection, query_QH: NDArray[np.float32], corpus_DH: NDArray[np.float32]) -> dict[str, dict[str, float]]:
-    """The documents of each query with their scores, a query's own text left out unless it is judged.
+    """The documents of each query, a query's own text left out unless it is judged; equal scores in the corpus's order.
 
-    Equal scores rank in the order of the corpus: each place costs a little, far below what floats tell apart in sorting.
+    The score that ir-measures sorts by is the number of documents below, so that it keeps our order.
     """
-    scores, places = search(query_QH, corpus_DH, DEPTH + 1)
+    _, places = search(query_QH, corpus_DH, DEPTH + 1)
     ids, texts = list(collection.corpus), list(collection.corpus.values())
     run: dict[str, dict[str, float]] = {}
     for (query, text), found in zip(collection.queries.items(), places, strict=True):
         judged = collection.qrels[query]
         kept = [ids[place] for place in found if texts[place] != text or ids[place] in judged]
         run[query] = {document: float(len(kept) - order) for order, document in enumerate(kept[:DEPTH])}
-    del scores
     return run
 
 
@@ -69,5 +71,33 @@ def evaluate(
         query_QH: vectors of its queries, in their order.
         corpus_DH: vectors of its corpus, in its order.
     """
-    values = per_query(collection, query_QH, corpus_DH)
-    return {name: sum(of.values()) / len(collection.queries) for name, of in values.items()}
+    return means(per_query(collection, query_QH, corpus_DH))
+
+
+def means(values: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Each metric's mean over the queries."""
+    return {name: sum(of.values()) / len(of) for name, of in values.items()}
+
+
+def evaluate_embedder(
+    embedder: Embedder,
+    collection: Collection,
+    *,
+    query_prompt: str | None = None,
+    passage_prompt: str | None = None,
+    dim: int | None = None,
+    show_progress: bool = False,
+) -> dict[str, dict[str, float]]:
+    """Each metric of each query for a model: metric, then query id, to value."""
+    queries = embedder.encode_queries(
+        list(collection.queries.values()), prompt=query_prompt, dim=dim, show_progress=show_progress
+    )
+    passages = embedder.encode_passages(
+        list(collection.corpus.values()), prompt=passage_prompt, dim=dim, show_progress=show_progress
+    )
+    return per_query(collection, unit(queries), unit(passages))
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors at length 1, as retrieval compares them by cosine."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
