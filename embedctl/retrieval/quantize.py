@@ -1,0 +1,41 @@
+"""Smaller numbers for vectors, with sentence-transformers' meaning of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedctl.errors import ConfigError
+
+CALIBRATION = 100  # texts below which int8 ranges say little
+
+
+class Quantizer:
+    """Turns float32 vectors into the stored type; int8 buckets between the least and greatest value of each dimension.
+
+    Args:
+        dtype: float32, float16, int8 or binary (a bit a dimension, packed).
+        ranges: (2, H) least and greatest values, or None to take those of the first block.
+    """
+
+    def __init__(self, dtype: str, ranges: NDArray[np.float32] | None = None) -> None:
+        self.dtype, self.ranges = dtype, ranges
+
+    def __call__(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
+        """The vectors (N, H) as stored: (N, H), or (N, H / 8) for binary.
+
+        Raises:
+            ConfigError: int8 with too few texts to learn ranges from.
+        """
+        if self.dtype in ("float32", "float16"):
+            return vectors.astype(self.dtype)
+        from sentence_transformers.quantization import quantize_embeddings
+
+        if self.dtype == "int8" and self.ranges is None:
+            if len(vectors) < CALIBRATION:
+                raise ConfigError(f"--dtype int8: needs at least {CALIBRATION} texts to learn its ranges from, not {len(vectors)}", "use float16 or binary")
+            self.ranges = np.stack([vectors.min(axis=0), vectors.max(axis=0)])
+        quantized: NDArray[Any] = quantize_embeddings(vectors, precision=self.dtype, ranges=self.ranges)  # type: ignore[arg-type]
+        return quantized
