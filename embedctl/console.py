@@ -74,7 +74,8 @@ def panel(title: str, facts: dict[str, str]) -> None:
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table whose first column is text and whose other columns are right-aligned."""
-    drawn = Table(title=title, title_justify="left")
+    console().print(title, style="bold", markup=False, soft_wrap=True)
+    drawn = Table()
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="right" if place else "left", overflow="fold")
     for row in rows:

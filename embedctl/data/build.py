@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.data.formats import read_rows
-from embedctl.data.rows import Row, RowKind
+from embedctl.data.hashes import HashParts
+from embedctl.data.rows import Row
 from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array
 from embedctl.model.packing import tokenize
 
 VERSION = 1
 ROWS_AT_A_TIME = 2048
-PARTS = 256
 HASHES_AT_A_TIME = 1 << 20
 KIND_NUMBER = {kind: number for number, kind in enumerate(KINDS)}
 
@@ -101,8 +101,7 @@ def _build(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path) -
     _write_hashes(folder)
     _write_text_ids(folder)
     _write_tokens(files, tokenizer, recipe, folder, rows)
-    for name in ("occurrence", *(f"part{part}" for part in range(PARTS))):
-        (folder / f"{name}.bin").unlink(missing_ok=True)
+    (folder / "occurrence.bin").unlink()
     kinds = np.bincount(read_array(folder, "kind"), minlength=len(KINDS))
     lengths = read_array(folder, "lengths")
     facts = {
@@ -180,16 +179,13 @@ def _occurrences(folder: Path) -> Iterator[NDArray[np.uint64]]:
 
 def _write_hashes(folder: Path) -> None:
     """The distinct hashes in ascending order."""
-    with ExitStack() as stack:
-        parts = [_append(stack, folder, f"part{part}") for part in range(PARTS)]
-        for block in _occurrences(folder):
-            block = np.unique(block)
-            edges = np.searchsorted(block >> np.uint64(56), np.arange(PARTS + 1, dtype=np.uint64))
-            for part, stream in enumerate(parts):
-                block[edges[part] : edges[part + 1]].tofile(stream)
+    parts = HashParts(folder / "parts")
+    for block in _occurrences(folder):
+        parts.add(np.unique(block))
     with (folder / "hashes.bin").open("wb") as stream:
-        for part in range(PARTS):
-            np.unique(np.fromfile(folder / f"part{part}.bin", dtype=np.uint64)).tofile(stream)
+        for part in parts.sorted_parts():
+            np.unique(part).tofile(stream)
+    (folder / "parts").rmdir()
 
 
 def _write_text_ids(folder: Path) -> None:
@@ -227,7 +223,3 @@ def _fresh(ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int
     distinct, places = np.unique(ids, return_index=True)
     return np.sort(places[lengths[distinct] == 0])
 
-
-def kinds_of(facts: dict[str, Any]) -> Iterable[RowKind]:
-    """The kinds that a store's facts name."""
-    return [RowKind(name) for name in facts["kinds"]]

@@ -27,11 +27,12 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One JSON value of a file, or what is wrong in its place."""
+    """One JSON value of a file, or what is wrong in its place. `raw` is its line, empty within an array."""
 
     line: int
     value: Any
     fault: Fault | None = None
+    raw: bytes = b""
 
 
 def _open_zst(stream: BinaryIO) -> BinaryIO:
@@ -90,7 +91,7 @@ def _layout(stream: BinaryIO) -> Iterator[Document]:
 def _lines(stream: BinaryIO) -> Iterator[Document]:
     for number, line in enumerate(stream, start=1):
         try:
-            yield Document(number, orjson.loads(line))
+            yield Document(number, orjson.loads(line), None, line)
         except orjson.JSONDecodeError:
             yield _second_look(number, line)
 
@@ -100,7 +101,7 @@ def _second_look(number: int, line: bytes) -> Document:
     if not line.strip():
         return Document(number, None, Fault("line", "blank-line", "the line is blank"))
     try:
-        return Document(number, json.loads(line.decode("utf-8")))
+        return Document(number, json.loads(line.decode("utf-8")), None, line)
     except UnicodeDecodeError as cause:
         return Document(number, None, Fault("line", "not-utf8", f"byte {cause.start} is not UTF-8: convert the file"))
     except ValueError as cause:

@@ -98,6 +98,22 @@ def _hint(path: str) -> str:
     return "check the name and the network (`embedctl doctor` says whether the hub can be reached), or give a local folder"
 
 
+def load_tokenizer(path: str) -> Any:
+    """The tokenizer of a model, without its weights.
+
+    Raises:
+        ModelError: there is none.
+    """
+    _expect_a_model(path)
+    from transformers import AutoTokenizer
+
+    quiet_transformers()
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as cause:
+        raise ModelError(f"{path}: has no tokenizer that can be loaded: {_first_line(cause)}", _hint(path)) from cause
+
+
 def hash_weights(model: torch.nn.Module) -> str:
     """A digest of all weights and their names: equal bytes, equal digest, wherever they are stored."""
     digest = hashlib.blake2b(digest_size=16)

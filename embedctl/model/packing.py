@@ -119,16 +119,19 @@ def to_device(features: dict[str, Any], device: torch.device) -> dict[str, Any]:
     }
 
 
-def tokenize(tokenizer: Any, texts: Sequence[str], max_len: int) -> Ragged:
-    """The tokens of texts, special ones included, cut to `max_len`; in parallel on all cores for a fast tokenizer."""
+def tokenize(tokenizer: Any, texts: Sequence[str], max_len: int | None) -> Ragged:
+    """The tokens of texts, special ones included, cut to `max_len` if given; on all cores for a fast tokenizer."""
     if not texts:
         return Ragged(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64))
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        rows = tokenizer(list(texts), truncation=True, max_length=max_len)["input_ids"]
+        rows = tokenizer(list(texts), truncation=max_len is not None, max_length=max_len)["input_ids"]
     else:
         backend.no_padding()
-        backend.enable_truncation(max_len, direction=tokenizer.truncation_side)
+        if max_len is None:
+            backend.no_truncation()
+        else:
+            backend.enable_truncation(max_len, direction=tokenizer.truncation_side)
         rows = [encoding.ids for encoding in backend.encode_batch_fast(list(texts))]
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     ids = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(lengths.sum()))
