@@ -19,6 +19,7 @@ from embedctl import console
 from embedctl.config import Command, Flag, flag_of, leaves, load
 
 C = TypeVar("C", bound=Command)
+NEGATED = "no__"
 METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 
@@ -27,12 +28,14 @@ def takes(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None
 
     def decorate(recipe: Callable[[C], None]) -> Callable[..., None]:
         def run(config_file: str | None = None, **typed: Any) -> None:
-            flags = {name: value for name, value in typed.items() if value not in (None, [], ())}
+            negated = {name.removeprefix(NEGATED): False for name in typed if name.startswith(NEGATED) and typed[name]}
+            given = {name: value for name, value in typed.items() if value not in (None, [], ()) and not name.startswith(NEGATED)}
+            flags = given | negated
             resolved = load(config, config_file, flags)
             console.configure(quiet=resolved.quiet)
             recipe(resolved)
 
-        parameters = [_parameter(path[-1], field) for path, field in leaves(config).items()]
+        parameters = [parameter for path, field in leaves(config).items() for parameter in _parameters(path[-1], field)]
         parameters.append(_config_file())
         signature = inspect.Signature(parameters)
         run.__name__, run.__doc__ = recipe.__name__, recipe.__doc__
@@ -52,34 +55,29 @@ def _keyword(name: str, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
+    """The flag of a field, and for a switch its hidden opposite, with which a flag can beat a file."""
     flag = next(item for item in field.metadata if isinstance(item, Flag))
     kind, metavar = _kind(field.annotation)
     if flag.argument:
-        return _keyword(name, Annotated[kind | None, typer.Argument(metavar="FILE...", help=field.description)])
+        return [_keyword(name, Annotated[kind | None, typer.Argument(metavar="FILE...", help=field.description)])]
+    own = [] if kind is bool and any(extra.startswith("--") for extra in flag.names) else [flag_of(name)]
     option = typer.Option(
-        *_names(name, flag, boolean=kind is bool),
-        help=field.description,
-        metavar=metavar,
-        show_default=_default(field),
-        rich_help_panel=flag.panel,
+        *flag.names, *own, help=_help(field), metavar=metavar, show_default=False, rich_help_panel=flag.panel
     )
-    return _keyword(name, Annotated[kind | None, option])
+    parameters = [_keyword(name, Annotated[kind | None, option])]
+    if kind is bool:
+        opposite = typer.Option(f"--no-{(own or [flag_of(name)])[0].removeprefix('--')}", hidden=True)
+        parameters.append(_keyword(NEGATED + name, Annotated[bool | None, opposite]))
+    return parameters
 
 
-def _names(name: str, flag: Flag, *, boolean: bool) -> list[str]:
-    if not boolean:
-        return [flag_of(name), *flag.names]
-    own = [extra for extra in flag.names if extra.startswith("--")] or [flag_of(name)]
-    short = [extra for extra in flag.names if not extra.startswith("--")]
-    return [f"{own[0]}/--no-{own[0].removeprefix('--')}", *short]
-
-
-def _default(field: FieldInfo) -> str | bool:
-    value = field.default
-    if value in (None, (), "", True, False):
-        return False
-    return str(value)
+def _help(field: FieldInfo) -> str:
+    """The field's words and its default, which Typer does not see."""
+    words = field.description or ""
+    if field.default is None or field.default == () or isinstance(field.default, bool):
+        return words
+    return f"{words} [dim]\\[{field.default}][/dim]"
 
 
 def _kind(annotation: Any) -> tuple[Any, str | None]:
@@ -87,7 +85,7 @@ def _kind(annotation: Any) -> tuple[Any, str | None]:
     options = [kind for kind in _alternatives(annotation) if kind is not type(None)]
     first = options[0]
     if first is bool:
-        return bool, None
+        return bool, ""
     if typing.get_origin(first) is typing.Literal:
         return str, "|".join(typing.get_args(first))
     if typing.get_origin(first) is tuple:
