@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import Annotated
 
 import typer
 
 from embedctl import __version__, console
 from embedctl.commands import doctor, encode, evaluate, mine_negatives, train, validate_data
+from embedctl.commands.help import CommandHelp
 from embedctl.errors import EXIT_INTERRUPTED, EmbedctlError
 
 app = typer.Typer(
@@ -16,14 +18,17 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["-h", "--help"]},
+    context_settings={
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+        "help_option_names": ["-h", "--help"],
+    },
 )
-app.command("validate-data", epilog=validate_data.EXAMPLE)(validate_data.command)
-app.command("mine-negatives", epilog=mine_negatives.EXAMPLE)(mine_negatives.command)
-app.command("train", epilog=train.EXAMPLE)(train.command)
-app.command("encode", epilog=encode.EXAMPLE)(encode.command)
-app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.command)
-app.command("doctor", epilog=doctor.EXAMPLE)(doctor.command)
+app.command("validate-data", cls=CommandHelp, epilog=validate_data.EXAMPLE)(validate_data.command)
+app.command("mine-negatives", cls=CommandHelp, epilog=mine_negatives.EXAMPLE)(mine_negatives.command)
+app.command("train", cls=CommandHelp, epilog=train.EXAMPLE)(train.command)
+app.command("encode", cls=CommandHelp, epilog=encode.EXAMPLE)(encode.command)
+app.command("eval", cls=CommandHelp, epilog=evaluate.EXAMPLE)(evaluate.command)
+app.command("doctor", cls=CommandHelp, epilog=doctor.EXAMPLE)(doctor.command)
 
 
 def _show_version(asked: bool) -> None:
@@ -34,14 +39,16 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version")
+    ] = False,
 ) -> None:
     """Fine-tune, encode with and evaluate text-embedding models."""
 
 
 def with_default_resume(arguments: list[str]) -> list[str]:
     """`--resume` with no value means the newest state; Typer knows no optional values."""
-    pairs = zip(arguments, [*arguments[1:], "--"], strict=True)
+    pairs = pairwise([*arguments, "--"])
     return [f"{word}=latest" if word == "--resume" and following.startswith("-") else word for word, following in pairs]
 
 

@@ -20,7 +20,7 @@ from embedctl.config import Command, Flag, flag_of, leaves, load
 
 C = TypeVar("C", bound=Command)
 NEGATED = "no__"
-METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
+METAVARS = {int: "INT", float: "NUMBER", str: "TEXT"}
 
 
 def takes(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
@@ -29,7 +29,11 @@ def takes(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None
     def decorate(recipe: Callable[[C], None]) -> Callable[..., None]:
         def run(config_file: str | None = None, **typed: Any) -> None:
             negated = {name.removeprefix(NEGATED): False for name in typed if name.startswith(NEGATED) and typed[name]}
-            given = {name: value for name, value in typed.items() if value not in (None, [], ()) and not name.startswith(NEGATED)}
+            given = {
+                name: value
+                for name, value in typed.items()
+                if value not in (None, [], ()) and not name.startswith(NEGATED)
+            }
             flags = given | negated
             resolved = load(config, config_file, flags)
             console.configure(quiet=resolved.quiet)
@@ -60,7 +64,14 @@ def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
     flag = next(item for item in field.metadata if isinstance(item, Flag))
     kind, metavar = _kind(field.annotation)
     if flag.argument:
-        return [_keyword(name, Annotated[kind | None, typer.Argument(metavar="FILE...", help=field.description)])]
+        return [
+            _keyword(
+                name,
+                Annotated[
+                    kind | None, typer.Argument(metavar="FILE...", help=field.description, rich_help_panel=flag.panel)
+                ],
+            )
+        ]
     own = [] if kind is bool and any(extra.startswith("--") for extra in flag.names) else [flag_of(name)]
     option = typer.Option(
         *flag.names, *own, help=_help(field), metavar=metavar, show_default=False, rich_help_panel=flag.panel
@@ -77,7 +88,7 @@ def _help(field: FieldInfo) -> str:
     words = field.description or ""
     if field.default is None or field.default == () or isinstance(field.default, bool):
         return words
-    return f"{words} [dim]\\[{field.default}][/dim]"
+    return f"{words} (default: {field.default})"
 
 
 def _kind(annotation: Any) -> tuple[Any, str | None]:
