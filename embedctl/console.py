@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 PLAIN_LINE_SECONDS = 10.0
 
@@ -68,7 +69,7 @@ def panel(title: str, facts: dict[str, str]) -> None:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts.items():
-        grid.add_row(name, value)
+        grid.add_row(name, Text(value))
     console().print(Panel(grid, title=title, title_align="left", expand=False))
 
 
@@ -79,7 +80,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="right" if place else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text, row))
     console().print(drawn)
 
 

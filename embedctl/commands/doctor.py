@@ -1,121 +1,213 @@
-"""`embedctl doctor`: what is installed, what the machine has, and what to do where something is missing."""
+"""`embedctl doctor`: what is installed, what the machine has, and what to do where something is missing.
+
+Only what embedctl can't do without makes it fail: a package that is absent, too old or can't be imported, example
+files that were not installed, a token cache that can't be written. No GPU, no network and no extras are facts.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
-import socket
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from embedctl import __version__, console
 from embedctl.commands.flags import takes
 from embedctl.config import DoctorConfig
 from embedctl.errors import CheckFailed
-from embedctl.resources import cache_folder
+from embedctl.resources import cache_folder, shipped
 
 EXAMPLE = "Example: embedctl doctor --json"
+# Package: its module and the oldest version that embedctl is written for.
 NEEDED = {
-    "torch": "2.10",
-    "transformers": "5.17",
-    "sentence-transformers": "6.0",
-    "accelerate": "1.15",
-    "tokenizers": "0.21",
-    "faiss-cpu": "1.10",
-    "ir-measures": "0.3.7",
+    "torch": ("torch", "2.10"),
+    "transformers": ("transformers", "5.17"),
+    "sentence-transformers": ("sentence_transformers", "6.0"),
+    "accelerate": ("accelerate", "1.15"),
+    "tokenizers": ("tokenizers", "0.21"),
+    "faiss-cpu": ("faiss", "1.10"),
+    "ir-measures": ("ir_measures", "0.3.7"),
 }
-EXTRAS = {"peft": "--lora-rank", "wandb": "--log-with wandb", "tensorboard": "--log-with tensorboard", "onnxruntime": "--backend onnx"}
-HUB = ("huggingface.co", 443)
+# Module: what it serves, and what installs it.
+EXTRAS = {
+    "peft": ("--lora-rank", "pip install peft"),
+    "wandb": ("--log-with wandb", "pip install wandb"),
+    "tensorboard": ("--log-with tensorboard", "pip install tensorboard"),
+    "trackio": ("--log-with trackio", "pip install trackio"),
+    "onnxruntime": ("encode --backend onnx", "pip install 'sentence-transformers[onnx]'"),
+    "openvino": ("encode --backend openvino", "pip install 'sentence-transformers[openvino]'"),
+}
+IMPORT_FAULTS = (ImportError, OSError, RuntimeError, AttributeError)
 PATIENCE_SECONDS = 2.0
+TRUE_WORDS = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact of this machine; `advice` says what to do, and `broken` that embedctl can't work without it."""
+
+    group: str
+    name: str
+    value: str
+    advice: str = ""
+    broken: bool = False
+
+    @property
+    def line(self) -> str:
+        """What was found, and below it what to do."""
+        return f"{'BROKEN: ' if self.broken else ''}{self.value}" + (f"\n-> {self.advice}" if self.advice else "")
 
 
 @takes(DoctorConfig)
 def command(config: DoctorConfig) -> None:
     """Show versions, GPUs, cache folders and whether the hub can be reached."""
-    versions = {name: version_of(name) for name in NEEDED}
-    problems = [f"{name}: {needed} or newer is needed, {found or 'none'} is installed" for (name, needed), found in zip(NEEDED.items(), versions.values(), strict=True) if too_old(found, needed)]
-    gpus = list_gpus() if versions["torch"] else []
-    caches = {name: describe(path) for name, path in cache_folders().items()}
-    hub = hub_state()
-    extras = {name: find_spec(name) is not None for name in EXTRAS}
-    console.panel("embedctl doctor", facts(versions, gpus, caches, hub, extras))
+    findings = [_this(), *_packages(), *_machine(), *_folders(), _hub(), *_extras()]
+    problems = [finding for finding in findings if finding.broken]
+    console.panel("embedctl doctor", {finding.name: finding.line for finding in findings})
     if config.json_output:
-        console.result({
-            "embedctl": __version__,
-            "python": platform.python_version(),
-            "versions": versions,
-            "cpus": os.cpu_count(),
-            "gpus": gpus,
-            "caches": caches,
-            "hub": hub,
-            "extras": extras,
-            "problems": problems,
-        })
+        console.result({"ok": not problems, "findings": [asdict(finding) for finding in findings]})
     if problems:
-        raise CheckFailed("\n  ".join(problems), "pip install --upgrade " + " ".join(problem.split(":")[0] for problem in problems))
+        faults = [f"{finding.name}: {finding.value}" for finding in problems]
+        raise CheckFailed("\n  ".join(faults), "; ".join(dict.fromkeys(finding.advice for finding in problems)))
+    console.say("nothing is missing that embedctl needs")
 
 
-def facts(versions: dict[str, str | None], gpus: list[dict[str, Any]], caches: dict[str, str], hub: str, extras: dict[str, bool]) -> dict[str, str]:
-    """The lines of the panel."""
-    shown = {"embedctl": f"{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}"}
-    shown |= {name: found or "not installed" for name, found in versions.items()}
-    shown["cpus"] = str(os.cpu_count())
-    shown["gpus"] = "; ".join(f"{gpu['name']}, {gpu['gib']:.0f} GiB, {'bf16' if gpu['bf16'] else 'no bf16'}" for gpu in gpus) or "none: training and encoding run on the CPU"
-    shown |= {f"cache, {name}": text for name, text in caches.items()}
-    shown["hub"] = hub
-    shown |= {name: "installed" if there else f"not installed (only needed for {EXTRAS[name]})" for name, there in extras.items()}
-    return shown
+def _this() -> Finding:
+    system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    return Finding("version", "embedctl", f"{__version__} on {system}")
 
 
-def version_of(package: str) -> str | None:
-    """The installed version of a package, or None."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def too_old(found: str | None, needed: str) -> bool:
-    """Whether a version is missing or below the one needed."""
-    from packaging.version import Version
-
-    return found is None or Version(found) < Version(needed)
-
-
-def list_gpus() -> list[dict[str, Any]]:
-    """Name, memory in GiB and bf16 of each GPU."""
-    import torch
-
+def _packages() -> list[Finding]:
+    """Every package that embedctl needs: installed, new enough and importable."""
     found = []
-    for number in range(torch.cuda.device_count()):
-        facts_of = torch.cuda.get_device_properties(number)
-        bf16 = facts_of.major >= 8
-        found.append({"name": facts_of.name, "gib": facts_of.total_memory / 2**30, "bf16": bf16})
+    with console.progress("importing", len(NEEDED), "packages") as bar:
+        for package, (module, oldest) in NEEDED.items():
+            version = _version(package)
+            fault = _package_fault(version, module, oldest)
+            advice = f"pip install --upgrade '{package}>={oldest}'" if fault else ""
+            value = ": ".join(part for part in (version, fault) if part)
+            found.append(Finding("version", package, value, advice, broken=bool(fault)))
+            bar.advance(status=package)
     return found
 
 
-def cache_folders() -> dict[str, Path]:
-    """Where models and token stores are kept."""
-    home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
-    return {"models": Path(os.environ.get("HF_HUB_CACHE") or f"{home}/hub"), "stores": cache_folder("stores")}
-
-
-def describe(folder: Path) -> str:
-    """A folder with its size and whether it can be written."""
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    writable = "" if os.access(nearest, os.W_OK) else ", NOT writable: set HF_HOME or EMBEDCTL_CACHE"
-    return f"{folder} ({size / 2**30:.2f} GiB{writable})"
-
-
-def hub_state() -> str:
-    """Whether model names can be fetched."""
-    if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
-        return "offline by HF_HUB_OFFLINE: models must be local folders or cached"
+def _version(package: str) -> str:
     try:
-        with socket.create_connection(HUB, PATIENCE_SECONDS):
-            return "reachable"
-    except OSError:
-        return "not reachable: models must be local folders or cached"
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _package_fault(installed: str, module: str, oldest: str) -> str:
+    """What is wrong with a package, or nothing."""
+    from packaging.version import Version
+
+    if not installed:
+        return "not installed"
+    if Version(installed) < Version(oldest):
+        return f"older than {oldest}"
+    try:
+        importlib.import_module(module)
+    except IMPORT_FAULTS as fault:
+        return f"can't be imported: {fault}".splitlines()[0]
+    return ""
+
+
+def _machine() -> list[Finding]:
+    """Cores and GPUs."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return [Finding("machine", "CPU cores", str(cores)), *_gpus()]
+
+
+def _gpus() -> list[Finding]:
+    try:
+        import torch
+    except IMPORT_FAULTS:
+        return []
+    found = []
+    for number in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(number)
+        half = "bf16" if gpu.major >= 8 else "no bf16: --mixed-precision auto computes in float32"
+        found.append(Finding("machine", f"GPU {number}", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {half}"))
+    if found:
+        return found
+    if torch.backends.mps.is_available():
+        return [Finding("machine", "GPU", "Apple's, through mps")]
+    if shutil.which("nvidia-smi"):
+        return [Finding("machine", "GPU", f"torch {torch.__version__} sees none", "install torch's CUDA build")]
+    return [Finding("machine", "GPU", "none; everything runs on the CPU")]
+
+
+def _folders() -> list[Finding]:
+    """The shipped files and the caches."""
+    home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
+    models = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    return [
+        _shipped_files(),
+        _cache("models", models, "set HF_HOME to a folder that can be written", needed=False),
+        _cache("token stores", cache_folder(), "set EMBEDCTL_CACHE to a folder that can be written", needed=True),
+    ]
+
+
+def _shipped_files() -> Finding:
+    try:
+        return Finding("folder", "example data", str(shipped("example_data")))
+    except FileNotFoundError as missing:
+        return Finding("folder", "example data", str(missing), "install embedctl again", broken=True)
+
+
+def _cache(name: str, folder: Path, advice: str, *, needed: bool) -> Finding:
+    """A cache folder: its size, its disk's free space, whether it or the folder it would be made in can be written."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    size = sum(path.lstat().st_size for path in folder.rglob("*")) / 2**30 if folder.is_dir() else 0.0
+    free = shutil.disk_usage(nearest).free / 2**30
+    value = f"{folder} ({size:.1f} GiB, {free:.0f} GiB free)"
+    if nearest.is_dir() and os.access(nearest, os.W_OK):
+        return Finding("folder", f"cache of {name}", value)
+    return Finding("folder", f"cache of {name}", f"{value} can't be written", advice, broken=needed)
+
+
+def _hub() -> Finding:
+    """Whether models can be fetched by name."""
+    local = "name models by folder, or only cached ones"
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUE_WORDS:
+        return Finding("hub", "hub", "offline by HF_HUB_OFFLINE", local)
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    if _answers(address):
+        return Finding("hub", "hub", f"{address} answers")
+    return Finding("hub", "hub", f"{address} does not answer", local)
+
+
+def _answers(address: str) -> bool:
+    """Whether an address answers in time; looking up its name counts, which a socket's own limit leaves out."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE_SECONDS):
+                answered.set()
+        except urllib.error.HTTPError:
+            answered.set()
+        except (OSError, ValueError):
+            return
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PATIENCE_SECONDS)
+    return answered.is_set()
+
+
+def _extras() -> list[Finding]:
+    found = []
+    for module, (purpose, install) in EXTRAS.items():
+        here = find_spec(module) is not None
+        value = "installed" if here else f"not installed; only {purpose} needs it"
+        found.append(Finding("extra", module, value, "" if here else install))
+    return found

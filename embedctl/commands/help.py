@@ -1,6 +1,6 @@
 """How `embedctl COMMAND --help` looks: a panel a group, two columns, and a long name on a line of its own.
 
-Typer's own layout gives every part of a name its column and cuts what does not fit, so that 80 columns show half a flag.
+Typer's own layout gives every part of a name its own column and cuts what does not fit: 80 columns show half a flag.
 """
 
 from __future__ import annotations
