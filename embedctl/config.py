@@ -332,10 +332,7 @@ def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None 
     merged = _read_yaml(file) if file else {}
     for path in leaves(config):
         if path[-1] in (flags or {}):
-            section = merged
-            for name in path[:-1]:
-                section = section.setdefault(name, {})
-            section[path[-1]] = (flags or {})[path[-1]]
+            _put(merged, path, (flags or {})[path[-1]])
     try:
         return config.model_validate(merged)
     except ValidationError as invalid:
@@ -343,6 +340,15 @@ def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None 
         faults = [_fault(error, typed, file) for error in invalid.errors()]
         hint = "see `embedctl COMMAND --help` for the options and their values"
         raise ConfigError("\n  ".join(faults), hint) from None
+
+
+def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set a value in a nested mapping; a section that is no mapping stays, for validation to name it."""
+    section: Any = document
+    for name in path[:-1]:
+        section = section.setdefault(name, {})
+    if isinstance(section, dict):
+        section[path[-1]] = value
 
 
 def _fault(error: Any, typed: set[tuple[str, ...]], file: str | None) -> str:
@@ -362,11 +368,11 @@ def _read_yaml(file: str) -> dict[str, Any]:
         document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as missing:
         raise ConfigError(f"--config: {file}: {missing.strerror}") from None
-    except yaml.YAMLError as invalid:
+    except (yaml.YAMLError, UnicodeDecodeError) as invalid:
         raise ConfigError(f"--config: {file}: not YAML: {invalid}") from None
     if not isinstance(document or {}, dict):
         raise ConfigError(f"--config: {file}: a mapping of sections is expected")
-    return document or {}
+    return {name: value for name, value in (document or {}).items() if value is not None}
 
 
 def dump(config: Command) -> str:

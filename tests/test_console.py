@@ -1,0 +1,78 @@
+"""Human words go to stderr, results to stdout, and text is shown as it is."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from embedctl import console
+
+
+@pytest.fixture(autouse=True)
+def loud() -> Iterator[None]:
+    console.configure()
+    yield
+    console.configure()
+
+
+def test_words_go_to_stderr_and_results_to_stdout(capsys: pytest.CaptureFixture[str]):
+    console.say("hello")
+    console.panel("facts", {"rows": "12"})
+    console.table("numbers", ["name", "value"], [["a", "1"]])
+    console.result({"ok": True, "text": "学习"})
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"ok": True, "text": "学习"}
+    assert "学习" in out
+    assert out.count("\n") == 1
+    for words in ("hello", "rows", "12", "numbers", "value"):
+        assert words in err
+
+
+def test_quiet_leaves_warnings_errors_and_results(capsys: pytest.CaptureFixture[str]):
+    console.configure(quiet=True)
+    console.say("chatter")
+    console.panel("facts", {"chatter": "x"})
+    console.table("numbers", ["chatter"], [["a"]])
+    with console.progress("chatter", 3, "rows") as bar:
+        bar.advance(3)
+    console.warn("mind this")
+    console.error("it broke", "mend it")
+    console.result({"n": 1})
+    out, err = capsys.readouterr()
+    assert "chatter" not in out + err
+    assert out == '{"n": 1}\n'
+    assert err.splitlines() == ["warning: mind this", "error: it broke", "  -> mend it"]
+
+
+def test_square_brackets_are_text(capsys: pytest.CaptureFixture[str]):
+    console.say("pos[0] [bold]")
+    console.panel("facts", {"extra": "sentence-transformers[onnx]"})
+    console.table("t", ["field", "count"], [["neg[3]", "[red]"]])
+    console.error("pos[1]: wrong", "see [docs]")
+    err = capsys.readouterr().err
+    for words in ("pos[0] [bold]", "sentence-transformers[onnx]", "neg[3]", "[red]", "pos[1]: wrong", "see [docs]"):
+        assert words in err
+
+
+def test_a_result_is_strict_json():
+    with pytest.raises(ValueError, match="JSON"):
+        console.result({"value": float("nan")}, io.StringIO())
+
+
+def test_progress_without_a_terminal_is_a_plain_line_every_so_often(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    now = [100.0]
+    monkeypatch.setattr("embedctl.console.time.monotonic", lambda: now[0])
+    with console.progress("encoding", 1000, "texts") as bar:
+        bar.advance(100)
+        now[0] += console.PLAIN_LINE_SECONDS
+        bar.advance(100)
+        now[0] += 1
+        bar.advance(100)
+    lines = capsys.readouterr().err.splitlines()
+    # 200 texts in 10 s: 20 a second, so the other 800 take 40 s
+    assert lines == ["encoding: 200/1,000 texts (20 texts/s, 40 s left)"]

@@ -1,0 +1,31 @@
+"""Errors carry a message, a next action and an exit code."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from embedctl import errors
+from embedctl.errors import CheckFailed, ConfigError, DataError, EmbedctlError, ModelError, Stopped, TrainingError
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(ConfigError, 2), (DataError, 2), (ModelError, 2), (TrainingError, 2), (CheckFailed, 1), (Stopped, 130)],
+)
+def test_exit_codes(kind: type[EmbedctlError], code: int):
+    mistake = kind("what is wrong", "what to do")
+    assert (mistake.exit_code, mistake.message, mistake.hint) == (code, "what is wrong", "what to do")
+    assert str(mistake) == "what is wrong"
+
+
+def test_a_stop_by_sigterm_has_its_own_code():
+    assert Stopped("saved", exit_code=errors.EXIT_TERMINATED).exit_code == 143
+    assert Stopped("saved").hint == ""
+
+
+def test_the_tree_in_the_docstring_names_every_class():
+    classes = [name for name, value in vars(errors).items() if inspect.isclass(value)]
+    assert len(classes) == 7
+    assert [name for name in classes if name not in str(errors.__doc__)] == []

@@ -1,0 +1,47 @@
+"""Shipped files are found in a checkout and in an installation; the cache goes where the environment says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from embedctl import resources
+
+
+def test_a_checkout_has_its_files_beside_the_package():
+    assert resources.example_data("train.json").is_file()
+    assert resources.config_file("default_fsdp.yaml").is_file()
+    assert resources.example_data() == resources.PACKAGE.parent / "example_data"
+
+
+def test_an_installation_has_them_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    package = tmp_path / "embedctl"
+    (package / "config").mkdir(parents=True)
+    (tmp_path / "config").mkdir()  # somebody else's folder of the same name
+    monkeypatch.setattr(resources, "PACKAGE", package)
+    assert resources.shipped("config") == package / "config"
+    with pytest.raises(FileNotFoundError, match="example_data"):
+        resources.shipped("example_data")
+
+
+def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("EMBEDCTL_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resources.cache_folder() == tmp_path / ".cache" / "embedctl"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    assert resources.cache_folder("stores") == tmp_path / "x" / "embedctl" / "stores"
+    monkeypatch.setenv("EMBEDCTL_CACHE", str(tmp_path / "own"))
+    assert resources.cache_folder("stores") == tmp_path / "own" / "stores"
+    assert not (tmp_path / "own").exists()
+
+
+def test_the_manuals_file_names_fall_back_to_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    path, is_example = resources.input_or_example("texts.txt")
+    assert is_example
+    assert Path(path) == resources.example_data("texts.txt")
+    assert resources.input_or_example("mine.txt") == ("mine.txt", False)
+    Path("texts.txt").write_text("own", encoding="utf-8")
+    assert resources.input_or_example("texts.txt") == ("texts.txt", False)
