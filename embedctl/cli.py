@@ -55,7 +55,7 @@ def with_default_resume(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run the command line; a user's mistake ends in a message and an exit code, a bug in its traceback."""
     try:
-        app(with_default_resume(sys.argv[1:]))
+        app(with_default_resume(sys.argv[1:]), prog_name="embedctl")
     except EmbedctlError as mistake:
         console.error(mistake.message, mistake.hint)
         raise SystemExit(mistake.exit_code) from None

@@ -1,0 +1,93 @@
+"""Command lines generated from a configuration: names, kinds, switches, and values that reach it as typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import typer
+from pydantic import Field
+from typer.testing import CliRunner
+
+from embedctl.commands.flags import takes
+from embedctl.config import Command, Flag, Section, Strings
+from embedctl.errors import ConfigError
+
+
+class Heat(Section):
+    """A section of options."""
+
+    oven_degrees: Annotated[float, Field(gt=0, description="how hot"), Flag("Heat", ("--heat", "-t"))] = 1.0
+    mode: Annotated[Literal["fan", "grill"], Field(description="which way"), Flag("Heat")] = "fan"
+
+
+class Bake(Command):
+    """An invented command."""
+
+    heat: Heat = Heat()
+    files: Annotated[Strings, Field(description="recipes"), Flag("Data", argument=True)] = ()
+    topping: Annotated[Strings, Field(description="more than one"), Flag("Data")] = ()
+    minutes: Annotated[int | None, Field(ge=0, description="how long"), Flag("Heat")] = None
+    dry_run: Annotated[bool, Field(description="bake nothing"), Flag("Run")] = False
+
+
+@pytest.fixture
+def bake() -> Callable[..., Bake]:
+    """Runs a command line and gives the configuration that the recipe saw."""
+
+    def run(*arguments: str) -> Bake:
+        seen: list[Bake] = []
+        app = typer.Typer(context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})
+
+        @takes(Bake)
+        def command(config: Bake) -> None:
+            """Bake."""
+            seen.append(config)
+
+        app.command()(command)
+        outcome = CliRunner().invoke(app, list(arguments))
+        if outcome.exception and not isinstance(outcome.exception, SystemExit):
+            raise outcome.exception
+        assert outcome.exit_code == 0, outcome.output
+        return seen[0]
+
+    return run
+
+
+def test_nothing_typed_is_all_defaults(bake):
+    assert bake() == Bake()
+
+
+def test_every_spelling_of_a_name(bake):
+    for name in ("--oven-degrees", "--oven_degrees", "--heat", "-t"):
+        assert bake(name, "180").heat.oven_degrees == 180.0
+
+
+def test_lists_and_positions(bake):
+    config = bake("a.txt", "b.txt", "--topping", "nuts", "--topping", "jam, red")
+    assert config.files == ("a.txt", "b.txt")
+    assert config.topping == ("nuts", "jam, red")
+
+
+def test_a_switch_and_its_opposite(bake, tmp_path: Path):
+    (tmp_path / "bake.yaml").write_text("dry_run: true\nheat: {mode: grill}\n", encoding="utf-8")
+    file = str(tmp_path / "bake.yaml")
+    assert bake("--dry-run").dry_run is True
+    assert bake("--config", file).dry_run is True
+    assert bake("--config", file, "--no-dry-run").dry_run is False
+    assert bake("--config", file, "--no_dry_run").heat.mode == "grill"
+    assert bake("--json", "-q").model_dump()["json_output"] is True
+
+
+def test_zero_is_a_value_not_an_absence(bake):
+    assert bake("--minutes", "0").minutes == 0
+
+
+def test_bad_values_arrive_together(bake):
+    with pytest.raises(ConfigError) as wrong:
+        bake("--minutes", "soon", "--mode", "steam", "--heat", "-1")
+    for name in ("--minutes", "--mode", "--oven-degrees"):
+        assert f"{name}: " in wrong.value.message
+    assert len(wrong.value.message.splitlines()) == 3

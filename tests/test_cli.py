@@ -1,0 +1,152 @@
+"""The app as a person meets it: exit codes, no tracebacks for mistakes, quick help, completion."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import embedctl
+from embedctl import cli
+from embedctl.errors import CheckFailed, DataError
+
+COMMANDS = ["validate-data", "mine-negatives", "train", "encode", "eval", "doctor"]
+# Modules that take long to import; help must do without them.
+HEAVY = "{'torch', 'transformers', 'sentence_transformers', 'accelerate', 'faiss', 'numpy', 'pyarrow'}"
+WATCHED = f"""
+import sys
+from embedctl.cli import main
+sys.argv = ["embedctl", *sys.argv[1:]]
+try:
+    main()
+finally:
+    heavy = {HEAVY} & set(sys.modules)
+    assert not heavy, heavy
+"""
+
+
+def run(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The app in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "embedctl", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments):
+    outcome = subprocess.run([sys.executable, "-c", WATCHED, *arguments], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stderr == ""
+
+
+def test_version():
+    outcome = run("--version")
+    assert (outcome.returncode, outcome.stdout) == (0, f"embedctl {embedctl.__version__}\n")
+
+
+def test_alone_it_shows_its_commands():
+    outcome = run()
+    assert "Traceback" not in outcome.stderr
+    for name in COMMANDS:
+        assert name in outcome.stdout + outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["traain"], "train"),
+        (["train", "--no-such-flag"], "--no-such-flag"),
+        (["train", "--lr"], "--lr"),
+        (["validate-data"], "no file"),
+        (["eval", "--corpus", "c.jsonl"], "--qrels"),
+        (["train", "--config", "none.yaml"], "none.yaml"),
+        (["train", "--dataset", "none.json"], "none.json"),
+        (["encode", "--ckpt", "none"], "none"),
+    ],
+)
+def test_a_mistake_is_a_message_and_exit_2(arguments, words, tmp_path):
+    outcome = run(*arguments, folder=tmp_path)
+    assert outcome.returncode == 2, outcome.stderr
+    assert words in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert outcome.stdout == ""
+
+
+def test_several_bad_values_are_one_list(tmp_path):
+    outcome = run("train", "--lr", "fast", "--neg_nums", "-1", "--lr-scheduler", "sine", folder=tmp_path)
+    assert outcome.returncode == 2
+    for name in ("--lr:", "--neg-nums:", "--lr-scheduler:"):
+        assert name in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_of_each_shell(shell):
+    outcome = run("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "_EMBEDCTL_COMPLETE" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("embedctl mi", "mine-negatives"), ("embedctl train --warm", "--warmup-proportion")],
+)
+def test_completion_completes(words, expected):
+    outcome = subprocess.run(
+        [Path(sys.executable).with_name("embedctl")],
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {"_EMBEDCTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))},
+        check=False,
+    )
+    assert expected in outcome.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["train", "--resume"], ["train", "--resume=latest"]),
+        (["train", "--resume", "--quiet"], ["train", "--resume=latest", "--quiet"]),
+        (["train", "--resume", "out"], ["train", "--resume", "out"]),
+        (["train", "--resume=out"], ["train", "--resume=out"]),
+        ([], []),
+    ],
+)
+def test_resume_without_a_value_means_the_newest(typed, meant):
+    assert cli.with_default_resume(typed) == meant
+
+
+def raised(mistake: BaseException, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+    def fail(arguments: list[str], prog_name: str) -> None:
+        raise mistake
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["embedctl"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code
+
+
+def test_the_error_boundary(monkeypatch, capsys):
+    assert raised(DataError("rows.json:3: pos: the list is empty", "mend line 3"), monkeypatch) == 2
+    assert capsys.readouterr().err == "error: rows.json:3: pos: the list is empty\n  -> mend line 3\n"
+    assert raised(CheckFailed("nDCG@10 is 0.3, below 0.4"), monkeypatch) == 1
+    assert raised(KeyboardInterrupt(), monkeypatch) == 130
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def fail(arguments: list[str], prog_name: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
