@@ -24,6 +24,7 @@ from embedctl.config import (
     with_model_defaults,
 )
 from embedctl.errors import ConfigError
+from embedctl.resources import config_file
 
 COMMANDS = Command.__subclasses__()
 
@@ -185,3 +186,23 @@ def test_leaves_walk_the_sections():
     assert ("optim",) not in found
     assert ValidateConfig in COMMANDS
     assert not hasattr(configs, "torch")
+
+
+SHIPPED = {
+    "train": TrainConfig,
+    "encode": EncodeConfig,
+    "mine-negatives": MineConfig,
+    "eval": EvalConfig,
+    "validate-data": ValidateConfig,
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_file_of_a_command_says_what_its_help_says(name):
+    file = config_file(f"{name}.yaml")
+    assert load(SHIPPED[name], str(file)) == SHIPPED[name]()
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if "  # " in line]
+    told = {line.split(":")[0].strip(): line.split("  # ")[1] for line in lines}
+    fields = {path[-1]: field for path, field in leaves(SHIPPED[name]).items()}
+    flags = {key: next(item for item in field.metadata if isinstance(item, Flag)) for key, field in fields.items()}
+    assert told == {key: field.description for key, field in fields.items() if not flags[key].argument}
