@@ -1,0 +1,21 @@
+"""Losses of embeddings; see `base` for what one is and `select` for which rows it trains."""
+
+from embedctl.losses.base import Candidates, Loss
+from embedctl.losses.cosent import CoSENT
+from embedctl.losses.distill import KLDistillation, MarginMSE
+from embedctl.losses.infonce import InfoNCE, candidates_per_query
+from embedctl.losses.matryoshka import Matryoshka
+from embedctl.losses.select import AnyLoss, losses_for
+
+__all__ = [
+    "AnyLoss",
+    "Candidates",
+    "CoSENT",
+    "InfoNCE",
+    "KLDistillation",
+    "Loss",
+    "MarginMSE",
+    "Matryoshka",
+    "candidates_per_query",
+    "losses_for",
+]

@@ -1,5 +1,7 @@
-"""What a loss is: its own validated configuration, callable on embeddings. It knows no model, no ranks and no chunks.
+"""What a loss is, and what it is given: embeddings, and which documents are whose candidates.
 
+A loss is its own validated configuration and is callable. It knows neither the model that made the embeddings, nor the
+ranks that they come from, nor the chunks that they were made in.
 Shapes: Q queries, D distinct documents, H dimensions, C own candidates of a query.
 """
 
@@ -12,55 +14,77 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from embedctl.config import LossSection
+
+NONE = -1
+DEFAULTS = LossSection()
+
 
 @dataclass(frozen=True)
 class Candidates:
     """Which documents a query is compared with.
 
     Args:
-        own_QC: (Q, C) index into the documents of each query's own candidates: its positive or graded texts, then its
-            negatives; -1 for none.
-        weight_QD: (Q, D) how often a document is a candidate of a query; 0 for not at all. The positive's is at least 1.
-        teacher_QC: (Q, C) teacher's score or grade of each own candidate; NaN for none.
+        own_QC: (Q, C) index into the documents of each query's own candidates: first its positive or graded texts, then
+            its negatives; -1 for none.
+        weight_QD: (Q, D) how often a document is a candidate of a query, 0 for not at all; its positive at least once.
+        teacher_QC: (Q, C) teacher's score or grade of each own candidate, NaN for none; None if no query has any.
     """
 
     own_QC: Tensor
     weight_QD: Tensor
-    teacher_QC: Tensor
+    teacher_QC: Tensor | None = None
+
+    def scores(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Read the teacher's scores.
+
+        Returns:
+            (Q, C) scores, 0 where there is none, and a (Q, C) mask of those that there are.
+
+        Raises:
+            ValueError: no query has any.
+        """
+        if self.teacher_QC is None:
+            raise ValueError("a loss of scored rows was given rows without scores")
+        scored_QC = (self.own_QC != NONE) & ~self.teacher_QC.isnan()
+        return self.teacher_QC.to(dtype).masked_fill(~scored_QC, 0.0), scored_QC
 
 
 class Loss(BaseModel, ABC):
-    """A scalar of embeddings: the mean over queries, so that losses of different batches compare."""
+    """A scalar of embeddings: a mean over queries unless it says otherwise, so that losses of batches compare.
+
+    A new loss gives `name` a literal of its own, implements `compute` and is named once, in `losses.select.AnyLoss`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
 
     @property
     def separable(self) -> bool:
         """Whether the loss of some queries is the mean over their own losses, so that it may be computed in blocks."""
         return True
 
-    @abstractmethod
     def __call__(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
-        """The loss.
+        """Compute the loss in float32, also under autocast; float64 stays.
 
         Args:
             query_QH: L2-normalised vectors of the queries.
-            document_DH: L2-normalised vectors of the documents.
+            document_DH: L2-normalised vectors of the documents, each distinct one once.
             candidates: who is compared with whom.
 
         Returns:
-            A scalar, at least float32.
+            A scalar with a gradient that is finite in every row; a query without candidates adds 0.
         """
+        wide = torch.promote_types(query_QH.dtype, torch.float32)
+        with torch.autocast(query_QH.device.type, enabled=False):
+            return self.compute(query_QH.to(wide), document_DH.to(wide), candidates)
 
-
-def similarities(query_QH: Tensor, document_DH: Tensor) -> Tensor:
-    """(Q, D) dot products in at least float32."""
-    wide = torch.promote_types(query_QH.dtype, torch.float32)
-    return query_QH.to(wide) @ document_DH.to(wide).T
+    @abstractmethod
+    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+        """Compute what `__call__` returns, from vectors in float32 or float64."""
 
 
 def own_similarities(query_QH: Tensor, document_DH: Tensor, own_QC: Tensor) -> Tensor:
     """(Q, C) dot products of each query with its own candidates; those of -1 are meaningless."""
-    wide = torch.promote_types(query_QH.dtype, torch.float32)
-    own_QCH = document_DH.to(wide)[own_QC.clamp(min=0)]
-    return torch.einsum("qh,qch->qc", query_QH.to(wide), own_QCH)
+    return torch.einsum("qh,qch->qc", query_QH, document_DH[own_QC.clamp(min=0)])

@@ -1,32 +1,47 @@
-"""CoSENT: pairs of a higher grade should be more similar than pairs of a lower one."""
+"""CoSENT: pairs of a higher grade should be more similar than pairs of a lower one. How much higher plays no part."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field
 from torch import Tensor
 
-from embedctl.losses.base import Candidates, Loss, own_similarities
+from embedctl.losses.base import DEFAULTS, Candidates, Loss, own_similarities
 
 
 class CoSENT(Loss):
-    """log(1 + sum of exp(scale * (cos_j - cos_i))) over all pairs i, j of the batch with grade_i > grade_j (Su, 2022)."""
+    """log(1 + sum of exp(scale * (cos_j - cos_i))) over all pairs i, j of the batch with grade_i > grade_j.
+
+    A pair is a query and one of its graded texts; pairs of different queries are compared too, so grades must mean the
+    same for all of them. One number for the batch: it grows with the logarithm of the comparisons.
+
+    Source: Su 2022, "CoSENT (1)", https://kexue.fm/archives/8847.
+
+    Args:
+        scale: multiplies the cosines.
+    """
 
     name: Literal["cosent"] = "cosent"
-    scale: PositiveFloat = 20.0
+    scale: float = Field(DEFAULTS.cosent_scale, gt=0)
 
     @property
     def separable(self) -> bool:
         """Pairs of different queries are compared."""
         return False
 
-    def __call__(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
-        """See `Loss`."""
-        graded = (candidates.own_QC >= 0) & ~candidates.teacher_QC.isnan()
-        cosine_N = own_similarities(query_QH, document_DH, candidates.own_QC)[graded] * self.scale
-        grade_N = candidates.teacher_QC[graded]
-        difference_NN = cosine_N[None, :] - cosine_N[:, None]
-        misordered = difference_NN.masked_fill(grade_N[:, None] <= grade_N[None, :], -torch.inf)
-        return torch.logsumexp(torch.cat([misordered.flatten(), misordered.new_zeros(1)]), dim=0)
+    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+        """Compute the batch's loss, 0 if all grades are equal, in time P log P and memory P for P pairs.
+
+        The double sum is one over i of exp(-s_i) times the sum of exp(s_j) over the j of a lower grade; where the pairs
+        stand in the order of their grades, those j are the first ones.
+        """
+        grade_QC, graded_QC = candidates.scores(query_QH.dtype)
+        grade_P, order_P = grade_QC[graded_QC].sort(stable=True)
+        cosine_QC = own_similarities(query_QH, document_DH, candidates.own_QC)
+        score_P = self.scale * cosine_QC[graded_QC][order_P]
+        nothing = score_P.new_full((1,), torch.finfo(score_P.dtype).min)
+        log_sum = torch.cat([nothing, score_P.logcumsumexp(dim=0)])
+        lower_P = torch.searchsorted(grade_P, grade_P)
+        return torch.cat([score_P.new_zeros(1), log_sum[lower_P] - score_P]).logsumexp(dim=0)

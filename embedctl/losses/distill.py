@@ -1,53 +1,83 @@
-"""Learning from a teacher's scores of each query's own candidates; other queries' texts play no part."""
+"""Learning from a teacher's scores of each query's own candidates; other queries' texts play no part.
+
+Student and teacher have a temperature each: a cosine lies within [-1, 1], a teacher's score anywhere.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax, softmax
+from torch.nn.functional import kl_div
 
-from embedctl.losses.base import Candidates, Loss, own_similarities
+from embedctl.losses.base import DEFAULTS, Candidates, Loss, own_similarities
 
 
 class KLDistillation(Loss):
-    """KL(teacher || student) over each query's own candidates (Hinton et al., 2015), each side with its own temperature."""
+    """KL divergence, of the student's distribution from the teacher's, over each query's own scored candidates.
+
+        loss_q = sum over c of P_c (log P_c - log S_c)
+        P = softmax(teacher / teacher_temperature), S = softmax(cos / temperature)
+
+    Source: Hinton et al. 2015 (arXiv:1503.02531); over a list of candidates as Ren et al. 2021 (arXiv:2110.07367).
+
+    Args:
+        temperature: divides the student's cosines.
+        teacher_temperature: divides the teacher's scores.
+    """
 
     name: Literal["kl"] = "kl"
-    temperature: PositiveFloat = 0.02
-    teacher_temperature: PositiveFloat = 1.0
+    temperature: float = Field(DEFAULTS.temperature, gt=0)
+    teacher_temperature: float = Field(DEFAULTS.teacher_temperature, gt=0)
 
-    def __call__(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
-        """See `Loss`."""
-        scores_QC = own_similarities(query_QH, document_DH, candidates.own_QC) / self.temperature
-        teacher_QC = candidates.teacher_QC.to(scores_QC.dtype)
-        none_QC = (candidates.own_QC < 0) | teacher_QC.isnan()
-        lowest = torch.finfo(scores_QC.dtype).min
-        student_QC = log_softmax(scores_QC.masked_fill(none_QC, lowest), dim=1)
-        target_QC = softmax(teacher_QC.masked_fill(none_QC, lowest) / self.teacher_temperature, dim=1)
-        return kl_div(student_QC.masked_fill(none_QC, 0), target_QC.masked_fill(none_QC, 0), reduction="batchmean")
+    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+        """Compute the mean over queries."""
+        teacher_QC, scored_QC = candidates.scores(query_QH.dtype)
+        student_QC = own_similarities(query_QH, document_DH, candidates.own_QC)
+        log_teacher_QC = _log_softmax(teacher_QC / self.teacher_temperature, scored_QC)
+        log_student_QC = _log_softmax(student_QC / self.temperature, scored_QC)
+        return kl_div(log_student_QC, log_teacher_QC, reduction="batchmean", log_target=True)
 
 
 class MarginMSE(Loss):
-    """Squared difference between the student's and the teacher's margin of positive over negative (Hofstätter et al., 2020).
+    """Squared difference between the student's and the teacher's margin of positive over negative.
 
-    A cosine is multiplied by `scale` first, since teachers' margins are not confined to [-2, 2].
+        mean over pairs (p, n) of ((cos_p - cos_n) / temperature - (teacher_p - teacher_n) / teacher_temperature)^2
+
+    Source: Hofstätter et al. 2020 (arXiv:2010.02666). Their student's score is a dot product without bounds, held
+    against the teacher's as it is (teacher_temperature 1). Cosines are 2 apart at most and have to be scaled: at a
+    temperature of 0.02 a teacher's margin of 10 asks for cosines 0.2 apart.
+
+    Args:
+        temperature: divides the student's cosines.
+        teacher_temperature: divides the teacher's scores; for probabilities instead of logits something near 0.1.
     """
 
     name: Literal["margin-mse"] = "margin-mse"
-    scale: PositiveFloat = 1.0
+    temperature: float = Field(DEFAULTS.temperature, gt=0)
+    teacher_temperature: float = Field(DEFAULTS.teacher_temperature, gt=0)
 
     @property
     def separable(self) -> bool:
         """The mean is over pairs, of which queries have different numbers."""
         return False
 
-    def __call__(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
-        """See `Loss`."""
-        scores_QC = own_similarities(query_QH, document_DH, candidates.own_QC) * self.scale
-        teacher_QC = candidates.teacher_QC.to(scores_QC.dtype)
-        pairs = (candidates.own_QC[:, 1:] >= 0) & ~teacher_QC[:, 1:].isnan() & ~teacher_QC[:, :1].isnan()
-        student, teacher = scores_QC[:, :1] - scores_QC[:, 1:], teacher_QC[:, :1] - teacher_QC[:, 1:]
-        return (student - teacher)[pairs].square().sum() / pairs.sum().clamp(min=1)
+    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+        """Compute the mean over all pairs of which both texts are scored; 0 if there are none."""
+        teacher_QC, scored_QC = candidates.scores(query_QH.dtype)
+        student_QC = own_similarities(query_QH, document_DH, candidates.own_QC)
+        error_QN = _margins(student_QC / self.temperature) - _margins(teacher_QC / self.teacher_temperature)
+        pairs_QN = scored_QC[:, :1] & scored_QC[:, 1:]
+        return error_QN.square().masked_fill(~pairs_QN, 0.0).sum() / pairs_QN.sum().clamp(min=1)
+
+
+def _margins(score_QC: Tensor) -> Tensor:
+    """(Q, C - 1) by how much the first candidate, the positive, is above each other."""
+    return score_QC[:, :1] - score_QC[:, 1:]
+
+
+def _log_softmax(score_QC: Tensor, mask_QC: Tensor) -> Tensor:
+    """(Q, C) log-probabilities of the candidates under the mask; finite elsewhere, also in a row without any."""
+    return score_QC.masked_fill(~mask_QC, torch.finfo(score_QC.dtype).min).log_softmax(dim=1)

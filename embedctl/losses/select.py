@@ -15,20 +15,25 @@ from embedctl.losses.infonce import InfoNCE
 from embedctl.losses.matryoshka import Matryoshka
 
 AnyLoss = Annotated[InfoNCE | KLDistillation | MarginMSE | CoSENT | Matryoshka, Field(discriminator="name")]
+# the union and its one member that holds another loss name each other
+Matryoshka.model_rebuild(_types_namespace={"AnyLoss": AnyLoss})
+
+DISTILLATION: dict[str, type[KLDistillation] | type[MarginMSE]] = {"kl": KLDistillation, "margin-mse": MarginMSE}
 
 
 def losses_for(config: LossSection) -> dict[RowKind, Loss]:
-    """The loss of each kind of row."""
+    """Choose the loss of each kind of row.
+
+    In-batch rows and rows with hard negatives have one loss and belong into one call of it: they are each other's
+    candidates.
+    """
     contrastive = InfoNCE(temperature=config.temperature, symmetric=config.symmetric)
-    distill = {
-        "kl": KLDistillation(temperature=config.temperature, teacher_temperature=config.teacher_temperature),
-        "margin-mse": MarginMSE(),
-    }[config.distill]
-    chosen = {
+    distill = DISTILLATION[config.distill]
+    chosen: dict[RowKind, AnyLoss] = {
         RowKind.IN_BATCH: contrastive,
         RowKind.HARD: contrastive,
         RowKind.GRADED: CoSENT(scale=config.cosent_scale),
-        RowKind.TEACHER: distill,
+        RowKind.TEACHER: distill(temperature=config.temperature, teacher_temperature=config.teacher_temperature),
     }
     if not config.mrl_dims:
         return dict(chosen)
