@@ -1,7 +1,7 @@
 """Reading data files: JSON lines or one JSON array, plain, .gz or .zst, in constant memory.
 
-What a file is follows from its first bytes, not from its name. To add a compression: one line in `OPENERS`; to add a layout:
-one function and one line in `_layout`.
+What a file is follows from its first bytes, not from its name. To add a compression: one line in `OPENERS`; to add a
+layout: one function and one line in `_layout`. Of two equal keys in an object the last one counts.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import gzip
 import io
 import json
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
+import zstandard
 
+from embedctl.data.arrays import BrokenArrayError, elements
 from embedctl.data.rows import Fault, Row, check, to_row
 from embedctl.errors import DataError
 
@@ -27,7 +30,7 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One JSON value of a file, or what is wrong in its place. `raw` is its line, empty within an array."""
+    """One JSON value of a file, or what is wrong in its place. `raw` is its bytes, empty beside a fault."""
 
     line: int
     value: Any
@@ -35,17 +38,23 @@ class Document:
     raw: bytes = b""
 
 
-def _open_zst(stream: BinaryIO) -> BinaryIO:
-    import zstandard
+class _Unpacked(io.BufferedReader):
+    """A decompressor that closes the file below it, too."""
 
-    return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True), CHUNK)
+    def __init__(self, decompressor: Any, below: BinaryIO) -> None:
+        super().__init__(decompressor, CHUNK)
+        self._below = below
+
+    def close(self) -> None:
+        super().close()
+        self._below.close()
 
 
-def _open_gzip(stream: BinaryIO) -> BinaryIO:
-    return io.BufferedReader(gzip.GzipFile(fileobj=stream), CHUNK)  # type: ignore[type-var, return-value]
-
-
-OPENERS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {b"\x1f\x8b": _open_gzip, b"\x28\xb5\x2f\xfd": _open_zst}
+OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"\x28\xb5\x2f\xfd": lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True),
+}
+DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
 
 
 def open_bytes(path: str) -> BinaryIO:
@@ -54,33 +63,53 @@ def open_bytes(path: str) -> BinaryIO:
     Raises:
         DataError: there is no such file, or it is a folder.
     """
+    stream = _open(path)
+    start = stream.peek(4)[:4]
+    opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
+    return _Unpacked(opener(stream), stream) if opener else stream
+
+
+def _open(path: str) -> io.BufferedReader:
     try:
-        raw: BinaryIO = sys.stdin.buffer if path == "-" else Path(path).open("rb")  # noqa: SIM115  the caller closes it
+        raw = sys.stdin.buffer if path == "-" else Path(path).open("rb", buffering=CHUNK)  # noqa: SIM115  the caller closes it
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder", "name a data file") from None
     except OSError as cause:
         raise DataError(f"{path}: {cause.strerror}", "check the name of the file") from None
-    stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw, CHUNK)  # type: ignore[type-var]
-    start = stream.peek(4)[:4]
-    opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
-    return opener(stream) if opener else stream
+    return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, CHUNK)  # type: ignore[arg-type]
+
+
+def size_to_read(path: str) -> int | None:
+    """The bytes that `documents` will go through, or None where that is not known beforehand: compressed, stdin.
+
+    Raises:
+        DataError: there is no such file, or it is a folder.
+    """
+    if path == "-":
+        return None
+    with open_bytes(path) as stream:
+        return None if isinstance(stream, _Unpacked) or not stream.seekable() else Path(path).stat().st_size
 
 
 def documents(path: str) -> Iterator[Document]:
     """The JSON values of a file with their line numbers; what can't be read is a fault in its place.
 
     Raises:
-        DataError: the file can't be opened, or its compressed bytes are damaged.
+        DataError: the file can't be opened.
     """
+    line = 0
     with open_bytes(path) as stream:
         try:
-            yield from _layout(stream)
-        except (EOFError, OSError) as cause:
-            raise DataError(f"{path}: can't be read to its end: {cause}", "the compressed file is damaged") from cause
+            for document in _layout(stream):
+                line = document.line
+                yield document
+        except DAMAGE as cause:
+            message = f"the file is damaged and can't be read any further: {cause}"
+            yield Document(line + 1, None, Fault("file", "damaged", message))
 
 
 def _layout(stream: BinaryIO) -> Iterator[Document]:
-    head = stream.peek(CHUNK)[:CHUNK]  # type: ignore[attr-defined]
+    head = stream.peek(CHUNK)  # type: ignore[attr-defined]
     if head.startswith(BOM):
         stream.read(len(BOM))
         yield Document(1, None, Fault("file", "bom", "begins with a byte order mark: save it as UTF-8 without BOM"))
@@ -93,52 +122,55 @@ def _lines(stream: BinaryIO) -> Iterator[Document]:
         try:
             yield Document(number, orjson.loads(line), None, line)
         except orjson.JSONDecodeError:
-            yield _second_look(number, line)
-
-
-def _second_look(number: int, line: bytes) -> Document:
-    """What orjson refuses: blank lines, bytes that are no UTF-8, NaN (which gets its own message later), or no JSON."""
-    if not line.strip():
-        return Document(number, None, Fault("line", "blank-line", "the line is blank"))
-    try:
-        return Document(number, json.loads(line.decode("utf-8")), None, line)
-    except UnicodeDecodeError as cause:
-        return Document(number, None, Fault("line", "not-utf8", f"byte {cause.start} is not UTF-8: convert the file"))
-    except ValueError as cause:
-        return Document(number, None, Fault("line", "not-json", f"not JSON: {cause}"))
+            yield _second_look(number, line) if line.strip() else _fault(number, "blank-line", "the line is blank")
 
 
 def _array(stream: BinaryIO) -> Iterator[Document]:
-    """The elements of one big array, without holding it."""
-    decoder, text, line = json.JSONDecoder(), "", 1
-    reader = io.TextIOWrapper(stream, encoding="utf-8")
-    place, ended = 0, False
-    while True:
-        while place < len(text) and text[place] in " \t\r\n,[":
-            line += text[place] == "\n"
-            place += 1
-        if place < len(text) and text[place] == "]":
-            return
+    try:
+        for number, element in elements(stream):
+            try:
+                yield Document(number, orjson.loads(element), None, element)
+            except orjson.JSONDecodeError:
+                empty = _fault(number, "not-json", "not JSON: a comma with no element before or after it")
+                yield _second_look(number, element) if element else empty
+    except BrokenArrayError as broken:
+        yield _fault(broken.line, "not-json", f"not JSON: {broken.message}")
+
+
+def _fault(line: int, code: str, message: str, field: str = "line") -> Document:
+    return Document(line, None, Fault(field, code, message))
+
+
+def _second_look(number: int, raw: bytes) -> Document:
+    """What orjson refuses: bytes that are no UTF-8, NaN (`check` will say where), half characters, or no JSON."""
+    try:
+        value = json.loads(raw.rstrip().decode("utf-8"))
+    except UnicodeDecodeError as cause:
+        return _fault(number, "not-utf8", f"byte {cause.start} is not UTF-8: convert the file to UTF-8")
+    except json.JSONDecodeError as cause:
+        return _fault(number + cause.lineno - 1, "not-json", _why_not_json(raw, cause))
+    except (ValueError, RecursionError) as cause:
+        return _fault(number, "not-json", f"not JSON: {cause}")
+    torn = _torn_field(value)
+    if torn:
+        return _fault(number, "lone-surrogate", "holds half a character: one of a \\ud800 pair is missing", torn)
+    return Document(number, value, None, raw)
+
+
+def _why_not_json(raw: bytes, cause: json.JSONDecodeError) -> str:
+    if raw.strip() in (b"{", b"}", b"},"):
+        return "not JSON: an object must stand on one line"
+    return f"not JSON: {cause.msg[0].lower()}{cause.msg[1:]} (column {cause.colno})"
+
+
+def _torn_field(value: Any) -> str | None:
+    """The first field of a value that can't be written as UTF-8: one half of a surrogate pair."""
+    for name, part in value.items() if isinstance(value, dict) else [("line", value)]:
         try:
-            value, end = decoder.raw_decode(text, place)
-            whole = end < len(text) or ended
-        except ValueError as cause:
-            value, end, whole, fault = None, place, False, cause
-        if whole:
-            yield Document(line, value)
-            line += text.count("\n", place, end)
-            place = end
-            continue
-        if ended:
-            message = "the array is not closed" if place >= len(text) else f"not JSON: {fault}"
-            yield Document(line, None, Fault("file", "not-json", message))
-            return
-        try:
-            more = reader.read(CHUNK)
-        except UnicodeDecodeError:
-            yield Document(line, None, Fault("file", "not-utf8", "holds bytes that are not UTF-8: convert the file"))
-            return
-        text, place, ended = text[place:] + more, 0, not more
+            json.dumps([name, part], ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            return name.encode("utf-8", "replace").decode("utf-8")
+    return None
 
 
 def read_rows(path: str) -> Iterator[Row]:
