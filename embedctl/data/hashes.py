@@ -1,47 +1,66 @@
-"""Many 64-bit hashes on the disk: sorted apart by their leading bits, so that only a small share is in memory at a time."""
+"""Many 64-bit hashes on the disk, gone through part by part in their order, with only a small share in memory.
+
+Blocks of records, each sorted by the leading bits of its hashes, lie in one file; a part is one slice of each block.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 PARTS = 256
+BLOCK_RECORDS = 1 << 19
 
 
 class HashParts:
     """Records of one or more 64-bit numbers, the first a hash, that can be gone through in the order of the hashes.
 
+    Memory: a block of records, then a part of them; disk: 8 bytes a number.
+
     Args:
-        folder: for the parts; the caller removes it.
+        folder: for the file; the caller removes it.
         width: numbers of a record.
     """
 
     def __init__(self, folder: Path, width: int = 1) -> None:
-        self.width = width
-        self._stack = ExitStack()
         folder.mkdir(parents=True, exist_ok=True)
-        self._paths = [folder / f"part{part:03d}.bin" for part in range(PARTS)]
-        self._streams: list[BinaryIO] = [self._stack.enter_context(path.open("wb")) for path in self._paths]
+        self.width = width
+        self._path = folder / "hashes.tmp"
+        self._stream = self._path.open("wb")
+        self._waiting: list[Hashes] = []
+        self._edges: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
 
     def add(self, records: Hashes) -> None:
         """Append records (N,) or (N, width)."""
-        table = records.reshape(-1, self.width)
-        part = (table[:, 0] >> np.uint64(56)).astype(np.int64)
+        self._waiting.append(records.reshape(-1, self.width))
+        if sum(map(len, self._waiting)) >= BLOCK_RECORDS:
+            self._write_block()
+
+    def _write_block(self) -> None:
+        """Append the waiting records to the file, sorted apart by their leading bits."""
+        table = np.concatenate(self._waiting) if self._waiting else np.zeros((0, self.width), dtype=np.uint64)
+        part = (table[:, 0] >> np.uint64(56)).astype(np.uint8)
         order = np.argsort(part, kind="stable")
-        table, edges = table[order], np.searchsorted(part[order], np.arange(PARTS + 1))
-        for place in np.flatnonzero(np.diff(edges)):
-            table[edges[place] : edges[place + 1]].tofile(self._streams[place])
+        table[order].tofile(self._stream)
+        ends = np.searchsorted(part[order], np.arange(PARTS), side="right")
+        self._edges.append(self._edges[-1][-1] + np.concatenate([[0], ends]))
+        self._waiting = []
 
     def sorted_parts(self) -> Iterator[Hashes]:
-        """The records (n, width) part by part, sorted by hash and then in the order in which they came; ends the writing."""
-        self._stack.close()
-        for path in self._paths:
-            table = np.fromfile(path, dtype=np.uint64).reshape(-1, self.width)
-            path.unlink()
-            yield table[np.argsort(table[:, 0], kind="stable")]
+        """The records (n, width), part by part, sorted by hash and then as they came; ends the writing."""
+        self._write_block()
+        self._stream.close()
+        size = int(self._edges[-1][-1])
+        table: Hashes = np.zeros((0, self.width), dtype=np.uint64)
+        if size:
+            table = np.memmap(self._path, dtype=np.uint64, mode="r", shape=(size, self.width))
+        for number in range(PARTS):
+            part = np.concatenate([table[edges[number] : edges[number + 1]] for edges in self._edges[1:]])
+            if len(part):
+                yield part[np.argsort(part[:, 0], kind="stable")]
+        del table
+        self._path.unlink()
