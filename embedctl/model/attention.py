@@ -73,10 +73,10 @@ def packed_attention(
         from torch.nn.attention.varlen import varlen_attn
 
         borders = cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q
-        shared_heads = key.shape[1] != query.shape[1]
-        output = varlen_attn(
-            query_TAE, key_TAE, value_TAE, *borders, scale=scaling, window_size=window, enable_gqa=shared_heads
-        )
+        shared = query.shape[1] // key.shape[1]
+        if shared > 1:  # the kernel shares heads by itself only from torch 2.12 on
+            key_TAE, value_TAE = (states.repeat_interleave(shared, dim=1) for states in (key_TAE, value_TAE))
+        output = varlen_attn(query_TAE, key_TAE, value_TAE, *borders, scale=scaling, window_size=window)
         return output.unsqueeze(0), None
     texts = zip(*(_split(states, cu_seq_lens_q) for states in (query_TAE, key_TAE, value_TAE)), strict=True)
     outputs = [_one_text(*states, window=window, dropout=dropout, scaling=scaling) for states in texts]

@@ -74,6 +74,7 @@ class Embedder(torch.nn.Module):
     def __init__(self, model: SentenceTransformer, *, packed: bool = False) -> None:
         super().__init__()
         self.model = model
+        self._why_padded = ""
         self.set_packed(packed)
 
     @classmethod
@@ -182,7 +183,7 @@ class Embedder(torch.nn.Module):
             self.set_packed(True)
             return
         self.set_packed(False)
-        detail = "this model can't be packed" if difference is None else f"packed vectors differ by {difference:.1e}"
+        detail = f"this model can't be packed{self._why_padded}" if difference is None else f"packed vectors differ by {difference:.1e}"
         console.warn(f"{detail}: batches are padded instead")
 
     @torch.no_grad()
@@ -196,7 +197,8 @@ class Embedder(torch.nn.Module):
                 self.set_packed(packed)
                 with torch.autocast(self.device.type, dtype=compute, enabled=compute != self.dtype):
                     vectors.append(torch.nn.functional.normalize(self(self.features(texts)), dim=-1))
-        except (ValueError, TypeError, KeyError, RuntimeError, AttributeError):
+        except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as cause:
+            self._why_padded = f" ({str(cause).splitlines()[0][:200]})"
             return None
         finally:
             self.train(training)
@@ -211,10 +213,10 @@ class Embedder(torch.nn.Module):
                 return padding + 1
         return 0
 
-    def features(self, texts: Ragged, multiple: int = 1) -> dict[str, Any]:
+    def features(self, texts: Ragged) -> dict[str, Any]:
         """What `forward` takes for these texts, on this model's device."""
         if self.packed:
-            return to_device(packed_features(texts, self.position_offset, multiple), self.device)
+            return to_device(packed_features(texts, self.position_offset), self.device)
         return to_device(padded_features(texts, self.tokenizer.pad_token_id or 0), self.device)
 
     def forward(self, features: dict[str, Any]) -> Tensor:

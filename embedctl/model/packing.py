@@ -69,28 +69,20 @@ def cut(lengths: Integers, budget: int, *, padded: bool) -> list[slice]:
     return chunks
 
 
-def packed_features(texts: Ragged, position_offset: int = 0, multiple: int = 1) -> dict[str, Any]:
+def packed_features(texts: Ragged, position_offset: int = 0) -> dict[str, Any]:
     """One row of T tokens with the borders of its texts.
 
     Args:
         texts: N texts.
         position_offset: the position id of a first token: padding_idx + 1 in RoBERTa's family, else 0.
-        multiple: T is rounded up to this; the filler is one more text, which the embedder drops.
 
     Returns:
         input_ids and position_ids (1, T), cu_seq_lens_q/k (N + 1,) int32, max_length_q/k, seq_idx (1, T).
     """
     lengths, ids = texts.lengths, texts.ids
-    filler = -int(lengths.sum()) % multiple
-    if filler:
-        lengths, ids = np.append(lengths, filler), np.append(ids, np.zeros(filler, dtype=ids.dtype))
-    starts = np.cumsum(lengths) - lengths
-    tokens = int(lengths.sum())
+    longest, tokens, starts = int(lengths.max()), int(lengths.sum()), texts.starts
     positions = np.arange(tokens) - np.repeat(starts, lengths)
-    if filler:
-        positions[-filler:] = 0
     borders = torch.from_numpy(np.append(starts, tokens).astype(np.int32))
-    longest = int(lengths.max())
     return {
         "input_ids": torch.from_numpy(ids.astype(np.int64))[None],
         "position_ids": torch.from_numpy(positions + position_offset)[None],
@@ -110,13 +102,19 @@ def padded_features(texts: Ragged, pad_id: int) -> dict[str, Any]:
     return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
+def on_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """An array as a tensor on `device`, copied without waiting for what the device is doing."""
+    return _moved(torch.from_numpy(array), device)
+
+
 def to_device(features: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """The features with their tensors on `device`, copied without waiting where that is possible."""
-    pin = device.type == "cuda"
-    return {
-        name: (value.pin_memory() if pin else value).to(device, non_blocking=pin) if torch.is_tensor(value) else value
-        for name, value in features.items()
-    }
+    """The features with their tensors on `device`."""
+    return {name: _moved(value, device) if torch.is_tensor(value) else value for name, value in features.items()}
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    pinned = device.type == "cuda"
+    return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_len: int | None) -> Ragged:

@@ -13,7 +13,7 @@ from embedctl.data.batches import Batch
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS
 from embedctl.losses.base import Candidates, Loss
-from embedctl.model.packing import Integers
+from embedctl.model.packing import Integers, on_device
 
 CONTRASTIVE = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]
 
@@ -98,7 +98,7 @@ class Weights:
     def candidates(self, queries: Integers, device: torch.device) -> Candidates:
         """What a loss takes for these queries."""
         return Candidates(
-            own_QC=torch.from_numpy(self.batch.own_QC[queries]).to(device),
-            weight_QD=torch.from_numpy(self.matrix(queries)).to(device),
-            teacher_QC=torch.from_numpy(self.batch.score_QC[queries]).to(device),
+            own_QC=on_device(self.batch.own_QC[queries], device),
+            weight_QD=on_device(self.matrix(queries), device),
+            teacher_QC=on_device(self.batch.score_QC[queries], device),
         )

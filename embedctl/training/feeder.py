@@ -78,7 +78,7 @@ class Feeder:
         share = deal(tokens.lengths, self.session.budget, padded=not embedder.packed, ranks=world(), own=rank())
         stand_in = share.order[:1]  # what a rank without a text of its own runs, to keep step with the others
         chunks = [tokens.take(chunk if len(chunk) else stand_in) for chunk in share.chunks]
-        features = [embedder.features(chunk, self.session.multiple) for chunk in chunks]
+        features = [embedder.features(chunk) for chunk in chunks]
         return Prepared(batch, share, features, Weights.of(batch, self.in_batch), int(tokens.lengths.sum()))
 
     def updates(self, schedule: Schedule, start: int) -> Iterator[tuple[int, list[Prepared]]]:

@@ -61,7 +61,7 @@ def encode_shared(session: Session, texts: Ragged, budget: int) -> NDArray[np.fl
     session.eval()
     parts = []
     for chunk in share.chunks:
-        features = embedder.features(texts.take(chunk if len(chunk) else share.order[:1]), session.multiple)
+        features = embedder.features(texts.take(chunk if len(chunk) else share.order[:1]))
         parts.append(torch.nn.functional.normalize(session(features)[: len(chunk)].float(), dim=-1))
     session.train()
     gathered = gather_vectors(torch.cat(parts), share.counts).cpu().numpy()

@@ -24,8 +24,6 @@ from embedctl.model.tuning import MasterWeights, add_adapters, checkpoint_gradie
 from embedctl.training.optim import adamw
 from embedctl.training.runtime import Runtime
 
-COMPILED_MULTIPLE = 8192  # token totals of compiled layers: few shapes, few compilations
-
 
 @dataclass
 class Session:
@@ -39,7 +37,6 @@ class Session:
         optimizer: over the masters, or the weights.
         pristine: a copy on the CPU, on the main rank: exports are filled into it.
         budget: tokens in one pass through the model.
-        multiple: packed token totals are rounded up to this.
     """
 
     runtime: Runtime
@@ -49,7 +46,6 @@ class Session:
     optimizer: Any
     pristine: Embedder | None
     budget: int
-    multiple: int = 1
 
     @classmethod
     def prepare(cls, embedder: Embedder, config: TrainConfig, runtime: Runtime) -> Session:
@@ -74,8 +70,7 @@ class Session:
         if runtime.strategy == "fsdp":
             _expect_shards(model)
         budget = config.launch.tokens_per_forward or DEFAULT_TOKENS.get(runtime.device.type, DEFAULT_TOKENS["cpu"])
-        multiple = COMPILED_MULTIPLE if config.tune.compile and embedder.packed else 1
-        return cls(runtime, embedder, model, masters, optimizer, pristine, budget, multiple)
+        return cls(runtime, embedder, model, masters, optimizer, pristine, budget)
 
     @property
     def device(self) -> torch.device:

@@ -20,7 +20,7 @@ from embedctl.data.batches import Batch
 from embedctl.data.random import mix
 from embedctl.data.rows import RowKind
 from embedctl.losses.base import Loss
-from embedctl.model.packing import Integers, cut, longest_first
+from embedctl.model.packing import Integers, cut, longest_first, on_device
 from embedctl.training.candidates import Group, Weights, groups
 from embedctl.training.gather import gather_vectors, rank, world
 
@@ -128,14 +128,14 @@ class Stepper:
         gathered = gather_vectors(leaf, share.counts)
         place = np.empty_like(share.order)
         place[share.order] = np.arange(len(share.order))
-        vectors_UH = gathered[torch.from_numpy(place).to(gathered.device)]
-        query_QH = vectors_UH[torch.from_numpy(batch.query_Q).to(gathered.device)]
-        document_DH = vectors_UH[torch.from_numpy(batch.document_D).to(gathered.device)]
+        vectors_UH = gathered[on_device(place, gathered.device)]
+        query_QH = vectors_UH[on_device(batch.query_Q, gathered.device)]
+        document_DH = vectors_UH[on_device(batch.document_D, gathered.device)]
         total = torch.zeros((), device=leaf.device, dtype=leaf.dtype)
         parts = list(blocks(batch, self.losses))
         for number, group in enumerate(parts):
             candidates = prepared.weights.candidates(group.queries, leaf.device)
-            queries = torch.from_numpy(group.queries).to(leaf.device)
+            queries = on_device(group.queries, leaf.device)
             part = group.loss(query_QH[queries], document_DH, candidates) * (len(group.queries) / len(batch))
             (part * (scale * world())).backward(retain_graph=number < len(parts) - 1)
             total += part.detach()

@@ -1,0 +1,258 @@
+"""Rows a second of training: ours beside sentence-transformers' trainer and RAG-Retrieval's loop, in one run.
+
+By hand: python tests/bench/bench_train.py DATA.jsonl [--model FOLDER] [--steps N] [--only ours,st,rag]
+Without --model a BERT-base of random weights with a tokenizer learnt from the data stands in. Prints ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+
+BATCH, NEGATIVES, QUERY_LEN, PASSAGE_LEN, TEMPERATURE, LR = 16, 15, 128, 512, 0.02, 2e-5
+PEAK_FLOPS = 790e12  # a large bf16 matrix product on the machine's GPU
+CUDA = torch.cuda.is_available()
+
+
+def exploded(path: str) -> list[dict[str, Any]]:
+    """A row for each positive, with exactly NEGATIVES negatives."""
+    draw = random.Random(0)
+    rows = []
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        for positive in row["pos"]:
+            neg = row["neg"] if len(row["neg"]) >= NEGATIVES else row["neg"] * NEGATIVES
+            rows.append({"query": row["query"], "pos": [positive], "neg": draw.sample(neg, NEGATIVES)})
+    return rows
+
+
+def bert_base(rows: list[dict[str, Any]], folder: str) -> str:
+    """A random BERT-base with a tokenizer learnt from the rows."""
+    from transformers import BertConfig, BertModel
+
+    from embedctl.model import tiny
+
+    tiny.VOCABULARY = 21128
+    tokenizer = tiny._learn_vocabulary(text for row in rows for text in (row["query"], *row["pos"], *row["neg"]))
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=21128)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def timed(step: Callable[[], int], steps: int, warmup: int) -> float:
+    """Rows a second of `step`, which returns its rows."""
+    for _ in range(warmup):
+        step()
+    if CUDA:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    begun, rows = time.perf_counter(), 0
+    for _ in range(steps):
+        rows += step()
+    if CUDA:
+        torch.cuda.synchronize()
+    return rows / (time.perf_counter() - begun)
+
+
+def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any]) -> tuple[float, dict[str, float]]:
+    """Our step, batches made on their thread as in a run."""
+    from embedctl.config import TrainConfig, load
+    from embedctl.data.sources import parse_all
+    from embedctl.training import runtime, worker
+    from embedctl.training.feeder import Feeder, Schedule
+    from embedctl.training.optim import set_lr
+    from embedctl.training.session import Session
+    from embedctl.training.step import Stepper
+    from embedctl.losses.select import losses_for
+
+    flags = {"model_name_or_path": model, "dataset": [data], "batch_size": BATCH, "lr": LR, "in_batch": "hard"} | settings
+    config = load(TrainConfig, None, flags)
+    here = runtime.start(config)
+    sources = parse_all(config.data.dataset)
+    embedder = worker.load_model(config, sources)
+    stored = worker.open_or_build([data], embedder.tokenizer, worker.recipe_of(config, embedder), Path(tempfile.mkdtemp()))
+    session = Session.prepare(embedder, config, here)
+    plan = worker.plan_batches(config, sources, stored, {})
+    feeder = Feeder(session, plan, stored.texts, config.loss.in_batch)
+    stepper = Stepper(session, losses_for(config.loss), 0)
+    updates = feeder.updates(Schedule(plan.steps_per_epoch, 1, 1, steps + warmup + 1), 0)
+    tokens: list[int] = []
+
+    def step() -> int:
+        update, (prepared,) = next(updates)
+        set_lr(session.optimizer, LR)
+        stepper(prepared, update)
+        session.update(1.0)
+        tokens.append(prepared.tokens)
+        return len(prepared.batch)
+
+    rate = timed(step, steps, warmup)
+    if os.environ.get("PROFILE"):
+        with torch.profiler.profile() as profile:
+            step()
+        print(profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=28, max_name_column_width=70), file=sys.stderr)
+    measured = tokens[warmup : warmup + steps]
+    tokens_per_s = sum(measured) / steps / BATCH * rate
+    facts = {"tokens_per_s": tokens_per_s, "tokens_per_step": sum(measured) / steps}
+    facts["share_of_peak"] = tokens_per_s * flops_per_token(session, stored) / PEAK_FLOPS
+    if CUDA:
+        facts["gb"] = torch.cuda.max_memory_allocated() / 1e9
+    return rate, facts
+
+
+def flops_per_token(session: Any, stored: Any) -> float:
+    """Of a forward and a backward pass: matrices of the layers, and attention over the mean squared length."""
+    config = session.embedder.backbone.config
+    layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+    lengths = stored.texts.lengths[:].astype(float)
+    attention = 2 * config.hidden_size * (lengths**2).sum() / lengths.sum()
+    return 3 * 2 * config.num_hidden_layers * (layer + attention)
+
+
+def rag(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> float:
+    """RAG-Retrieval's loop: padded to the full lengths, three forwards, fp16 autocast with a scaler (float32 on a CPU)."""
+    from sentence_transformers import SentenceTransformer
+    from torch.nn.functional import cross_entropy, normalize
+
+    device = "cuda" if CUDA else "cpu"
+    encoder = SentenceTransformer(model, device=device).train()
+    scaler = torch.amp.GradScaler(device, enabled=CUDA)
+    decay = [w for n, w in encoder.named_parameters() if not n.endswith("bias") and "LayerNorm" not in n]
+    plain = [w for n, w in encoder.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
+    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}], lr=LR)
+    order = random.Random(1)
+
+    def vectors(texts: list[str], length: int) -> torch.Tensor:
+        tokens = encoder.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        return normalize(encoder(dict(tokens.to(device)))["sentence_embedding"], dim=-1)
+
+    def step() -> int:
+        batch = order.sample(rows, BATCH)
+        with torch.autocast(device, torch.float16, enabled=CUDA):
+            query = vectors([row["query"] for row in batch], QUERY_LEN)
+            positive = vectors([row["pos"][0] for row in batch], PASSAGE_LEN)
+            negative = vectors([text for row in batch for text in row["neg"]], PASSAGE_LEN)
+            logits = torch.cat([(query * positive).sum(1, keepdim=True), query @ negative.T], dim=1) / TEMPERATURE
+            loss = cross_entropy(logits, torch.zeros(len(batch), dtype=torch.long, device=device))
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        return len(batch)
+
+    return timed(step, steps, warmup)
+
+
+def sentence_transformers(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> float:
+    """sentence-transformers' trainer: bf16, fused AdamW, its in-batch loss."""
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from transformers import TrainerCallback
+
+    columns: dict[str, list[str]] = {"anchor": [row["query"] for row in rows], "positive": [row["pos"][0] for row in rows]}
+    columns |= {f"negative_{number}": [row["neg"][number] for row in rows] for number in range(NEGATIVES)}
+    encoder = SentenceTransformer(model, device="cuda" if CUDA else "cpu")
+    encoder.max_seq_length = PASSAGE_LEN
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
+            if CUDA:
+                torch.cuda.synchronize()
+            times.append(time.perf_counter())
+
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=tempfile.mkdtemp(),
+        per_device_train_batch_size=BATCH,
+        max_steps=steps + warmup,
+        learning_rate=LR,
+        bf16=CUDA,
+        optim="adamw_torch_fused",
+        report_to="none",
+        save_strategy="no",
+        logging_strategy="no",
+        dataloader_num_workers=4 if CUDA else 0,
+        dataloader_drop_last=True,
+        disable_tqdm=True,
+        use_cpu=not CUDA,
+    )
+    loss = MultipleNegativesRankingLoss(encoder, scale=1 / TEMPERATURE)
+    trainer = SentenceTransformerTrainer(encoder, arguments, train_dataset=Dataset.from_dict(columns), loss=loss, callbacks=[Clock()])
+    trainer.train()
+    return steps * BATCH / (times[-1] - times[warmup - 1])
+
+
+def contest(name: str, model: str, data: str, options: argparse.Namespace) -> dict[str, float]:
+    """The rate of one contestant and what else it tells, measured in this process."""
+    rows = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines()]
+    if name == "st":
+        return {"rows_per_s": sentence_transformers(model, rows, options.steps, options.warmup)}
+    if name == "rag":
+        return {"rows_per_s": rag(model, rows, options.steps, options.warmup)}
+    rate, facts = ours(model, data, options.steps, options.warmup, json.loads(name.removeprefix("ours")))
+    return {"rows_per_s": rate} | facts
+
+
+def main() -> None:
+    """Run what was asked for, a process each, and print rates and ratios."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data")
+    parser.add_argument("--model")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--only", default="ours,st,rag")
+    parser.add_argument("--ours", action="append", default=[], help='settings as JSON, e.g. {"compile": true}; may be repeated')
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contestant:
+        print("RESULT " + json.dumps(contest(options.contestant, options.model, options.data, options)))
+        return
+    rows, folder = exploded(options.data), Path(tempfile.mkdtemp())
+    data = folder / "rows.jsonl"
+    data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    model = options.model or bert_base(rows, str(folder / "model"))
+    wanted = options.only.split(",")
+    names = [f"ours{settings}" for settings in options.ours or ["{}"]] if "ours" in wanted else []
+    rates: dict[str, float] = {}
+    for name in [*names, *(peer for peer in ("st", "rag") if peer in wanted)]:
+        command = [sys.executable, __file__, str(data), "--model", model, "--contestant", name]
+        command += ["--steps", str(options.steps), "--warmup", str(options.warmup)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = [line for line in ended.stdout.splitlines() if line.startswith("RESULT ")]
+        if not found:
+            print(f"{name} failed:", *ended.stderr.splitlines()[-12:], sep="\n  ", flush=True)
+            continue
+        if os.environ.get("PROFILE"):
+            print(ended.stderr[-9000:])
+        facts = json.loads(found[0].removeprefix("RESULT "))
+        rates[name] = facts["rows_per_s"]
+        print(f"{name}:", {key: round(value, 3) for key, value in facts.items()}, *[line for line in ended.stderr.splitlines() if "warning:" in line], flush=True)
+    for peer in ("st", "rag"):
+        for name, rate in rates.items():
+            if peer in rates and name.startswith("ours"):
+                print(f"{name} / {peer}: {rate / rates[peer]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
