@@ -1,8 +1,13 @@
-"""`embedctl validate-data`: is the data what its owner thinks it is?"""
+"""`embedctl validate-data`: whether data files hold what their owner thinks they hold."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
 
 from embedctl import console
 from embedctl.commands.flags import takes
@@ -11,9 +16,11 @@ from embedctl.errors import CheckFailed, ConfigError
 from embedctl.resources import input_or_example
 
 if TYPE_CHECKING:
-    from embedctl.data.validate import TokenCount
+    from embedctl.data.lengths import TokenCount
 
 EXAMPLE = "Example: embedctl validate-data train.jsonl --model BAAI/bge-base-zh-v1.5"
+STYLES = {"errors": "red", "warnings": "yellow"}
+NUMBERS = {"count": "texts", "mean": "mean", "p50": "median", "p95": "95 %", "max": "longest"}
 
 
 @takes(ValidateConfig)
@@ -21,22 +28,35 @@ def command(config: ValidateConfig) -> None:
     """Check data files and show what is in them."""
     if not config.files:
         raise ConfigError("no file given", "embedctl validate-data FILE...")
-    from embedctl.data.validate import validate
+    from embedctl.data.formats import size_to_read
+    from embedctl.data.validate import MEGABYTE, validate
 
+    paths = [path_of(name) for name in config.files]
+    sizes = [size_to_read(path) for path in paths]  # a missing file is said before hours go into the others
     tokens = token_count(config)
     reports = []
-    for name in config.files:
-        path, shipped = input_or_example(name)
-        if shipped:
-            console.say(f"{name} is not in this folder: checking the example file shipped with embedctl")
-        with console.progress(f"check {name}", None, "rows") as bar:
+    for path, size in zip(paths, sizes, strict=True):
+        megabytes = None if size is None else -(-size // MEGABYTE)  # rounded up
+        with console.progress(f"check {path}", megabytes, "MB") as bar:
             reports.append(validate(path, config.neg_nums, config.max_errors, tokens, bar))
+        if not config.json_output:
+            print_findings(reports[-1])
         show(reports[-1])
     errors = sum(report["stats"]["errors"] for report in reports)
     if config.json_output:
         console.result({"ok": errors == 0, "files": reports})
     if errors:
-        raise CheckFailed(f"{errors:,} error{'s' if errors > 1 else ''} in {len(reports)} file{'s' if len(reports) > 1 else ''}", "mend the lines named above")
+        raise CheckFailed(
+            f"{_number(errors, 'error')} in {_number(len(reports), 'file')}", "mend the lines named above"
+        )
+
+
+def path_of(name: str) -> str:
+    """The file to check: as named, or the shipped example of that name."""
+    path, shipped = input_or_example(name)
+    if shipped:
+        console.say(f"{name} is not in this folder: checking the example file shipped with embedctl")
+    return path
 
 
 def token_count(config: ValidateConfig) -> TokenCount | None:
@@ -49,8 +69,9 @@ def token_count(config: ValidateConfig) -> TokenCount | None:
     if config.model_name_or_path is None:
         return None
     if config.model_name_or_path == TINY:
-        raise ConfigError("--model tiny: has no tokenizer before it is trained", "name a pretrained model, or a trained one such as out")
-    from embedctl.data.validate import TokenCount
+        hint = "name a pretrained model, or a trained one such as out"
+        raise ConfigError("--model tiny: has no tokenizer before it is trained", hint)
+    from embedctl.data.lengths import TokenCount
     from embedctl.model.loading import load_tokenizer
     from embedctl.model.packing import tokenize
 
@@ -59,32 +80,68 @@ def token_count(config: ValidateConfig) -> TokenCount | None:
     return TokenCount(lambda texts: tokenize(tokenizer, texts, None).lengths.tolist(), limits)
 
 
+def print_findings(report: dict[str, Any]) -> None:
+    """The listed errors and warnings, one a line, to stdout."""
+    for severity in STYLES:
+        for found in report[severity]:
+            place = f"{report['path']}:{found['line']}: {found['field']}"
+            print(f"{place}: {found['message']} [{found['code']}]")
+        left_out = report["stats"][severity] - len(report[severity])
+        if left_out:
+            print(f"{report['path']}: {left_out:,} more {severity} (--max-errors lists more)")
+
+
 def show(report: dict[str, Any]) -> None:
-    """Draw one file's report."""
+    """Draw one file's report: what it holds, how long its texts are, what was found."""
     stats = report["stats"]
-    for severity in ("errors", "warnings"):
-        listed = report[severity]
-        for fault in listed:
-            console.say(f"{report['path']}:{fault['line']}: {fault['field']}: {fault['message']} [{fault['code']}]")
-        if stats[severity] > len(listed):
-            console.say(f"... and {stats[severity] - len(listed):,} more {severity} (--max-errors)")
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["kinds"].items()) or "none"
-    console.say(f"{report['path']}: {report['rows']:,} rows ({kinds})")
-    console.table("lengths", *lengths_table(stats))
-    facts = {code: f"{count:,}" for code, count in (stats["error_counts"] | stats["warning_counts"]).items()}
-    facts["repeated texts"] = f"{stats['duplicate_texts']:,} (each is encoded once)"
-    verdict = "ok" if not stats["errors"] else f"{stats['errors']:,} errors"
-    console.panel(f"{verdict}, {stats['warnings']:,} warnings", facts)
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in facts_of(report).items():
+        facts.add_row(name, value)
+    colour = next((style for severity, style in STYLES.items() if stats[severity]), "green")
+    title, verdict = Text(report["path"]), Text(f"{report['path']}: {verdict_of(stats)}", style=colour)
+    body = Group(facts, "", lengths_table(stats)) if report["rows"] else facts
+    console.console().print(Panel(body, title=title, title_align="left", border_style=colour, expand=False))
+    console.console().print(verdict, soft_wrap=True)
 
 
-def lengths_table(stats: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the lengths in characters, and in tokens if they were counted."""
-    rows = [[f"{name}, characters", *_numbers(facts), ""] for name, facts in stats["characters"].items()]
-    for name, facts in stats.get("tokens", {}).items():
-        rows.append([f"{name}, tokens", *_numbers(facts), f"{facts['truncated_share']:.1%}"])
-    columns = ["texts", "count", "mean", "median", "95 %", "longest", "truncated"]
-    return (columns, rows) if "tokens" in stats else (columns[:-1], [row[:-1] for row in rows])
+def verdict_of(stats: dict[str, Any]) -> str:
+    """`ok`, or how many errors and warnings."""
+    counts = [_number(stats[severity], severity.removesuffix("s")) for severity in STYLES if stats[severity]]
+    return ", ".join(counts if stats["errors"] else ["ok", *counts])
 
 
-def _numbers(facts: dict[str, float]) -> list[str]:
-    return [f"{facts[name]:,}" for name in ("count", "mean", "p50", "p95", "max")]
+def facts_of(report: dict[str, Any]) -> dict[str, str]:
+    """Name and value of what is known about a file beside lengths."""
+    stats = report["stats"]
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["kinds"].items())
+    facts = {"rows": f"{report['rows']:,}" + (f" ({kinds})" if kinds else "")}
+    if stats["prompted"]:
+        facts["own prompt"] = _number(stats["prompted"], "row")
+    facts["repeated"] = (
+        f"{_number(stats['duplicate_queries'], 'query', 'queries')}, {_number(stats['duplicate_texts'], 'passage')}"
+    )
+    for severity in STYLES:
+        counts = stats[f"{severity.removesuffix('s')}_counts"]
+        width = max((len(f"{count:,}") for count in counts.values()), default=0)
+        facts[severity] = "\n".join(f"{count:{width},} {code}" for code, count in counts.items() if count) or "none"
+    return facts
+
+
+def lengths_table(stats: dict[str, Any]) -> Table:
+    """Lengths of each field in characters, and in tokens if they were counted."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("length")
+    for heading in (*NUMBERS.values(), *(["truncated"] if "tokens" in stats else [])):
+        table.add_column(heading, justify="right")
+    for unit in ("characters", "tokens"):
+        for name, facts in stats.get(unit, {}).items():
+            numbers = [f"{facts[key]:,}" for key in NUMBERS]
+            truncated = [f"{facts['truncated_share']:.1%}"] if unit == "tokens" else []
+            table.add_row(f"{name}, {unit}", *numbers, *truncated)
+    return table
+
+
+def _number(count: int, name: str, plural: str = "") -> str:
+    return f"{count:,} {name if count == 1 else plural or name + 's'}"

@@ -1,7 +1,7 @@
-"""What is wrong with a data file, what is odd about it, and what is in it: one pass, memory that does not grow with the file.
+"""What is wrong with a data file, what is odd about it, and what is in it: one pass, in memory that does not grow.
 
-Errors make rows unusable; warnings are what a person would want to know. What needs a look at all rows together (duplicates,
-positives that are negatives elsewhere) goes through hashes on the disk, 16 bytes a text.
+Errors make rows unusable; warnings are what a person would want to know. Rows with errors count in no statistics.
+Texts are taken as they stand: two that differ in a space are two.
 """
 
 from __future__ import annotations
@@ -9,88 +9,31 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from embedctl.console import Bar
-from embedctl.data.formats import documents
-from embedctl.data.hashes import HashParts
-from embedctl.data.random import mix
+from embedctl.data.crosscheck import CrossCheck
+from embedctl.data.findings import Findings
+from embedctl.data.formats import Document, documents
+from embedctl.data.lengths import Lengths, TokenCount
 from embedctl.data.rows import Fault, Row, check, to_row
+from embedctl.errors import DataError
 
 WARNING_CODES = {"blank-line"}
-BLOCK_TEXTS = 1 << 15
-LONGEST = 1 << 16  # lengths above count as this long in the percentiles
-MASK = (1 << 64) - 1
-DAMAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
-SUSPICIOUS = (b"\\u00", b"\\ufffd", b"\\uFFFD", b"\xef\xbf\xbd", b"\x7f", b"\\b", b"\\f")
 FIELDS = ("query", "pos", "neg")
-
-
-@dataclass
-class Found:
-    """Faults of one severity: all counted, the first `limit` kept."""
-
-    limit: int
-    counts: Counter[str] = field(default_factory=Counter)
-    kept: list[tuple[int, Fault]] = field(default_factory=list)
-
-    def add(self, line: int, fault: Fault, times: int = 1) -> None:
-        """Count a fault; `times` if it stands for several."""
-        self.counts[fault.code] += times
-        if len(self.kept) < self.limit:
-            self.kept.append((line, fault))
-
-    @property
-    def total(self) -> int:
-        """All faults, kept or not."""
-        return sum(self.counts.values())
-
-
-class Lengths:
-    """Lengths of the texts of a field: a histogram."""
-
-    def __init__(self) -> None:
-        self.histogram: NDArray[np.int64] = np.zeros(LONGEST + 1, dtype=np.int64)
-        self.total, self.longest = 0, 0
-
-    def add(self, lengths: list[int]) -> None:
-        """Add the lengths of some texts."""
-        if lengths:
-            values = np.array(lengths)
-            self.histogram += np.bincount(np.minimum(values, LONGEST), minlength=LONGEST + 1)
-            self.total, self.longest = self.total + int(values.sum()), max(self.longest, int(values.max()))
-
-    def above(self, limit: int) -> int:
-        """Texts longer than `limit`."""
-        return int(self.histogram[limit + 1 :].sum())
-
-    def summary(self) -> dict[str, float]:
-        """Count, mean, median, 95th percentile and greatest length."""
-        count = int(self.histogram.sum())
-        if not count:
-            return {"count": 0, "mean": 0.0, "p50": 0, "p95": 0, "max": 0}
-        cumulated = np.cumsum(self.histogram)
-        p50, p95 = (int(np.searchsorted(cumulated, share * count)) for share in (0.5, 0.95))
-        return {"count": count, "mean": round(self.total / count, 1), "p50": p50, "p95": p95, "max": self.longest}
-
-
-@dataclass(frozen=True)
-class TokenCount:
-    """Counts tokens, special ones included.
-
-    Args:
-        count: maps texts to their numbers of tokens.
-        limits: tokens at which each field's texts are cut.
-    """
-
-    count: Callable[[list[str]], list[int]]
-    limits: dict[str, int]
+BLOCK_BYTES = 1 << 22
+MEGABYTE = 1_000_000
+# U+FFFD and control characters but tab and line ends.
+DAMAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]")
+# A line with none of these holds none of those. Looking for one byte is nearly free, so that comes first.
+CLUES = (
+    (b"\x7f", re.compile(rb"\x7f")),
+    (b"\\", re.compile(rb"\\[ubf]")),
+    (b"\xc2", re.compile(rb"\xc2[\x80-\x84\x86-\x9f]")),
+    (b"\xef", re.compile(rb"\xef\xbf\xbd")),
+)
 
 
 class Validator:
@@ -98,72 +41,70 @@ class Validator:
 
     Args:
         path: of the file.
-        neg_nums: rows with fewer negatives are counted.
-        keep: faults of each severity that are kept.
+        neg_nums: a row with fewer negatives gets a warning.
+        keep: errors, and warnings, that are listed.
         tokens: counts tokens; None for characters only.
         folder: for hashes; the caller removes it.
     """
 
     def __init__(self, path: str, neg_nums: int, keep: int, tokens: TokenCount | None, folder: Path) -> None:
         self.path, self.neg_nums, self.tokens = path, neg_nums, tokens
-        self.errors, self.warnings = Found(keep), Found(keep)
-        self.rows = 0
+        self.errors, self.warnings = Findings(keep), Findings(keep)
         self.kinds: Counter[str] = Counter()
+        self.prompted, self.repeated_texts = 0, 0
         self.characters = {name: Lengths() for name in FIELDS}
         self.token_lengths = {name: Lengths() for name in FIELDS}
-        self._texts, self._queries = HashParts(folder / "texts"), HashParts(folder / "queries", 2)
-        self._pairs = HashParts(folder / "pairs", 3)
-        self._block: list[tuple[int, Row]] = []
-        self._block_texts = 0
+        self._across = CrossCheck(folder)
+        self._block: list[tuple[tuple[int, int], Row]] = []
+        self._block_bytes, self._bytes = 0, 0
+        self._lines_are_shared = False
 
     def run(self, bar: Bar) -> dict[str, Any]:
-        """Read the file; returns the document of `--json`."""
+        """Read the file; returns its part of the document of `--json`."""
+        last, number = 0, 0
         for document in documents(self.path):
-            fault = document.fault
-            if fault is not None:
-                (self.warnings if fault.code in WARNING_CODES else self.errors).add(document.line, fault)
-                continue
-            faults = check(document.value)
-            for fault in faults:
-                self.errors.add(document.line, fault)
-            if not faults:
-                self._row(document.line, to_row(document.value), document.raw)
-            bar.advance()
-        self._flush()
-        self._look_at_all()
-        if not self.rows and not self.errors.total:
+            if document.fault is None:
+                self._lines_are_shared |= document.line == last
+                last = document.line
+            self._look_at(document, number)
+            number += document.fault is None or document.fault.field != "file"
+            if self._block_bytes >= BLOCK_BYTES:
+                self._flush(bar)
+        self._flush(bar)
+        self._look_across()
+        if not self.kinds and not self.errors.total:
             self.errors.add(1, Fault("file", "no-rows", "the file has no rows"))
         return self.document()
 
-    def _row(self, line: int, row: Row, raw: bytes) -> None:
-        self.rows += 1
+    def _look_at(self, document: Document, number: int) -> None:
+        self._block_bytes += len(document.raw)
+        if document.fault is not None:
+            findings = self.warnings if document.fault.code in WARNING_CODES else self.errors
+            findings.add(document.line, document.fault)
+            return
+        faults = check(document.value)
+        for fault in faults:
+            self.errors.add(document.line, self._placed(fault, number))
+        if faults:
+            return
+        row = to_row(document.value)
         self.kinds[row.kind.value] += 1
-        if len(row.neg) < self.neg_nums and not row.scores:
-            message = f"{len(row.neg)} negatives where --neg-nums is {self.neg_nums}: they are drawn again" if row.neg else "no negatives: other rows' texts serve"
-            self.warnings.add(line, Fault("neg", "few-negatives", message))
-        if row.query in row.pos:
-            self.warnings.add(line, Fault("pos", "query-is-positive", "the query is its own positive"))
-        if row.neg and not set(row.neg).isdisjoint(row.pos):
-            self.warnings.add(line, Fault("neg", "positive-is-negative", "a text is both positive and negative in this row"))
-        if not raw or any(sign in raw for sign in SUSPICIOUS):
-            self._look_for_damage(line, row)
-        self._block.append((line, row))
-        self._block_texts += 1 + len(row.pos) + len(row.neg)
-        if self._block_texts >= BLOCK_TEXTS:
-            self._flush()
+        self.prompted += row.prompt is not None
+        self._block.append(((document.line, number), row))
+        damaged = find_damage(row) if may_be_damaged(document.raw) else []
+        for fault in (*find_oddities(row, self.neg_nums), *damaged):
+            self.warnings.add(document.line, self._placed(fault, number))
 
-    def _look_for_damage(self, line: int, row: Row) -> None:
-        for name, texts in zip(FIELDS, ((row.query,), row.pos, row.neg), strict=True):
-            for text in texts:
-                found = DAMAGE.search(text)
-                if found:
-                    what = "U+FFFD, a character lost in a conversion" if found[0] == "\ufffd" else f"control character {found[0]!r}"
-                    self.warnings.add(line, Fault(name, "encoding-damage", f"holds {what}"))
-                    break
+    def _placed(self, fault: Fault, number: int) -> Fault:
+        """The fault as it stands where a line number does not say which row is meant."""
+        if not self._lines_are_shared:
+            return fault
+        return Fault(f"[{number}].{fault.field}", fault.code, fault.message)
 
-    def _flush(self) -> None:
+    def _flush(self, bar: Bar) -> None:
         """Hash and measure the rows gathered so far."""
         rows = [row for _, row in self._block]
+        self._across.add([place for place, _ in self._block], rows)
         for name, texts in (
             ("query", [row.query for row in rows]),
             ("pos", [text for row in rows for text in row.pos]),
@@ -171,93 +112,116 @@ class Validator:
         ):
             self.characters[name].add([len(text) for text in texts])
             if self.tokens is not None and texts:
-                self.token_lengths[name].add(self.tokens.count(texts))
-        lines = np.array([line for line, _ in self._block], dtype=np.uint64)
-        query = _hashes([row.query for row in rows])
-        pos = _hashes([text for row in rows for text in row.pos])
-        neg = _hashes([text for row in rows for text in row.neg])
-        self._texts.add(np.concatenate([pos, neg]))
-        self._queries.add(np.stack([query, lines], axis=1))
-        for role, texts_hashes, counts in ((0, pos, [len(row.pos) for row in rows]), (1, neg, [len(row.neg) for row in rows])):
-            pairs = mix(np.repeat(query, counts), texts_hashes) if len(texts_hashes) else texts_hashes
-            self._pairs.add(np.stack([pairs, np.repeat(lines, counts), np.full(len(pairs), role, dtype=np.uint64)], axis=1))
-        self._block, self._block_texts = [], 0
+                seen = [(row.prompt or "") + row.query for row in rows] if name == "query" else texts
+                self.token_lengths[name].add(self.tokens.count(seen))
+        self._bytes += self._block_bytes
+        bar.advance(-(-self._bytes // MEGABYTE) - bar.done)
+        self._block, self._block_bytes = [], 0
 
-    def _look_at_all(self) -> None:
-        for part in self._queries.sorted_parts():
-            again = part[1:][part[1:, 0] == part[:-1, 0]]
-            for line in again[:, 1]:
-                self.warnings.add(int(line), Fault("query", "duplicate-query", "this query stands in an earlier row too"))
-        self.duplicate_texts = sum(len(part) - len(np.unique(part)) for part in self._texts.sorted_parts())
-        for part in self._pairs.sorted_parts():
-            for line in _contradictions(part):
-                message = "a negative is a positive of another row with the same query"
-                self.warnings.add(line, Fault("neg", "positive-is-negative", message))
+    def _look_across(self) -> None:
+        for (line, number), first in self._across.repeated_queries():
+            message = f"the query of line {first} again"
+            self.warnings.add(line, self._placed(Fault("query", "duplicate-query", message), number))
+        for (line, number), other in self._across.contradictions():
+            message = f"a negative is a positive of the same query on line {other}"
+            self.warnings.add(line, self._placed(Fault("neg", "positive-is-negative", message), number))
+        self.repeated_texts = self._across.repeated_texts()
 
     def document(self) -> dict[str, Any]:
         """The file's part of `--json`."""
+        stats: dict[str, Any] = {
+            "errors": self.errors.total,
+            "warnings": self.warnings.total,
+            "error_counts": dict(self.errors.counts),
+            "warning_counts": dict(self.warnings.counts),
+            "prompted": self.prompted,
+            "duplicate_queries": self.warnings.counts["duplicate-query"],
+            "duplicate_texts": self.repeated_texts,
+            "characters": {name: lengths.summary() for name, lengths in self.characters.items()},
+        }
+        if self.tokens is not None:
+            stats["tokens"] = {name: self.tokens.summary(name, seen) for name, seen in self.token_lengths.items()}
         return {
             "path": self.path,
-            "rows": self.rows,
+            "rows": self.kinds.total(),
             "kinds": dict(self.kinds),
-            "errors": [_listed(line, fault) for line, fault in self.errors.kept],
-            "warnings": [_listed(line, fault) for line, fault in self.warnings.kept],
-            "stats": {
-                "errors": self.errors.total,
-                "warnings": self.warnings.total,
-                "error_counts": dict(self.errors.counts),
-                "warning_counts": dict(self.warnings.counts),
-                "duplicate_queries": self.warnings.counts["duplicate-query"],
-                "duplicate_texts": self.duplicate_texts,
-                "characters": {name: lengths.summary() for name, lengths in self.characters.items()},
-                **({"tokens": self._token_summary(self.tokens)} if self.tokens else {}),
-            },
+            "errors": self.errors.listed(),
+            "warnings": self.warnings.listed(),
+            "stats": stats,
         }
 
-    def _token_summary(self, tokens: TokenCount) -> dict[str, Any]:
-        summary: dict[str, Any] = {}
-        for name, lengths in self.token_lengths.items():
-            facts = lengths.summary()
-            truncated = lengths.above(tokens.limits[name])
-            summary[name] = facts | {"truncated": truncated, "truncated_share": round(truncated / max(facts["count"], 1), 4)}
-        return summary
+
+def find_oddities(row: Row, neg_nums: int) -> list[Fault]:
+    """What is odd about a row taken by itself."""
+    faults = []
+    if len(row.neg) < neg_nums and not row.scores:
+        what = f"{len(row.neg)} of {neg_nums} negatives: some are drawn twice" if row.neg else "has no negatives"
+        faults.append(Fault("neg", "few-negatives", what))
+    if row.query in row.pos:
+        faults.append(Fault(f"pos[{row.pos.index(row.query)}]", "query-is-positive", "the query itself"))
+    distinct = set(row.neg)
+    if not distinct.isdisjoint(row.pos):
+        place = next(place for place, text in enumerate(row.neg) if text in row.pos)
+        message = f"the same text as pos[{row.pos.index(row.neg[place])}]"
+        faults.append(Fault(f"neg[{place}]", "positive-is-negative", message))
+    if len(distinct) < len(row.neg):
+        faults += _repeated("neg", row.neg)
+    if len(row.pos) > 1:
+        faults += _repeated("pos", row.pos)
+    return faults
 
 
-def _hashes(texts: list[str]) -> NDArray[np.uint64]:
-    """Python's own hashes: fast, and the same within a process, which is all that is asked here."""
-    return np.array([hash(text) & MASK for text in texts], dtype=np.uint64)
+def _repeated(name: str, texts: Sequence[str]) -> Iterator[Fault]:
+    """The first text of a list that it holds already."""
+    first: dict[str, int] = {}
+    for place, text in enumerate(texts):
+        if first.setdefault(text, place) != place:
+            yield Fault(f"{name}[{place}]", "duplicate-text", f"the same text as {name}[{first[text]}]")
+            return
 
 
-def _contradictions(pairs: NDArray[np.uint64]) -> list[int]:
-    """Lines of negatives that are positives of the same query in another row; (n, 3) pair, line and role, sorted by pair."""
-    positive, negative = pairs[pairs[:, 2] == 0], pairs[pairs[:, 2] == 1]
-    low, high = (np.searchsorted(positive[:, 0], negative[:, 0], side=side) for side in ("left", "right"))
-    lines = []
-    for place in np.flatnonzero(high > low):
-        if (positive[low[place] : high[place], 1] != negative[place, 1]).all():
-            lines.append(int(negative[place, 1]))
-    return lines
+def may_be_damaged(raw: bytes) -> bool:
+    """Whether a closer look at the texts in a line of JSON is worth it."""
+    for byte, pattern in CLUES:  # noqa: SIM110  any() takes twice as long, and this runs for each row
+        if byte in raw and pattern.search(raw):
+            return True
+    return False
 
 
-def _listed(line: int, fault: Fault) -> dict[str, Any]:
-    return {"line": line, "field": fault.field, "code": fault.code, "message": fault.message}
+def find_damage(row: Row) -> list[Fault]:
+    """The first text of each field that holds a character lost in a conversion."""
+    faults = []
+    for name, texts in (("query", (row.query,)), ("pos", row.pos), ("neg", row.neg), ("prompt", (row.prompt or "",))):
+        for place, text in enumerate(texts):
+            found = DAMAGE.search(text)
+            if found:
+                field = f"{name}[{place}]" if name in ("pos", "neg") else name
+                what = "a lost character" if found[0] == "\ufffd" else "a control character"
+                message = f"holds U+{ord(found[0]):04X}, {what}, at {found.start()}"
+                faults.append(Fault(field, "encoding-damage", message))
+                break
+    return faults
 
 
 def validate(path: str, neg_nums: int, keep: int, tokens: TokenCount | None, bar: Bar) -> dict[str, Any]:
     """Look at one file.
 
     Args:
-        path: of the file.
-        neg_nums: rows with fewer negatives are counted.
-        keep: faults of each severity that are listed; all are counted.
+        path: of the file; `-` is stdin.
+        neg_nums: a row with fewer negatives gets a warning.
+        keep: errors, and warnings, that are listed; all are counted.
         tokens: counts tokens; None for characters only.
-        bar: advances with the rows.
+        bar: advances with the megabytes read.
 
     Returns:
         path, rows, kinds, errors, warnings and stats, as `--json` prints them.
 
     Raises:
-        DataError: the file can't be opened.
+        DataError: the file can't be opened, or there is no space for its hashes.
     """
     with tempfile.TemporaryDirectory(prefix="embedctl-") as folder:
-        return Validator(path, neg_nums, keep, tokens, Path(folder)).run(bar)
+        try:
+            return Validator(path, neg_nums, keep, tokens, Path(folder)).run(bar)
+        except OSError as cause:
+            hint = "32 bytes a text are needed: set TMPDIR to a folder with more space"
+            raise DataError(f"{tempfile.gettempdir()}: can't be written: {cause}", hint) from cause

@@ -1,0 +1,81 @@
+"""What only all rows of a file together show: queries and texts that repeat, negatives that are positives elsewhere.
+
+Texts are compared by 64-bit hashes that lie on the disk: 32 bytes a passage, 24 a query. Among a billion texts, two
+different ones share a hash once in some forty files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedctl.data.hashes import Hashes, HashParts
+from embedctl.data.random import mix
+from embedctl.data.rows import Row
+
+Place = tuple[int, int]
+POSITIVE, NEGATIVE = 0, 1
+
+
+class CrossCheck:
+    """Gathers the rows' hashes, then compares them; each question can be asked once, after the last row.
+
+    A row's place is its line and its number in the file: rows of an array may stand on one line.
+
+    Args:
+        folder: for the hashes; the caller removes it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._texts = HashParts(folder / "texts")
+        self._queries = HashParts(folder / "queries", 3)
+        self._pairs = HashParts(folder / "pairs", 3)
+
+    def add(self, places: Sequence[Place], rows: Sequence[Row]) -> None:
+        """Add some rows and their places (line, number)."""
+        where = np.array(places, dtype=np.uint64).reshape(-1, 2)
+        queries = _hashes([row.query for row in rows])
+        self._queries.add(np.column_stack([queries, where]))
+        for role, lists in ((POSITIVE, [row.pos for row in rows]), (NEGATIVE, [row.neg for row in rows])):
+            texts = _hashes([text for items in lists for text in items])
+            owner = np.repeat(np.arange(len(rows)), [len(items) for items in lists])
+            line, number = where[owner].T
+            self._texts.add(texts)
+            self._pairs.add(np.column_stack([mix(queries[owner], texts), line, number * 2 + role]))
+
+    def repeated_queries(self) -> Iterator[tuple[Place, int]]:
+        """The place of each row whose query an earlier row has, and the line of the first that has it."""
+        for part in self._queries.sorted_parts():
+            first = np.maximum.accumulate(np.where(_differs_from_last(part[:, 0]), np.arange(len(part)), 0))
+            for again in np.flatnonzero(first != np.arange(len(part))):
+                yield (int(part[again, 1]), int(part[again, 2])), int(part[first[again], 1])
+
+    def repeated_texts(self) -> int:
+        """Passages that stand in the file already, in this row or an earlier one."""
+        return sum(len(part) - int(_differs_from_last(part[:, 0]).sum()) for part in self._texts.sorted_parts())
+
+    def contradictions(self) -> Iterator[tuple[Place, int]]:
+        """The place of each negative that is a positive of another row with the same query, and that row's line."""
+        for part in self._pairs.sorted_parts():
+            number, negative = part[:, 2] >> np.uint64(1), (part[:, 2] & np.uint64(1)).astype(bool)
+            positives, owners = part[~negative], number[~negative]
+            asked, askers = part[negative], number[negative]
+            low, high = (np.searchsorted(positives[:, 0], asked[:, 0], side=side) for side in ("left", "right"))
+            for place in np.flatnonzero(high > low):
+                others = np.flatnonzero(owners[low[place] : high[place]] != askers[place])
+                if len(others):
+                    line = int(positives[low[place] + others[0], 1])
+                    yield (int(asked[place, 1]), int(askers[place])), line
+
+
+def _hashes(texts: list[str]) -> Hashes:
+    """Python's own hashes: fast, and the same within a process, which is all that is asked here."""
+    return np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts)).view(np.uint64)
+
+
+def _differs_from_last(values: Hashes) -> NDArray[np.bool_]:
+    """(n,) where a value differs from the one before it; the first does."""
+    return np.concatenate([[True], values[1:] != values[:-1]])
