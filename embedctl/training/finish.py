@@ -102,10 +102,10 @@ class Finish:
             rows = [[name, *_change(account.before.get(name), value)] for name, value in account.metrics.items()]
             console.table("evaluation rows", ["metric", "step 0", f"step {step}", "difference"], rows)
             best = self.history.best
-            where = self.folder if last_is_best else self.best_folder
-            facts["best"] = f"{self.history.metric} {best['metrics'][self.history.metric]:.4f} at step {best['step']}: {where}"
+            where = str(self.folder if last_is_best else self.best_folder)
             if best["step"] == 0:
-                facts["best"] += " did not improve on the model it began with; try a lower --lr or more data"
+                where = "training did not improve on the model that it began with; try a lower --lr or more data"
+            facts["best"] = f"{self.history.metric} {best['metrics'][self.history.metric]:.4f} at step {best['step']}: {where}"
         facts["next"] = f"embedctl eval --ckpt {self.folder}"
         console.panel("done", facts)
 
