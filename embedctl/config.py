@@ -67,6 +67,12 @@ class Command(Section):
     quiet: Annotated[bool, Field(description="print results and errors only"), Flag("Output", ("-q",))] = False
 
 
+    @classmethod
+    def stored(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """A configuration file that the flags refer to without --config, and flags that follow from it."""
+        return None, {}
+
+
 class ModelSection(Section):
     """Which model."""
 
@@ -161,7 +167,7 @@ class RunSection(Section):
     overwrite: Annotated[bool, Field(description="replace a finished run in the output folder"), Flag("Run")] = False
     resume: Annotated[str | None, Field(description="go on from a saved state: the newest, or a folder"), Flag("Run")] = None
     save_on_epoch_end: Annotated[bool, Field(description="export the model to OUT/checkpoints/epoch-N"), Flag("Run")] = False
-    save_steps: Annotated[int | None, Field(gt=0, description="save the state to resume from every so many updates"), Flag("Run")] = None
+    save_steps: Annotated[int | None, Field(gt=0, description="save the state to resume from every so many updates; each epoch by default"), Flag("Run")] = None
     keep: Annotated[int, Field(gt=0, description="states kept"), Flag("Run")] = 2
     eval_steps: Annotated[int | None, Field(gt=0, description="evaluate every so many updates; each epoch by default"), Flag("Run")] = None
     metric: Annotated[str, Field(description="the metric by which the best checkpoint is named"), Flag("Run")] = "nDCG@10"
@@ -207,6 +213,16 @@ class TrainConfig(Command):
     optim: OptimSection = OptimSection()
     run: RunSection = RunSection()
     launch: LaunchSection = LaunchSection()
+
+    @classmethod
+    def stored(cls, flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """A resumed run goes on with its own configuration, in its own folder."""
+        wanted = flags.get("resume")
+        if wanted is None:
+            return None, {}
+        named = Path(flags.get("output_dir") or RunSection().output_dir if wanted == "latest" else wanted)
+        run = next((folder for folder in (named, *named.parents) if (folder / "config.yaml").is_file()), None)
+        return (str(run / "config.yaml"), {"output_dir": str(run)}) if run else (None, {})
 
     @model_validator(mode="after")
     def _several_machines_need_an_address(self) -> TrainConfig:

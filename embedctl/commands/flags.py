@@ -35,7 +35,8 @@ def takes(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None
                 if value not in (None, [], ()) and not name.startswith(NEGATED)
             }
             flags = given | negated
-            resolved = load(config, config_file, flags)
+            stored_file, implied = config.stored(flags)
+            resolved = load(config, config_file or stored_file, implied | flags)
             console.configure(quiet=resolved.quiet)
             recipe(resolved)
 

@@ -82,6 +82,8 @@ def prepare_output(config: TrainConfig) -> Path:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--output-dir {folder}: is a file", "choose another --output-dir")
     present = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if config.run.resume and "modules.json" in present and not any((folder / "states").glob("step-*")):
+        raise ConfigError(f"--resume: the run in {folder} is finished", "train it further with --model and another --output-dir")
     if present and not config.run.resume and not config.launch.dry_run:
         _expect_free(config, folder, present)
         for name in OURS:

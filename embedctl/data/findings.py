@@ -9,7 +9,7 @@ from typing import Any
 
 from embedctl.data.rows import Fault
 
-Finding = tuple[int, Fault]
+Finding = tuple[int, int, Fault]
 
 
 class Findings:
@@ -22,14 +22,16 @@ class Findings:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.counts: Counter[str] = Counter()
+        self._arrived = 0
         self._kept: dict[str, list[Finding]] = defaultdict(list)
 
     def add(self, line: int, fault: Fault) -> None:
         """Count a fault, and keep it if it is among the first of its code."""
         self.counts[fault.code] += 1
+        self._arrived += 1
         kept = self._kept[fault.code]
         if len(kept) < self.limit or (kept and line < kept[-1][0]):
-            insort(kept, (line, fault), key=lambda finding: finding[0])
+            insort(kept, (line, self._arrived, fault), key=_place)
             del kept[self.limit :]
 
     @property
@@ -43,5 +45,10 @@ class Findings:
         chosen = [finding for finding in turns if finding][: self.limit]
         return [
             {"line": line, "field": fault.field, "code": fault.code, "message": fault.message}
-            for line, fault in sorted(chosen, key=lambda finding: finding[0])
+            for line, _, fault in sorted(chosen, key=_place)
         ]
+
+
+def _place(finding: Finding) -> tuple[int, int]:
+    """The line, and among those of a line the order in which they came."""
+    return finding[:2]

@@ -134,7 +134,7 @@ def _array(stream: BinaryIO) -> Iterator[Document]:
                 empty = _fault(number, "not-json", "not JSON: a comma with no element before or after it")
                 yield _second_look(number, element) if element else empty
     except BrokenArrayError as broken:
-        yield _fault(broken.line, "not-json", f"not JSON: {broken.message}")
+        yield _fault(broken.line, "not-json", f"not JSON: {broken.message}", "file")
 
 
 def _fault(line: int, code: str, message: str, field: str = "line") -> Document:

@@ -30,7 +30,7 @@ class HashParts:
         folder.mkdir(parents=True, exist_ok=True)
         self.width = width
         self._path = folder / "hashes.tmp"
-        self._stream = self._path.open("wb")
+        self._path.touch()
         self._waiting: list[Hashes] = []
         self._edges: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
 
@@ -45,7 +45,8 @@ class HashParts:
         table = np.concatenate(self._waiting) if self._waiting else np.zeros((0, self.width), dtype=np.uint64)
         part = (table[:, 0] >> np.uint64(56)).astype(np.uint8)
         order = np.argsort(part, kind="stable")
-        table[order].tofile(self._stream)
+        with self._path.open("ab") as stream:
+            table[order].tofile(stream)
         ends = np.searchsorted(part[order], np.arange(PARTS), side="right")
         self._edges.append(self._edges[-1][-1] + np.concatenate([[0], ends]))
         self._waiting = []
@@ -53,7 +54,6 @@ class HashParts:
     def sorted_parts(self) -> Iterator[Hashes]:
         """The records (n, width), part by part, sorted by hash and then as they came; ends the writing."""
         self._write_block()
-        self._stream.close()
         size = int(self._edges[-1][-1])
         table: Hashes = np.zeros((0, self.width), dtype=np.uint64)
         if size:

@@ -341,10 +341,10 @@ class Embedder(torch.nn.Module):
 
     def append_normalize(self) -> None:
         """Make sure that the saved model gives vectors of length 1, as it is trained to."""
-        from sentence_transformers import models
+        from sentence_transformers.sentence_transformer.modules import Normalize
 
-        if not isinstance(list(self.model.children())[-1], models.Normalize):
-            self.model.append(models.Normalize())
+        if not isinstance(list(self.model.children())[-1], Normalize):
+            self.model.append(Normalize())
 
     def weights_hash(self) -> str:
         """A digest of the weights."""

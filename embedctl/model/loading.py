@@ -79,13 +79,14 @@ def _is_plain(path: str) -> bool:
 
 
 def _pooled(path: str, pooling: str, settings: dict[str, Any]) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer, models
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-    transformer = models.Transformer(
+    transformer = Transformer(
         path, model_kwargs={**settings["model_kwargs"], "trust_remote_code": settings["trust_remote_code"]}
     )
     size = transformer.auto_model.config.hidden_size
-    return SentenceTransformer(modules=[transformer, models.Pooling(size, pooling), models.Normalize()], device="cpu")
+    return SentenceTransformer(modules=[transformer, Pooling(size, pooling), Normalize()], device="cpu")
 
 
 def _first_line(cause: BaseException) -> str:

@@ -25,7 +25,8 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
     """A fresh built-in model whose vocabulary is learnt from `texts`; equal texts and seed give equal weights."""
-    from sentence_transformers import SentenceTransformer, models
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel
 
     quiet_transformers()
@@ -44,8 +45,8 @@ def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
     with tempfile.TemporaryDirectory() as folder:
         bert.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        transformer = models.Transformer(folder, max_seq_length=MAX_LEN)
-    return SentenceTransformer(modules=[transformer, models.Pooling(HIDDEN, "mean"), models.Normalize()], device="cpu")
+        transformer = Transformer(folder, max_seq_length=MAX_LEN)
+    return SentenceTransformer(modules=[transformer, Pooling(HIDDEN, "mean"), Normalize()], device="cpu")
 
 
 def _learn_vocabulary(texts: Iterable[str]) -> Any:

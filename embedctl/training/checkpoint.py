@@ -6,10 +6,13 @@ and learning rate are functions of the step, so the position is one number. A st
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,8 @@ def save(run: Path, step: int, tensors: dict[str, Any], facts: dict[str, Any], k
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
     barrier()
-    dcp.save(tensors, checkpoint_id=str(work / "tensors"), no_dist=not torch.distributed.is_initialized())
+    with _alone_without_a_word():
+        dcp.save(tensors, checkpoint_id=str(work / "tensors"), no_dist=not torch.distributed.is_initialized())
     barrier()
     if rank() == 0:
         (work / "position.json").write_text(json.dumps(facts | {"step": step, "world": world()}))
@@ -100,7 +104,8 @@ def damage(state: Path) -> str | None:
 
 def load(state: Path, tensors: dict[str, Any]) -> dict[str, Any]:
     """Fill `tensors` in place from a state and return its position. Called by all ranks."""
-    dcp.load(tensors, checkpoint_id=str(state / "tensors"), no_dist=not torch.distributed.is_initialized())
+    with _alone_without_a_word():
+        dcp.load(tensors, checkpoint_id=str(state / "tensors"), no_dist=not torch.distributed.is_initialized())
     return position(state)
 
 
@@ -108,6 +113,14 @@ def position(state: Path) -> dict[str, Any]:
     """What a state holds beside tensors."""
     document: dict[str, Any] = json.loads((state / "position.json").read_text())
     return document
+
+
+@contextlib.contextmanager
+def _alone_without_a_word() -> Iterator[None]:
+    """A run of one process is no accident that torch has to warn of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        yield
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
@@ -143,10 +145,12 @@ def run_launcher(start: Callable[[], None]) -> Failure:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # several processes have torch's agent, which takes these over
+        signal.signal(number, _forward)
     try:
         start()
-    except SignalException as signal:
-        return Failure(SIGNAL_EXIT + int(signal.sigval), f"stopped by {signal.sigval.name}")
+    except SignalException as stop:
+        return Failure(SIGNAL_EXIT + int(stop.sigval), f"stopped by {stop.sigval.name}")
     except KeyboardInterrupt:
         return Failure(EXIT_INTERRUPTED, "interrupted")
     except subprocess.CalledProcessError as child:
@@ -156,6 +160,14 @@ def run_launcher(start: Callable[[], None]) -> Failure:
         crashed = [item for item in children if item[1].exitcode not in (-15, 143)] or children
         return _ended(crashed[0][1].exitcode, f"the worker of rank {crashed[0][0]}")
     return Failure(0)
+
+
+def _forward(number: int, _frame: FrameType | None) -> None:
+    """A single worker is told to stop, and its end is waited for: it saves its state first."""
+    import psutil
+
+    for worker in psutil.Process().children():
+        worker.send_signal(number)
 
 
 def _ended(code: int, who: str) -> Failure:

@@ -174,7 +174,7 @@ class Loop:
                 self.keep_best(done)
         if ended:
             self.keep_epoch(done // self.schedule.updates_per_epoch, done)
-        if run.save_steps and done % run.save_steps == 0 and not final:
+        if (done % run.save_steps == 0 if run.save_steps else ended) and not final:
             self.save(done)
 
     def evaluate(self, done: int) -> None:
@@ -188,7 +188,11 @@ class Loop:
     def save(self, done: int) -> None:
         """Save the state after `done` updates. Called by all ranks."""
         self._report()
-        facts = {"evaluations": self.history.entries, "batch_size": self.feeder.plan.mixture.batch_size}
+        facts = {
+            "evaluations": self.history.entries,
+            "batch_size": self.feeder.plan.mixture.batch_size,
+            "budget": self.session.budget,
+        }
         checkpoint.save(self.folder, done, self.session.state(), facts, self.config.run.keep)
 
     def _stop(self, done: int, exit_code: int) -> None:

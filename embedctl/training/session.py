@@ -19,8 +19,9 @@ from torch.distributed.checkpoint.state_dict import (
 
 from embedctl.config import TrainConfig
 from embedctl.errors import ModelError
-from embedctl.model.embedder import DEFAULT_TOKENS, Embedder
+from embedctl.model.embedder import Embedder
 from embedctl.model.tuning import MasterWeights, add_adapters, checkpoint_gradients, compile_layers, freeze_unused, merge_adapters
+from embedctl.training.budget import find_budget
 from embedctl.training.optim import adamw
 from embedctl.training.runtime import Runtime
 
@@ -69,8 +70,9 @@ class Session:
         model, optimizer = runtime.accelerator.prepare(embedder, optimizer)
         if runtime.strategy == "fsdp":
             _expect_shards(model)
-        budget = config.launch.tokens_per_forward or DEFAULT_TOKENS.get(runtime.device.type, DEFAULT_TOKENS["cpu"])
-        return cls(runtime, embedder, model, masters, optimizer, pristine, budget)
+        session = cls(runtime, embedder, model, masters, optimizer, pristine, budget=0)
+        session.budget = config.launch.tokens_per_forward or find_budget(session, runtime.device)
+        return session
 
     @property
     def device(self) -> torch.device:
@@ -116,11 +118,15 @@ class Session:
         weights = [weight for weight in self.weights.parameters() if weight.requires_grad]
         norm = self.runtime.accelerator.clip_grad_norm_(weights, max_norm or float("inf"))
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.clear()
         if self.masters:
             self.masters.publish()
         whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         return whole.detach()
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:
         """Weights and optimizer for a state to resume from. Called by all ranks."""

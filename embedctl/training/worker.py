@@ -153,6 +153,8 @@ def resume(session: Session, state: Path, history: History) -> int:
     tensors = session.state()
     position = checkpoint.load(state, tensors)
     session.restore(tensors)
+    if position["world"] == world():
+        session.budget = position["budget"]  # the same chunks, so the same bits
     history.entries.extend(position["evaluations"])
     if rank() == 0:
         console.say(f"resumed from {state}, after step {position['step']}")

@@ -1,0 +1,31 @@
+"""Starting real runs in processes of their own, for the tests of this folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """What a run sees; its token stores go to `cache`."""
+    return os.environ | ENVIRONMENT | {"EMBEDCTL_CACHE": str(cache)}
+
+
+def command(*arguments: object) -> list[str]:
+    """`embedctl` with these arguments."""
+    return [sys.executable, "-m", "embedctl", *map(str, arguments)]
+
+
+def embedctl(*arguments: object, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Run `embedctl` to its end."""
+    return subprocess.run(command(*arguments), env=environment(cache), capture_output=True, text=True, check=False, timeout=300)
+
+
+def weights(folder: Path) -> str:
+    """The digest of an exported model's weights."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

@@ -1,0 +1,188 @@
+"""Whole runs through the command line: what they leave behind, what they refuse, and how several processes compare with one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+SPEC = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
+runs = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(runs)
+
+WORDS = "tea water leaf cup kettle steam garden bee hive honey wing flower train rail wheel engine station bridge".split()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """24 rows with hard negatives, and 8 others to evaluate on."""
+    draw = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("data")
+
+    def text(size: int) -> str:
+        return " ".join(draw.choice(WORDS, size))
+
+    for name, count in (("train.jsonl", 24), ("eval.jsonl", 8)):
+        rows = [{"query": text(3), "pos": [text(8)], "neg": [text(7) for _ in range(4)]} for _ in range(count)]
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory, data):
+    """A two-layer BERT without dropout, so that who encodes what does not matter."""
+    from embedctl.model import tiny
+
+    texts = [line for name in ("train.jsonl", "eval.jsonl") for line in (data / name).read_text().splitlines()]
+    folder = tmp_path_factory.mktemp("model") / "small"
+    model = tiny.build_tiny(texts, seed=1)
+    encoder = model[0].auto_model
+    encoder.encoder.layer = encoder.encoder.layer[:2]
+    encoder.config.num_hidden_layers = 2
+    encoder.config.hidden_dropout_prob = encoder.config.attention_probs_dropout_prob = 0.0
+    model.save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flags(data, small_model):
+    return ["--model", small_model, "--dataset", data / "train.jsonl", "--neg-nums", 3, "--lr", "1e-3", "--epochs", 2]
+
+
+@pytest.fixture(scope="module")
+def finished(flags, data, cache, tmp_path_factory):
+    """A run of one process, 8 queries a step, 6 steps."""
+    out = tmp_path_factory.mktemp("runs") / "out"
+    ended = runs.embedctl(
+        "train", *flags, "--batch-size", 8, "--eval-dataset", data / "eval.jsonl", "--save-on-epoch-end", "-o", out, cache=cache
+    )
+    assert ended.returncode == 0, ended.stderr
+    return out, ended
+
+
+def test_a_run_leaves_a_sentence_transformers_model(finished):
+    from sentence_transformers import SentenceTransformer
+
+    out, ended = finished
+    model = SentenceTransformer(str(out), device="cpu")
+    assert model.max_seq_length == 512
+    assert model.encode(["tea"]).shape == (1, 256)
+    assert (out / "checkpoints" / "epoch-1" / "modules.json").exists()
+    assert "sentence-transformers" in (out / "README.md").read_text()
+    assert json.loads((out / "embedctl.json").read_text())["steps"] == 6
+    assert "cosine 1.000000" in ended.stderr
+    assert not list(out.glob(".*tmp*"))
+
+
+def test_metrics_are_recorded_for_every_step_and_epoch(finished):
+    out, _ = finished
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
+    assert steps[-1]["lr"] == 0.0
+    assert [line["step"] for line in lines if "eval" in line] == [0, 3, 6]
+
+
+def test_eval_of_the_output_gives_the_runs_last_metrics(finished, cache):
+    out, _ = finished
+    ended = runs.embedctl("eval", "--ckpt", out, "--json", "--quiet", cache=cache)
+    assert ended.returncode == 0, ended.stderr
+    recorded = json.loads((out / "embedctl.json").read_text())["metrics"]
+    assert json.loads(ended.stdout)["metrics"] == pytest.approx(recorded, abs=1e-9)
+
+
+def test_the_same_command_gives_the_same_bytes(finished, flags, cache, tmp_path):
+    out, _ = finished
+    ended = runs.embedctl("train", *flags, "--batch-size", 8, "-o", tmp_path / "again", cache=cache)
+    assert ended.returncode == 0, ended.stderr
+    assert runs.weights(tmp_path / "again") == runs.weights(out)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_train_what_one_does(strategy, finished, flags, cache, tmp_path):
+    """Half the batch on each of two processes is the batch of one."""
+    ended = runs.embedctl(
+        "train", *flags, "--batch-size", 4, "--num-processes", 2, "--strategy", strategy, "-o", tmp_path / "two", cache=cache
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert f"2 on cpu, {strategy}" in ended.stderr
+    one, two = (load_file(folder / "model.safetensors") for folder in (finished[0], tmp_path / "two"))
+    assert one.keys() == two.keys()
+    # AdamW takes whole steps of lr where a gradient is rounding noise; a wrong gradient moves weights by 6 lr
+    assert max(float(np.abs(one[name] - two[name]).max()) for name in one) < 0.1 * 1e-3
+
+
+def test_a_finished_run_is_not_overwritten(finished, flags, cache):
+    out, _ = finished
+    before = runs.weights(out)
+    ended = runs.embedctl("train", *flags, "-o", out, cache=cache)
+    assert ended.returncode == 2
+    assert "holds a finished run" in ended.stderr
+    assert "--overwrite" in ended.stderr
+    assert runs.weights(out) == before
+
+
+def test_a_workers_mistake_arrives_as_one_message(flags, data, cache, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    good = (data / "train.jsonl").read_text()
+    bad.write_text(good * 5 + '{"query": "late", "pos": "no list"}\n')
+    ended = runs.embedctl("train", *flags[:2], "--dataset", bad, "--num-processes", 2, "-o", tmp_path / "out", cache=cache)
+    assert ended.returncode == 2
+    assert f"{bad}:121: pos: a list of strings is expected" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "out" / "modules.json").exists()
+
+
+def test_only_one_candidate_is_diagnosed(small_model, data, cache, tmp_path):
+    ended = runs.embedctl(
+        "train", "--model", small_model, "--dataset", data / "train.jsonl", "--neg-nums", 0, "--in-batch", "none", "-o", tmp_path / "out", cache=cache
+    )
+    assert ended.returncode == 2
+    assert "only one candidate" in ended.stderr
+
+
+def start(*arguments: object, cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(runs.command(*arguments), env=runs.environment(cache), stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_step(out: Path, step: int) -> None:
+    """Until the run in `out` has recorded a step."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        path = out / "metrics.jsonl"
+        if path.exists() and f'"step": {step},' in path.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"step {step} never came")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_saves_its_state_and_resumes_to_the_same_bytes(number, code, finished, flags, cache, tmp_path):
+    longer = [*flags[:-1], 12, "--batch-size", 8]
+    whole = runs.embedctl("train", *longer, "-o", tmp_path / "whole", cache=cache)
+    assert whole.returncode == 0, whole.stderr
+    out = tmp_path / "stopped"
+    process = start("train", *longer, "-o", out, cache=cache)
+    wait_for_step(out, 4)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    assert "the state is saved" in said
+    resumed = runs.embedctl("train", "--resume", out, cache=cache)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed from" in resumed.stderr
+    assert runs.weights(out) == runs.weights(tmp_path / "whole")
+    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 37))
