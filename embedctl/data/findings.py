@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter, defaultdict
 from itertools import chain, zip_longest
+from operator import itemgetter
 from typing import Any
 
 from embedctl.data.rows import Fault
 
-Finding = tuple[int, int, Fault]
+Place = tuple[int, int, int]  # line, number of the row (rows of an array may share a line), count of faults before
 
 
 class Findings:
@@ -22,22 +23,17 @@ class Findings:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.counts: Counter[str] = Counter()
-        self._arrived = 0
-        self._kept: dict[str, list[Finding]] = defaultdict(list)
+        self.total = 0
+        self._kept: dict[str, list[tuple[Place, Fault]]] = defaultdict(list)
 
-    def add(self, line: int, fault: Fault) -> None:
-        """Count a fault, and keep it if it is among the first of its code."""
+    def add(self, line: int, fault: Fault, row: int = 0) -> None:
+        """Count a fault, and keep it if it is among the first of its code by line and number of the row."""
+        place, kept = (line, row, self.total), self._kept[fault.code]
         self.counts[fault.code] += 1
-        self._arrived += 1
-        kept = self._kept[fault.code]
-        if len(kept) < self.limit or (kept and line < kept[-1][0]):
-            insort(kept, (line, self._arrived, fault), key=_place)
+        self.total += 1
+        if len(kept) < self.limit or (kept and place < kept[-1][0]):
+            insort(kept, (place, fault), key=itemgetter(0))
             del kept[self.limit :]
-
-    @property
-    def total(self) -> int:
-        """All faults, kept or not."""
-        return self.counts.total()
 
     def listed(self) -> list[dict[str, Any]]:
         """At most `limit` findings by line, each code in turn, so that a frequent one does not hide a rare one."""
@@ -45,10 +41,5 @@ class Findings:
         chosen = [finding for finding in turns if finding][: self.limit]
         return [
             {"line": line, "field": fault.field, "code": fault.code, "message": fault.message}
-            for line, _, fault in sorted(chosen, key=_place)
+            for (line, _, _), fault in sorted(chosen, key=itemgetter(0))
         ]
-
-
-def _place(finding: Finding) -> tuple[int, int]:
-    """The line, and among those of a line the order in which they came."""
-    return finding[:2]

@@ -80,11 +80,11 @@ class Validator:
         self._block_bytes += len(document.raw)
         if document.fault is not None:
             findings = self.warnings if document.fault.code in WARNING_CODES else self.errors
-            findings.add(document.line, document.fault)
+            findings.add(document.line, document.fault, number)
             return
         faults = check(document.value)
         for fault in faults:
-            self.errors.add(document.line, self._placed(fault, number))
+            self.errors.add(document.line, self._placed(fault, number), number)
         if faults:
             return
         row = to_row(document.value)
@@ -93,7 +93,7 @@ class Validator:
         self._block.append(((document.line, number), row))
         damaged = find_damage(row) if may_be_damaged(document.raw) else []
         for fault in (*find_oddities(row, self.neg_nums), *damaged):
-            self.warnings.add(document.line, self._placed(fault, number))
+            self.warnings.add(document.line, self._placed(fault, number), number)
 
     def _placed(self, fault: Fault, number: int) -> Fault:
         """The fault as it stands where a line number does not say which row is meant."""
@@ -121,10 +121,10 @@ class Validator:
     def _look_across(self) -> None:
         for (line, number), first in self._across.repeated_queries():
             message = f"the query of line {first} again"
-            self.warnings.add(line, self._placed(Fault("query", "duplicate-query", message), number))
+            self.warnings.add(line, self._placed(Fault("query", "duplicate-query", message), number), number)
         for (line, number), other in self._across.contradictions():
             message = f"a negative is a positive of the same query on line {other}"
-            self.warnings.add(line, self._placed(Fault("neg", "positive-is-negative", message), number))
+            self.warnings.add(line, self._placed(Fault("neg", "positive-is-negative", message), number), number)
         self.repeated_texts = self._across.repeated_texts()
 
     def document(self) -> dict[str, Any]:

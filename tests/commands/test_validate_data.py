@@ -1,0 +1,144 @@
+"""validate-data from the command line: exit codes, what goes to stdout, the shipped example, tokens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embedctl import console
+from embedctl.commands import validate_data
+from embedctl.errors import CheckFailed, ConfigError, DataError
+from embedctl.resources import example_data
+
+GOOD = '{"query": "q", "pos": ["p"], "neg": ["n"]}\n'
+BAD = '{"query": "q", "pos": "p"}\n'
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.jsonl").write_text(GOOD)
+    (tmp_path / "bad.jsonl").write_text(GOOD + BAD * 3)
+    yield tmp_path
+    console.configure()
+
+
+def test_a_good_file(capsys):
+    validate_data.command(files=["good.jsonl"], neg_nums="1")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "good.jsonl: ok\n" in printed.err
+    assert "1 (1 hard-negatives)" in printed.err
+
+
+def test_a_bad_file_fails_after_all_files_were_looked_at(capsys):
+    with pytest.raises(CheckFailed, match="3 errors in 2 files") as failed:
+        validate_data.command(files=["bad.jsonl", "good.jsonl"], neg_nums="1")
+    assert failed.value.exit_code == 1
+    printed = capsys.readouterr()
+    assert "bad.jsonl: 3 errors\n" in printed.err
+    assert "good.jsonl: ok\n" in printed.err
+
+
+def test_findings_go_to_stdout_also_when_quiet(capsys):
+    with pytest.raises(CheckFailed):
+        validate_data.command(files=["bad.jsonl"], max_errors="2", quiet=True)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.splitlines() == [
+        "bad.jsonl:2: pos: a list of strings is expected, not a string [not-a-list]",
+        "bad.jsonl:3: pos: a list of strings is expected, not a string [not-a-list]",
+        "bad.jsonl: 1 more errors (--max-errors lists more)",
+        "bad.jsonl:1: neg: 1 of 15 negatives: some are drawn twice [few-negatives]",
+    ]
+
+
+def test_the_json_document(capsys):
+    with pytest.raises(CheckFailed):
+        validate_data.command(files=["good.jsonl", "bad.jsonl"], max_errors="1", json_output=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is False
+    good, bad = document["files"]
+    assert list(bad) == ["path", "rows", "kinds", "errors", "warnings", "stats"]
+    assert (good["path"], good["rows"], good["kinds"], good["errors"]) == ("good.jsonl", 1, {"hard-negatives": 1}, [])
+    assert list(bad["errors"][0]) == ["line", "field", "code", "message"]
+    assert (len(bad["errors"]), bad["stats"]["errors"]) == (1, 3)
+
+
+def test_the_json_document_of_good_files(capsys):
+    validate_data.command(files=["good.jsonl"], json_output=True)
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+
+
+def test_the_manual_line_runs_in_an_empty_folder(capsys):
+    validate_data.command(files=["file.json"], json_output=True)
+    printed = capsys.readouterr()
+    assert "shipped with embedctl" in printed.err
+    assert json.loads(printed.out)["files"][0]["path"] == str(example_data("file.json"))
+
+
+def test_a_file_of_that_name_wins_over_the_shipped_one(folder, capsys):
+    (folder / "file.json").write_text(GOOD)
+    validate_data.command(files=["file.json"], json_output=True)
+    printed = capsys.readouterr()
+    assert "shipped" not in printed.err
+    assert json.loads(printed.out)["files"][0]["path"] == "file.json"
+
+
+def test_the_example_files_are_clean(capsys):
+    names = ["train.json", "eval.json", "file.json"]
+    kinds = sorted(str(path) for path in example_data("kinds").glob("*.jsonl"))
+    validate_data.command(files=[str(example_data(name)) for name in names] + kinds, json_output=True, neg_nums="0")
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert [file["path"] for file in files if file["warnings"]] == []
+
+
+def test_no_file_is_wrong_use():
+    with pytest.raises(ConfigError, match="no file given") as wrong:
+        validate_data.command()
+    assert "validate-data FILE" in wrong.value.hint
+
+
+def test_a_missing_file_is_said_before_the_others_are_read(capsys):
+    with pytest.raises(DataError, match="No such file"):
+        validate_data.command(files=["bad.jsonl", "nope.json"])
+    assert capsys.readouterr().out == ""
+
+
+def test_the_built_in_model_has_no_tokenizer_yet():
+    with pytest.raises(ConfigError, match="no tokenizer") as wrong:
+        validate_data.command(files=["good.jsonl"], model_name_or_path="tiny")
+    assert wrong.value.hint
+
+
+def test_tokens_are_those_of_the_models_tokenizer(minilm, capsys):
+    from transformers import AutoTokenizer
+
+    path = str(example_data("kinds/hard_negatives.jsonl"))
+    validate_data.command(files=[path], model_name_or_path=minilm, query_max_len="12", json_output=True)
+    tokens = json.loads(capsys.readouterr().out)["files"][0]["stats"]["tokens"]
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    queries = [len(tokenizer(row["query"])["input_ids"]) for row in rows]
+    negatives = [len(tokenizer(text)["input_ids"]) for row in rows for text in row["neg"]]
+    assert tokens["query"]["max"] == max(queries)
+    assert tokens["query"]["truncated"] == sum(length > 12 for length in queries) > 0
+    assert tokens["neg"]["mean"] == round(sum(negatives) / len(negatives), 1)
+    assert tokens["neg"]["truncated_share"] == 0.0
+
+
+def test_exit_codes_of_the_program(folder):
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "embedctl", "validate-data", *arguments]
+        return subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
+
+    failed = run("bad.jsonl")
+    assert failed.returncode == 1
+    assert "bad.jsonl:2: pos:" in failed.stdout
+    assert "error: 3 errors in 1 file" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert run("nope.json").returncode == 2

@@ -1,0 +1,199 @@
+"""What one run over a file reports: every error, every warning, the figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedctl import console
+from embedctl.data import validate as module
+from embedctl.data.lengths import TokenCount
+from embedctl.data.rows import Row
+from embedctl.data.validate import find_damage, find_oddities, may_be_damaged, validate
+
+
+def report(folder: Path, content: bytes | str | list[Any], **settings: Any) -> dict[str, Any]:
+    path = folder / "rows.json"
+    if isinstance(content, list):
+        content = "\n".join(json.dumps(row, ensure_ascii=False) for row in content)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    bar = console.Bar("check", None, "MB")
+    return validate(str(path), settings.get("neg_nums", 0), settings.get("keep", 20), settings.get("tokens"), bar)
+
+
+def found(report: dict[str, Any], severity: str) -> list[tuple[int, str, str]]:
+    return [(fault["line"], fault["field"], fault["code"]) for fault in report[severity]]
+
+
+def row(query: str = "q", pos: list[str] | None = None, **others: Any) -> dict[str, Any]:
+    return {"query": query, "pos": pos or [f"p of {query}"]} | others
+
+
+EVERYTHING_WRONG = b"""\xef\xbb\xbf{"query": "one", "pos": ["a"]}
+not json
+
+[1]
+{"pos": "hello"}
+{"query": "", "pos": []}
+{"query": "two", "pos": ["a", 3], "neg": ["", null]}
+{"query": "three", "pos": ["a"], "scores": [NaN]}
+{"query": "four", "pos": ["a"], "scores": [1, 2]}
+{"query": "\xff", "pos": ["a"]}
+{"query": "five", "pos": ["b"]}"""
+
+
+def test_every_error_is_found_in_one_run(tmp_path):
+    found_here = report(tmp_path, EVERYTHING_WRONG)
+    assert found(found_here, "errors") == [
+        (1, "file", "bom"),
+        (2, "line", "not-json"),
+        (4, "row", "not-an-object"),
+        (5, "query", "missing"),
+        (5, "pos", "not-a-list"),
+        (6, "query", "empty"),
+        (6, "pos", "empty"),
+        (7, "pos[1]", "not-a-string"),
+        (7, "neg[0]", "empty"),
+        (7, "neg[1]", "not-a-string"),
+        (8, "scores[0]", "not-finite"),
+        (9, "scores", "length"),
+        (10, "line", "not-utf8"),
+    ]
+    assert found(found_here, "warnings") == [(3, "line", "blank-line")]
+    assert found_here["rows"] == 2
+    assert found_here["kinds"] == {"in-batch": 2}
+
+
+@pytest.mark.parametrize("keep", [0, 1, 5])
+def test_what_is_listed_is_limited_and_what_is_counted_is_not(tmp_path, keep):
+    limited = report(tmp_path, EVERYTHING_WRONG, keep=keep)
+    assert len(limited["errors"]) == keep
+    assert limited["stats"]["errors"] == 13
+    assert sum(limited["stats"]["error_counts"].values()) == 13
+
+
+def test_clean_rows_give_no_warning(tmp_path):
+    clean = report(
+        tmp_path, [row("q1", ["a\tb\r\n"], neg=["c", "ü\u00a0·，"]), row("q2", ["c"], neg=["d", "e"])], neg_nums=2
+    )
+    assert clean["errors"] == clean["warnings"] == []
+    assert clean["stats"]["duplicate_texts"] == 1
+
+
+WARNINGS = {
+    "few": (row(neg=["a"]), 2, ("neg", "few-negatives")),
+    "none": (row(), 1, ("neg", "few-negatives")),
+    "graded rows need none": (row(scores=[1.0]), 5, None),
+    "query is positive": (row("same", ["a", "same"]), 0, ("pos[1]", "query-is-positive")),
+    "positive is negative": (row(pos=["a", "b"], neg=["c", "b"]), 0, ("neg[1]", "positive-is-negative")),
+    "a negative twice": (row(neg=["c", "d", "c"]), 0, ("neg[2]", "duplicate-text")),
+    "a positive twice": (row(pos=["c", "c"]), 0, ("pos[1]", "duplicate-text")),
+    "U+FFFD": (row("caf\ufffd", ["p"]), 0, ("query", "encoding-damage")),
+    "control character": (row(pos=["ok", "a\x07"]), 0, ("pos[1]", "encoding-damage")),
+    "delete": (row(neg=["a\x7f"]), 0, ("neg[0]", "encoding-damage")),
+    "C1, as of Windows quotes read as Latin-1": (row(neg=["a\x93b\x94"]), 0, ("neg[0]", "encoding-damage")),
+    "in a prompt": (row(prompt="find\x00: "), 0, ("prompt", "encoding-damage")),
+}
+
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_each_warning_has_its_field_and_code(tmp_path, name):
+    odd, neg_nums, expected = WARNINGS[name]
+    one = report(tmp_path, [odd], neg_nums=neg_nums)
+    assert found(one, "warnings") == ([(1, *expected)] if expected else [])
+    assert one["errors"] == []
+
+
+def test_warnings_across_rows(tmp_path):
+    rows = [row("q", ["a"], neg=["b"]), row("r", ["b"]), row("q", ["b"]), row("q", ["c"], neg=["a", "x"])]
+    across = report(tmp_path, rows)
+    assert found(across, "warnings") == [
+        (1, "neg", "positive-is-negative"),
+        (3, "query", "duplicate-query"),
+        (4, "query", "duplicate-query"),
+        (4, "neg", "positive-is-negative"),
+    ]
+    assert across["warnings"][0]["message"].endswith("line 3")
+    assert across["stats"]["duplicate_queries"] == 2
+    assert across["stats"]["duplicate_texts"] == 3
+
+
+def test_rows_of_an_array_on_one_line_are_told_apart(tmp_path):
+    rows = [row("q", ["a"]), row("r"), row("q", ["b"], neg=["b"])]
+    one_line = report(tmp_path, json.dumps(rows))
+    assert found(one_line, "warnings") == [
+        (1, "[2].neg[0]", "positive-is-negative"),
+        (1, "[2].query", "duplicate-query"),
+    ]
+    indented = report(tmp_path, json.dumps(rows, indent=0))
+    assert {field for _, field, _ in found(indented, "warnings")} == {"neg[0]", "query"}
+
+
+def test_the_first_rows_of_one_line_are_listed(tmp_path):
+    one_line = report(tmp_path, json.dumps([row("q") for _ in range(200)]), keep=3)
+    assert [field for _, field, _ in found(one_line, "warnings")] == ["[1].query", "[2].query", "[3].query"]
+
+
+def test_characters_of_each_field(tmp_path):
+    rows = [row("四个汉字", ["ab", "abcd"], neg=["x" * 9]), row("two", ["abc"])]
+    characters = report(tmp_path, rows)["stats"]["characters"]
+    assert characters["query"] == {"count": 2, "mean": 3.5, "p50": 3, "p95": 4, "max": 4}
+    assert characters["pos"] == {"count": 3, "mean": 3.0, "p50": 3, "p95": 4, "max": 4}
+    assert characters["neg"]["count"] == 1
+
+
+def test_tokens_of_each_field_count_the_rows_own_prompt(tmp_path):
+    words = TokenCount(lambda texts: [len(text.split()) for text in texts], {"query": 3, "pos": 2, "neg": 9})
+    rows = [row("one two", ["a b c", "a b"], prompt="find: this "), row("one", ["a"], neg=["n"])]
+    stats = report(tmp_path, rows, tokens=words)["stats"]
+    assert stats["tokens"]["query"] | {"mean": 0} == {
+        "count": 2, "mean": 0, "p50": 1, "p95": 4, "max": 4, "truncated": 1, "truncated_share": 0.5
+    }  # fmt: skip
+    assert stats["tokens"]["pos"]["truncated"] == 1
+    assert stats["tokens"]["neg"]["truncated_share"] == 0.0
+    assert stats["prompted"] == 1
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "[]"])
+def test_a_file_without_rows_is_an_error(tmp_path, content):
+    assert ("file", "no-rows") in {fault[1:] for fault in found(report(tmp_path, content), "errors")}
+
+
+def test_the_size_of_a_block_changes_nothing(tmp_path, monkeypatch):
+    rows = [row(f"q{number % 40}", [f"p{number % 7}"], neg=[f"p{number % 5}", f"n{number}"]) for number in range(300)]
+    whole = report(tmp_path, rows, keep=10_000)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 500)
+    assert report(tmp_path, rows, keep=10_000) == whole
+    assert whole["stats"]["warning_counts"]["positive-is-negative"] > 50
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_the_quick_look_at_a_line_misses_no_damaged_character(ascii_only):
+    for code in (*range(0x20), *range(0x7F, 0xA0), 0xFFFD):
+        text = f"before{chr(code)}after"
+        damaged = bool(find_damage(Row("q", (text,))))
+        assert damaged == (chr(code) not in "\t\n\r\x85")
+        assert may_be_damaged(json.dumps(text, ensure_ascii=ascii_only).encode()) or not damaged
+    assert not may_be_damaged(json.dumps('plain "text"\twith\nlines，中文·', ensure_ascii=False).encode())
+
+
+def test_the_first_place_of_each_field_is_named():
+    assert [
+        (fault.field, fault.message) for fault in find_damage(Row("ok", ("ok", "x\x01\x02"), ("\ufffd", "\ufffd")))
+    ] == [
+        ("pos[1]", "holds U+0001, a control character, at 1"),
+        ("neg[0]", "holds U+FFFD, a lost character, at 0"),
+    ]
+
+
+def test_several_oddities_of_a_row():
+    odd = Row("q", ("q", "a"), ("a", "a"))
+    assert [fault.code for fault in find_oddities(odd, 3)] == [
+        "few-negatives",
+        "query-is-positive",
+        "positive-is-negative",
+        "duplicate-text",
+    ]
