@@ -25,6 +25,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
     """A fresh built-in model whose vocabulary is learnt from `texts`; equal texts and seed give equal weights."""
+    from safetensors.torch import save_file
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel
@@ -43,7 +44,9 @@ def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
         torch.manual_seed(seed)
         bert = BertModel(config)
     with tempfile.TemporaryDirectory() as folder:
-        bert.save_pretrained(folder)
+        # not bert.save_pretrained: within torch.distributed it writes on rank 0 only
+        bert.config.save_pretrained(folder)
+        save_file(bert.state_dict(), Path(folder, "model.safetensors"), metadata={"format": "pt"})
         tokenizer.save_pretrained(folder)
         transformer = Transformer(folder, max_seq_length=MAX_LEN)
     return SentenceTransformer(modules=[transformer, Pooling(HIDDEN, "mean"), Normalize()], device="cpu")
