@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +55,14 @@ class HashParts:
     def sorted_parts(self) -> Iterator[Hashes]:
         """The records (n, width), part by part, sorted by hash and then as they came; ends the writing."""
         self._write_block()
-        size = int(self._edges[-1][-1])
-        table: Hashes = np.zeros((0, self.width), dtype=np.uint64)
-        if size:
-            table = np.memmap(self._path, dtype=np.uint64, mode="r", shape=(size, self.width))
-        for number in range(PARTS):
-            part = np.concatenate([table[edges[number] : edges[number + 1]] for edges in self._edges[1:]])
-            if len(part):
-                yield part[np.argsort(part[:, 0], kind="stable")]
-        del table
+        with self._path.open("rb") as stream:
+            for number in range(PARTS):
+                slices = [(int(edges[number]), int(edges[number + 1])) for edges in self._edges[1:]]
+                part = np.concatenate([self._read(stream, *edges) for edges in slices])
+                if len(part):
+                    yield part[np.argsort(part[:, 0], kind="stable")]
         self._path.unlink()
+
+    def _read(self, stream: BinaryIO, first: int, end: int) -> Hashes:
+        stream.seek(first * self.width * 8)
+        return np.fromfile(stream, dtype=np.uint64, count=(end - first) * self.width).reshape(-1, self.width)
