@@ -46,6 +46,7 @@ class _Unpacked(io.BufferedReader):
         self._below = below
 
     def close(self) -> None:
+        """Close both."""
         super().close()
         self._below.close()
 
