@@ -1,0 +1,95 @@
+"""A run killed at any moment and resumed ends with the same bytes as one that was left alone.
+
+Three random moments for each number of processes here; EMBEDCTL_KILLS=20 for the long version.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+SPEC = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
+runs = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(runs)
+
+KILLS = int(os.environ.get("EMBEDCTL_KILLS", "3"))
+EPOCHS, STEPS = 10, 60
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    draw = random.Random(0)
+    words = "tea water leaf cup kettle steam garden bee hive honey wing flower".split()
+    rows = [
+        {"query": " ".join(draw.choices(words, k=3)), "pos": [" ".join(draw.choices(words, k=20))], "neg": [" ".join(draw.choices(words, k=20))] * 2}
+        for _ in range(48)
+    ]
+    path = tmp_path_factory.mktemp("data") / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def arguments(data: Path, out: Path, processes: int) -> list[object]:
+    return [
+        "train", "--dataset", data, "--neg-nums", 2, "--epochs", EPOCHS, "--batch-size", 8 // processes,
+        "--num-processes", processes, "--save-steps", 4, "-o", out,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_at_random_moments(processes, data, cache, tmp_path):
+    whole = tmp_path / "whole"
+    begun = time.monotonic()
+    ended = runs.embedctl(*arguments(data, whole, processes), cache=cache)
+    assert ended.returncode == 0, ended.stderr
+    longest = time.monotonic() - begun
+    out, draw, resumed = tmp_path / "killed", random.Random(processes), 0
+    command = runs.command(*arguments(data, out, processes))
+    for _ in range(KILLS):
+        process = subprocess.Popen(command, env=runs.environment(cache), stderr=subprocess.PIPE, text=True, start_new_session=True)
+        time.sleep(draw.uniform(0.3, 1.0) * longest)
+        os.killpg(process.pid, signal.SIGKILL)
+        _, said = process.communicate()
+        resumed += "resumed from" in said
+        assert "error" not in said, said
+        if (out / "config.yaml").exists():
+            command = runs.command("train", "--resume", out)
+        if (out / "modules.json").exists():
+            break
+    last = runs.embedctl("train", "--resume", out, cache=cache)
+    finished_before = "is finished" in last.stderr
+    assert last.returncode == 0 or finished_before, last.stderr
+    assert finished_before or resumed or "resumed from" in last.stderr
+    assert runs.weights(out) == runs.weights(whole)
+
+
+def test_a_damaged_state_is_skipped_with_a_word(data, cache, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        runs.command(*arguments(data, out, 1)), env=runs.environment(cache), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while len(list((out / "states").glob("step-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    newest, older = sorted((out / "states").glob("step-*"), reverse=True)[:2]
+    tensors = next((newest / "tensors").glob("*.distcp"))
+    tensors.write_bytes(tensors.read_bytes()[:-7] + b"damaged")
+    ended = runs.embedctl("train", "--resume", out, "--max-steps", 60, cache=cache)
+    assert ended.returncode == 0, ended.stderr
+    assert "is damaged; it is skipped" in ended.stderr.replace("\n", " ")
+    assert f"resumed from {older}" in ended.stderr
