@@ -6,6 +6,7 @@ It lets the whole pipeline run anywhere in a minute without a download. It is no
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,15 +54,26 @@ def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
 
 
 def _learn_vocabulary(texts: Iterable[str]) -> Any:
+    """A fast tokenizer whose WordPiece vocabulary follows from the texts alone, in every process.
+
+    The trainer numbers characters in the order of a hash map that differs between processes, and breaks ties by these
+    numbers. So it is handed all characters in an order of our own, as if they were special tokens.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import BertTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    characters = {word[0] for word in words} | {f"##{character}" for word in words for character in word[1:]}
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=VOCABULARY, special_tokens=[*SPECIAL, *sorted(characters)], show_progress=False, min_frequency=2
+    )
+    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    learner.train_from_iterator(words.elements(), trainer)
+
+    tokenizer = Tokenizer(models.WordPiece(learner.get_vocab(), unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=SPECIAL, show_progress=False, min_frequency=2)
-    tokenizer.train_from_iterator(texts, trainer)
     ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
     return BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LEN, do_lower_case=True)
