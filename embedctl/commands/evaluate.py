@@ -11,13 +11,16 @@ from embedctl import console
 from embedctl.commands.checkpoints import checkpoint_of
 from embedctl.commands.flags import takes
 from embedctl.config import EvalConfig
-from embedctl.errors import CheckFailed, ConfigError, DataError
+from embedctl.errors import CheckFailed, DataError
 from embedctl.resources import example_data
 
 if TYPE_CHECKING:
     from embedctl.evaluation.collections import Collection
+    from embedctl.evaluation.metrics import PerQuery
 
 EXAMPLE = "Example: embedctl eval --ckpt out --baseline BAAI/bge-base-zh-v1.5 --dataset eval.jsonl"
+RECORD = "embedctl.json"
+EXAMPLE_COLLECTION = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 
 
 @takes(EvalConfig)
@@ -30,7 +33,7 @@ def command(config: EvalConfig) -> None:
     collection, source = collection_of(config, checkpoint)
     values = measured(config, checkpoint, collection)
     metrics = means(values)
-    document: dict[str, Any] = {
+    document = {
         "model": checkpoint,
         "data": source,
         "queries": len(collection.queries),
@@ -38,12 +41,7 @@ def command(config: EvalConfig) -> None:
         "metrics": metrics,
     }
     title = f"{checkpoint}: {len(collection.queries):,} queries, {len(collection.corpus):,} documents ({source})"
-    if config.baseline:
-        document |= beside_baseline(config, checkpoint, collection, values, title)
-    else:
-        from embedctl.evaluation.report import show
-
-        show(title, metrics)
+    document |= beside_baseline(config, collection, values, title) if config.baseline else alone(title, metrics)
     if config.json_output:
         console.result(document)
     elif config.quiet:
@@ -53,53 +51,64 @@ def command(config: EvalConfig) -> None:
 
 
 def collection_of(config: EvalConfig, checkpoint: str) -> tuple[Collection, str]:
-    """What is evaluated on: the data named, else the run's own evaluation rows, else the shipped collection.
+    """What is evaluated on, and its name; says what was left out of it.
 
     Raises:
         DataError: a file is missing or wrong.
     """
     from embedctl.evaluation.collections import Collection
 
-    if config.dataset:
-        return Collection.from_rows(config.dataset), ", ".join(config.dataset)
-    if config.corpus and config.queries and config.qrels:
-        return Collection.from_beir(config.corpus, config.queries, config.qrels), config.corpus
-    recorded = recorded_dataset(checkpoint)
-    if recorded:
-        return Collection.from_rows(recorded), ", ".join(recorded)
-    console.say("no data given: using the example collection shipped with embedctl")
-    files = [str(example_data(name)) for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv")]
-    return Collection.from_beir(*files), "example collection"
+    rows = list(config.dataset)
+    beir = [name for name in (config.corpus, config.queries, config.qrels) if name]
+    if not rows and not beir:
+        rows = recorded_dataset(checkpoint)
+        if rows:
+            console.say("no data given: using the evaluation rows that the run recorded")
+    if rows:
+        collection, source = Collection.from_rows(rows), ", ".join(rows)
+    elif beir:
+        collection, source = Collection.from_beir(*beir), beir[0]
+    else:
+        console.say("no data given, and none recorded: using the example collection shipped with embedctl")
+        files = (str(example_data(name)) for name in EXAMPLE_COLLECTION)
+        collection, source = Collection.from_beir(*files), "example collection"
+    for note in collection.notes:
+        console.say(note)
+    return collection, source
 
 
 def recorded_dataset(checkpoint: str) -> list[str]:
-    """The evaluation rows that a run wrote down.
+    """The evaluation rows that a run wrote down in its output folder; none if it had none.
 
     Raises:
-        DataError: they are no longer there.
+        DataError: they are no longer there, or the record is damaged.
     """
-    path = Path(checkpoint) / "embedctl.json"
-    if not path.exists():
+    path = Path(checkpoint) / RECORD
+    other = "give --dataset FILE, or --corpus, --queries and --qrels"
+    try:
+        files: list[str] = json.loads(path.read_text(encoding="utf-8")).get("eval_dataset", [])
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    files: list[str] = json.loads(path.read_text(encoding="utf-8")).get("eval_dataset", [])
+    except json.JSONDecodeError as cause:
+        raise DataError(f"{path}:{cause.lineno}: line: not JSON: {cause.msg}", other) from None
     gone = [name for name in files if not Path(name).is_file()]
     if gone:
-        raise DataError(f"{gone[0]}: the run's evaluation rows are no longer there", "give --dataset FILE")
+        raise DataError(f"{gone[0]}: the run's evaluation rows are no longer there", other)
     return files
 
 
-def measured(config: EvalConfig, model: str, collection: Collection) -> dict[str, dict[str, float]]:
-    """Each metric of each query for a model."""
-    from embedctl.evaluation.metrics import evaluate_embedder
+def measured(config: EvalConfig, model: str, collection: Collection) -> PerQuery:
+    """Each metric of each query for a model.
+
+    Raises:
+        ModelError: the model can't be loaded, or has fewer dimensions than asked for.
+    """
+    from embedctl.evaluation.metrics import measure_embedder
     from embedctl.model.embedder import Embedder
 
-    embedder = Embedder.from_pretrained(
-        model, device=config.device, trust_remote_code=config.model.trust_remote_code
-    )
-    if config.dim and config.dim > embedder.dimension:
-        raise ConfigError(f"--dim {config.dim}: {model} has {embedder.dimension} dimensions", "choose a smaller --dim")
-    return evaluate_embedder(
-        embedder,
+    trust = config.model.trust_remote_code
+    return measure_embedder(
+        Embedder.from_pretrained(model, device=config.device, trust_remote_code=trust),
         collection,
         query_prompt=config.query_prompt,
         passage_prompt=config.passage_prompt,
@@ -108,19 +117,28 @@ def measured(config: EvalConfig, model: str, collection: Collection) -> dict[str
     )
 
 
-def beside_baseline(
-    config: EvalConfig, checkpoint: str, collection: Collection, values: dict[str, dict[str, float]], title: str
-) -> dict[str, Any]:
+def alone(title: str, metrics: dict[str, float]) -> dict[str, Any]:
+    """Draw one model's metrics; nothing to add to `--json`."""
+    from embedctl.evaluation.report import show
+
+    show(title, metrics)
+    return {}
+
+
+def beside_baseline(config: EvalConfig, collection: Collection, values: PerQuery, title: str) -> dict[str, Any]:
     """Measure the baseline, draw both and return what `--json` adds."""
     from embedctl.evaluation.compare import compare
     from embedctl.evaluation.metrics import means
-    from embedctl.evaluation.report import show_beside
+    from embedctl.evaluation.report import show_beside, verdict
 
-    baseline = str(config.baseline)
+    baseline = checkpoint_of(str(config.baseline))
     theirs = measured(config, baseline, collection)
     found = {name: compare(of, theirs[name]) for name, of in values.items()}
-    show_beside(title, (Path(checkpoint).name, Path(baseline).name), means(values), means(theirs), found)
+    show_beside(f"{title}\nbaseline: {baseline}", means(values), means(theirs), found)
+    console.say(verdict(config.metric, found[config.metric]))
     return {
         "baseline": {"model": baseline, "metrics": means(theirs)},
-        "difference": {name: asdict(comparison) for name, comparison in found.items()},
+        "difference": {
+            name: asdict(comparison) | {"verdict": comparison.verdict} for name, comparison in found.items()
+        },
     }

@@ -1,94 +1,137 @@
-"""What is evaluated on: queries, a corpus and which documents answer which query."""
+"""What is evaluated on: queries, a corpus and which documents answer which query. No vectors and no metrics here."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from embedctl.data.formats import documents, open_bytes, read_rows
+from embedctl.data.formats import open_bytes, read_rows
+from embedctl.data.rows import Row
 from embedctl.errors import DataError
+from embedctl.retrieval.corpus import titled, values
+
+Qrels = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Texts by id, and the grade of each judged document by query."""
+    """Texts by id, and the grade of each judged document by query.
+
+    Args:
+        queries: id to text.
+        corpus: id to text.
+        qrels: query id to document id to grade; above 0 answers the query. Each query has an answer.
+        prompts: the prompt of queries that bring their own; it is put before the query in place of any other.
+        notes: what was left out, for a human.
+    """
 
     queries: dict[str, str]
     corpus: dict[str, str]
-    qrels: dict[str, dict[str, int]]
+    qrels: Qrels
+    prompts: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def prompted(self, prompt: str) -> list[str]:
+        """The queries as a model sees them, `prompt` before those that have none of their own."""
+        return [self.prompts.get(key, prompt) + text for key, text in self.queries.items()]
 
     @classmethod
     def from_rows(cls, files: Sequence[str]) -> Collection:
-        """The distinct texts of rows are the corpus, a query's positives its answers; a query of several rows has all of theirs.
+        """Rows' distinct positives and negatives are the corpus, a query's positives in all its rows its answers.
 
-        A graded text answers if its score is positive.
+        A graded text has its score as grade, rounded to a whole number: from 0.5 on it answers.
 
         Raises:
-            DataError: a row is wrong.
+            DataError: a row is wrong, or no query has an answer.
         """
-        queries: dict[str, str] = {}
+        queries: dict[tuple[str, str | None], str] = {}
         corpus: dict[str, str] = {}
-        qrels: dict[str, dict[str, int]] = {}
+        qrels: Qrels = {}
         for name in files:
             for row in read_rows(name):
-                query = (row.prompt or "") + row.query
-                answers = qrels.setdefault(queries.setdefault(query, f"q{len(queries)}"), {})
+                judged = qrels.setdefault(queries.setdefault((row.query, row.prompt), f"q{len(queries)}"), {})
                 for text in (*row.pos, *row.neg):
                     corpus.setdefault(text, f"d{len(corpus)}")
-                grades = row.scores or (1.0,) * len(row.pos)
-                answers |= {corpus[text]: 1 for text, grade in zip(row.pos, grades, strict=True) if grade > 0}
-        answered = {key: answers for key, answers in qrels.items() if answers}
-        texts = {key: text for text, key in queries.items() if key in answered}
-        return cls(texts, {key: text for text, key in corpus.items()}, answered)
+                for text, grade in zip(row.pos, _grades(row), strict=True):
+                    judged[corpus[text]] = max(grade, judged.get(corpus[text], 0))
+        texts = {key: text for (text, _), key in queries.items()}
+        prompts = {key: prompt for (_, prompt), key in queries.items() if prompt is not None}
+        return _answered(cls(texts, {key: text for text, key in corpus.items()}, qrels, prompts), files[0])
 
     @classmethod
     def from_beir(cls, corpus: str, queries: str, qrels: str) -> Collection:
-        """BEIR's three files; queries without an answer are left out.
+        """BEIR's three files: corpus.jsonl and queries.jsonl (also .gz, .zst), qrels as .tsv or TREC's four columns.
+
+        Queries without an answer and judgements of queries that are not there are left out and noted. An answer that
+        is not in the corpus is an error: it could never be found, and the metrics would be too low.
 
         Raises:
-            DataError: a line is wrong, or the qrels name what is not there.
+            DataError: a line is wrong, the qrels name answers that the corpus lacks, or no query has an answer.
         """
-        passages = {key: f"{title} {text}".strip() for key, title, text in _texts(corpus)}
-        asked = {key: text for key, _, text in _texts(queries)}
-        judged = _read_qrels(qrels)
-        for line, query, document, _ in judged:
-            for key, texts, file in ((query, asked, queries), (document, passages, corpus)):
-                if key not in texts:
-                    raise DataError(f"{qrels}:{line}: id: {key!r} is not in {file}", "give the files of one collection")
-        grades: dict[str, dict[str, int]] = {}
-        for _, query, document, grade in judged:
-            grades.setdefault(query, {})[document] = grade
-        answered = {query: of for query, of in grades.items() if any(grade > 0 for grade in of.values())}
-        return cls({key: text for key, text in asked.items() if key in answered}, passages, answered)
+        passages, asked = _read_texts(corpus), _read_texts(queries)
+        judged: Qrels = {}
+        unknown: set[str] = set()
+        for line, query, document, grade in _read_qrels(qrels):
+            if query not in asked:
+                unknown.add(query)
+            elif document in passages:
+                judged.setdefault(query, {})[document] = grade
+            elif grade > 0:
+                hint = "are these the files of one collection?"
+                raise DataError(f"{qrels}:{line}: corpus-id: {document!r} is not in {corpus}", hint)
+        notes = (f"{qrels} judges {len(unknown):,} queries that are not in {queries}: left out",) if unknown else ()
+        return _answered(cls(asked, passages, judged, notes=notes), qrels)
 
 
-def _texts(path: str) -> list[tuple[str, str, str]]:
-    return [(str(value["_id"]), str(value.get("title") or ""), str(value["text"])) for value in _objects(path)]
+def _grades(row: Row) -> list[int]:
+    if not row.scores:
+        return [1] * len(row.pos)
+    return [max(0, math.floor(score + 0.5)) for score in row.scores]
 
 
-def _objects(path: str) -> list[dict[str, Any]]:
-    found = []
-    for document in documents(path):
-        if document.fault is not None or not isinstance(document.value, dict):
-            message = document.fault.message if document.fault else "an object is expected"
-            raise DataError(f"{path}:{document.line}: line: {message}")
-        for key in ("_id", "text"):
-            if key not in document.value:
-                raise DataError(f"{path}:{document.line}: {key}: the key is missing")
-        found.append(document.value)
-    return found
+def _answered(whole: Collection, source: str) -> Collection:
+    """The collection without the queries that nothing answers."""
+    kept = {key for key, judged in whole.qrels.items() if any(grade > 0 for grade in judged.values())}
+    if not kept:
+        raise DataError(f"{source}: no query has an answer", "a positive, or a grade above 0, is an answer")
+    dropped = len(whole.queries) - len(kept)
+    note = (f"{dropped:,} of {len(whole.queries):,} queries have no answer: left out",) if dropped else ()
+    return Collection(
+        {key: text for key, text in whole.queries.items() if key in kept},
+        whole.corpus,
+        {key: whole.qrels[key] for key in whole.queries if key in kept},
+        {key: prompt for key, prompt in whole.prompts.items() if key in kept},
+        whole.notes + note,
+    )
 
 
-def _read_qrels(path: str) -> list[tuple[int, str, str, int]]:
-    judged = []
+def _read_texts(path: str) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for line, value in values(path):
+        text = titled(path, line, value)
+        key = value.get("_id")
+        if not isinstance(key, str | int):
+            raise DataError(f"{path}:{line}: _id: a string is expected", 'BEIR\'s lines are {"_id": ..., "text": ...}')
+        if str(key) in texts:
+            raise DataError(f"{path}:{line}: _id: {key!r} stands on an earlier line, too", "each _id must occur once")
+        texts[str(key)] = text
+    return texts
+
+
+def _read_qrels(path: str) -> Iterator[tuple[int, str, str, int]]:
+    """Line, query, document, grade. A first line whose last column is no number is a header."""
     with open_bytes(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            cells = line.decode("utf-8").split()
-            if not cells or (number == 1 and not cells[-1].lstrip("-").isdigit()):
+        for number, raw in enumerate(stream, start=1):
+            line = raw.decode("utf-8-sig", "replace").rstrip("\r\n")
+            cells = line.split("\t") if "\t" in line else line.split()
+            if not line.strip() or (number == 1 and not _is_whole(cells[-1])):
                 continue
-            if len(cells) not in (3, 4) or not cells[-1].lstrip("-").isdigit():
-                raise DataError(f"{path}:{number}: line: query, document and grade are expected, not {json.dumps(line.decode())}")
-            judged.append((number, cells[0], cells[-2], int(cells[-1])))
-    return judged
+            if len(cells) not in (3, 4) or not _is_whole(cells[-1]):
+                message = f"query, document and a whole number are expected, not {line[:80]!r}"
+                raise DataError(f"{path}:{number}: line: {message}", "BEIR's columns are query-id, corpus-id, score")
+            yield number, cells[0], cells[-2], int(cells[-1])
+
+
+def _is_whole(cell: str) -> bool:
+    return cell.strip().removeprefix("-").isdecimal()

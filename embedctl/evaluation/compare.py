@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 10_000
+CELLS = 1 << 22  # draws held at a time
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Comparison:
         high: its upper end.
         won: queries on which the first is better.
         lost: queries on which it is worse.
+        tied: queries on which both are equal.
     """
 
     difference: float
@@ -26,12 +28,18 @@ class Comparison:
     high: float
     won: int
     lost: int
+    tied: int
+
+    @property
+    def verdict(self) -> str:
+        """better, worse, or no clear difference where the interval holds 0."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "no clear difference"
 
 
 def compare(first: dict[str, float], second: dict[str, float], seed: int = 0) -> Comparison:
     """Compare the per-query values of a metric.
 
-    The interval is the paired bootstrap's percentile interval (Efron and Tibshirani, 1993; for retrieval: Sakai, 2006).
+    The interval is the paired bootstrap's percentile interval (Efron and Tibshirani, 1993; in retrieval: Sakai, 2006).
 
     Args:
         first: query id to value.
@@ -39,7 +47,13 @@ def compare(first: dict[str, float], second: dict[str, float], seed: int = 0) ->
         seed: of the resamples.
     """
     differences = np.array([value - second[query] for query, value in first.items()])
-    draws = np.random.default_rng(seed).integers(0, len(differences), (RESAMPLES, len(differences)), dtype=np.int32)
-    low, high = np.percentile(differences[draws].mean(axis=1), [2.5, 97.5])
+    generator = np.random.default_rng(seed)
+    size = len(differences)
+    step = max(1, CELLS // size)
+    resampled = [
+        differences[generator.integers(0, size, (min(step, RESAMPLES - start), size))].mean(axis=1)
+        for start in range(0, RESAMPLES, step)
+    ]
+    low, high = np.percentile(np.concatenate(resampled), [2.5, 97.5])
     won, lost = int((differences > 0).sum()), int((differences < 0).sum())
-    return Comparison(float(differences.mean()), float(low), float(high), won, lost)
+    return Comparison(float(differences.mean()), float(low), float(high), won, lost, size - won - lost)

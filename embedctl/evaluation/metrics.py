@@ -1,7 +1,9 @@
-"""Retrieval metrics of vectors, through ir-measures."""
+"""Retrieval metrics of vectors, through ir-measures. To add one: a line in `METRICS`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +12,13 @@ from numpy.typing import NDArray
 from embedctl.errors import ConfigError
 from embedctl.evaluation.collections import Collection
 from embedctl.retrieval.index import search
+from embedctl.retrieval.vectors import passage_vectors, query_vectors
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
+
+Vectors = NDArray[np.float32]
+PerQuery = dict[str, dict[str, float]]  # metric, then query id
 
 METRICS = {
     "nDCG@10": "nDCG@10",
@@ -22,47 +28,70 @@ METRICS = {
     "Recall@100": "R@100",
     "MAP": "AP",
 }
-DEPTH = 1000
+DEPTH = 1000  # documents of a ranking, as TREC has it; MAP counts an answer below as not found
+QUERIES_AT_A_TIME = 512
 
 
 def expect_metric(name: str) -> None:
     """Raise a ConfigError that names the metrics if `name` is none of them."""
     if name not in METRICS:
-        raise ConfigError(f"--metric {name}: unknown", f"use one of {', '.join(METRICS)}")
+        raise ConfigError(f"--metric {name}: no such metric", f"use one of {', '.join(METRICS)}")
 
 
-def rank(collection: Collection, query_QH: NDArray[np.float32], corpus_DH: NDArray[np.float32]) -> dict[str, dict[str, float]]:
-    """The documents of each query, a query's own text left out unless it is judged; equal scores in the corpus's order.
+def rank(
+    collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Each query and its nearest documents, best first; equal scores in the order of the corpus.
 
-    The score that ir-measures sorts by is the number of documents below, so that it keeps our order.
+    A document with the query's very text is left out, unless it answers the query: a model finds it for nothing.
     """
-    _, places = search(query_QH, corpus_DH, DEPTH + 1)
-    ids, texts = list(collection.corpus), list(collection.corpus.values())
-    run: dict[str, dict[str, float]] = {}
+    copies = _copies(collection)
+    depth = DEPTH + max(map(len, copies.values()), default=0)
+    _, places = search(query_QH, corpus_DH, depth, device)
+    ids = list(collection.corpus)
     for (query, text), found in zip(collection.queries.items(), places, strict=True):
         judged = collection.qrels[query]
-        kept = [ids[place] for place in found if texts[place] != text or ids[place] in judged]
-        run[query] = {document: float(len(kept) - order) for order, document in enumerate(kept[:DEPTH])}
-    return run
+        skipped = {document for document in copies.get(text, ()) if judged.get(document, 0) <= 0}
+        kept = (ids[place] for place in found if ids[place] not in skipped)
+        yield query, list(islice(kept, DEPTH))
 
 
-def per_query(
-    collection: Collection, query_QH: NDArray[np.float32], corpus_DH: NDArray[np.float32]
-) -> dict[str, dict[str, float]]:
-    """Each metric of each query: metric, then query id, to value."""
+def _copies(collection: Collection) -> dict[str, list[str]]:
+    """Query text to the documents of that text."""
+    copies: dict[str, list[str]] = {}
+    asked = set(collection.queries.values())
+    for document, text in collection.corpus.items():
+        if text in asked:
+            copies.setdefault(text, []).append(document)
+    return copies
+
+
+def per_query(collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None) -> PerQuery:
+    """Each metric of each query; see `evaluate`."""
     import ir_measures
 
-    measures = {name: ir_measures.parse_measure(theirs) for name, theirs in METRICS.items()}
-    names = {str(measure): name for name, measure in measures.items()}
-    values: dict[str, dict[str, float]] = {name: {} for name in METRICS}
-    found: Any = ir_measures.iter_calc(measures.values(), collection.qrels, rank(collection, query_QH, corpus_DH))
-    for value in found:
-        values[names[str(value.measure)]][value.query_id] = float(value.value)
+    measures = {str(ir_measures.parse_measure(theirs)): name for name, theirs in METRICS.items()}
+    values: PerQuery = {name: dict.fromkeys(collection.queries, 0.0) for name in METRICS}
+    ranked = rank(collection, query_QH, corpus_DH, device)
+    while block := dict(islice(ranked, QUERIES_AT_A_TIME)):
+        # the number of documents that stand below is a score that sorts as we did, without ties
+        run = {
+            query: {key: float(len(keys) - order) for order, key in enumerate(keys)} for query, keys in block.items()
+        }
+        judged = {query: collection.qrels[query] for query in block}
+        found: Any = ir_measures.iter_calc(map(ir_measures.parse_measure, METRICS.values()), judged, run)
+        for value in found:
+            values[measures[str(value.measure)]][value.query_id] = float(value.value)
     return values
 
 
+def means(values: PerQuery) -> dict[str, float]:
+    """Each metric's mean over the queries."""
+    return {name: sum(of.values()) / len(of) for name, of in values.items()}
+
+
 def evaluate(
-    collection: Collection, query_QH: NDArray[np.float32], corpus_DH: NDArray[np.float32]
+    collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None
 ) -> dict[str, float]:
     """Each metric's mean over the queries.
 
@@ -70,16 +99,15 @@ def evaluate(
         collection: what is evaluated on.
         query_QH: vectors of its queries, in their order.
         corpus_DH: vectors of its corpus, in its order.
+        device: where to search; the GPU where there is one by default.
+
+    Raises:
+        ModelError: a vector is not finite.
     """
-    return means(per_query(collection, query_QH, corpus_DH))
+    return means(per_query(collection, query_QH, corpus_DH, device))
 
 
-def means(values: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Each metric's mean over the queries."""
-    return {name: sum(of.values()) / len(of) for name, of in values.items()}
-
-
-def evaluate_embedder(
+def measure_embedder(
     embedder: Embedder,
     collection: Collection,
     *,
@@ -87,17 +115,27 @@ def evaluate_embedder(
     passage_prompt: str | None = None,
     dim: int | None = None,
     show_progress: bool = False,
-) -> dict[str, dict[str, float]]:
-    """Each metric of each query for a model: metric, then query id, to value."""
-    queries = embedder.encode_queries(
-        list(collection.queries.values()), prompt=query_prompt, dim=dim, show_progress=show_progress
-    )
-    passages = embedder.encode_passages(
-        list(collection.corpus.values()), prompt=passage_prompt, dim=dim, show_progress=show_progress
-    )
-    return per_query(collection, unit(queries), unit(passages))
+) -> PerQuery:
+    """Each metric of each query for a model.
+
+    Args:
+        embedder: the model.
+        collection: what is evaluated on.
+        query_prompt: put before queries that have none of their own; the model's own by default.
+        passage_prompt: put before passages; the model's own by default.
+        dim: leading dimensions to keep.
+        show_progress: whether bars show rate and time left.
+
+    Raises:
+        ModelError: a vector is not finite, or the model has fewer dimensions.
+    """
+    queries, passages = list(collection.queries.values()), list(collection.corpus.values())
+    own = [collection.prompts.get(query) for query in collection.queries]
+    query_QH = query_vectors(embedder, queries, own, prompt=query_prompt, dim=dim, show_progress=show_progress)
+    corpus_DH = passage_vectors(embedder, passages, prompt=passage_prompt, dim=dim, show_progress=show_progress)
+    return per_query(collection, query_QH, corpus_DH, str(embedder.device))
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vectors at length 1, as retrieval compares them by cosine."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+def evaluate_embedder(embedder: Embedder, collection: Collection, **options: Any) -> dict[str, float]:
+    """Each metric's mean for a model; options as in `measure_embedder`."""
+    return means(measure_embedder(embedder, collection, **options))

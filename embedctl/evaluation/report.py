@@ -12,9 +12,10 @@ def show(title: str, metrics: dict[str, float]) -> None:
 
 
 def show_beside(
-    title: str, models: tuple[str, str], metrics: dict[str, float], baseline: dict[str, float], found: dict[str, Comparison]
+    title: str, metrics: dict[str, float], baseline: dict[str, float], found: dict[str, Comparison]
 ) -> None:
-    """A model beside a baseline, with the differences and what chance would explain."""
+    """A model beside a baseline: both values, the difference with its 95 % interval, and on how many queries."""
+    columns = ["metric", "model", "baseline", "difference", "95 % interval", "won / lost / tied"]
     rows = [
         [
             name,
@@ -22,8 +23,18 @@ def show_beside(
             f"{baseline[name]:.4f}",
             f"{found[name].difference:+.4f}",
             f"{found[name].low:+.4f} to {found[name].high:+.4f}",
-            f"{found[name].won} / {found[name].lost}",
+            f"{found[name].won:,} / {found[name].lost:,} / {found[name].tied:,}",
         ]
         for name, value in metrics.items()
     ]
-    console.table(title, ["metric", *models, "difference", "95 % interval", "won / lost"], rows)
+    console.table(title, columns, rows)
+
+
+def verdict(metric: str, found: Comparison) -> str:
+    """One sentence on what the comparison shows."""
+    words = {
+        "better": "the model is better than the baseline",
+        "worse": "the model is worse than the baseline",
+        "no clear difference": "chance could explain the difference: its interval holds 0",
+    }
+    return f"{metric}: {words[found.verdict]}"

@@ -1,64 +1,116 @@
-"""Exact search by inner product: faiss on the CPU, torch in blocks on a GPU and where faiss is missing."""
+"""Exact search by inner product: faiss on the CPU, torch in blocks on a GPU and where faiss is missing.
+
+Nothing approximate here, and no index on the disk. Q queries, D documents, B of them at a time, H dimensions, k nearest.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from embedctl.errors import ModelError
 
 Vectors = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
 BLOCK_CELLS = 1 << 25  # similarities held at a time
+BLOCK_DOCUMENTS = 1 << 18  # documents on the device at a time
 
 
-def search(queries: Vectors, corpus: Vectors, k: int, device: str | None = None) -> tuple[Vectors, NDArray[np.int64]]:
+def search(queries: Vectors, corpus: Vectors, k: int, device: str | None = None) -> tuple[Vectors, Ids]:
     """The k nearest documents of each query.
 
     Args:
         queries: (Q, H).
         corpus: (D, H).
         k: clipped to D.
-        device: cpu or a GPU; the GPU where there is one by default.
+        device: as torch names it; the GPU where there is one by default.
 
     Returns:
-        scores (Q, k) descending and ids (Q, k); equal scores stand in the order of their ids.
+        scores (Q, k) descending and ids (Q, k); of equal scores the lower id comes first and is the one kept.
 
     Raises:
         ModelError: a vector holds NaN or infinity.
     """
-    for name, vectors in (("query", queries), ("document", corpus)):
-        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(broken):
-            raise ModelError(f"the vector of {name} {broken[0]} is not finite", "the model is damaged, or its precision too low")
+    _expect_finite("query", queries)
+    _expect_finite("document", corpus)
     k = min(k, len(corpus))
+    if k == 0 or len(queries) == 0:
+        return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cpu":
-        scores, ids = _search_faiss(queries, corpus, k)
-    else:
-        scores, ids = search_blocks(queries, corpus, k, device)
-    order = np.lexsort((ids, -scores), axis=1)
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+    return search_faiss(queries, corpus, k) if device == "cpu" else search_blocks(queries, corpus, k, device)
 
 
-def _search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, NDArray[np.int64]]:
+def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Ids]:
+    """`search` by what faiss's IndexFlatIP runs, without its copy of the corpus; by torch where faiss is missing.
+
+    faiss keeps any of the documents that share the k-th score: where one more has it, torch decides for that query.
+    """
     try:
         import faiss
     except ImportError:
         return search_blocks(queries, corpus, k, "cpu")
-    index = faiss.IndexFlatIP(corpus.shape[1])
-    index.add(np.ascontiguousarray(corpus, dtype=np.float32))
-    scores, ids = index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
-    return scores, ids.astype(np.int64)
+    scores, ids = faiss.knn(_dense(queries), _dense(corpus), min(k + 1, len(corpus)), metric=faiss.METRIC_INNER_PRODUCT)
+    scores, ids = _ordered(scores, ids.astype(np.int64))
+    tied = np.flatnonzero(scores[:, k] == scores[:, k - 1]) if k < len(corpus) else ()
+    scores, ids = scores[:, :k], ids[:, :k]
+    if len(tied):
+        scores[tied], ids[tied] = search_blocks(queries[tied], corpus, k, "cpu")
+    return scores, ids
 
 
-def search_blocks(queries: Vectors, corpus: Vectors, k: int, device: str) -> tuple[Vectors, NDArray[np.int64]]:
-    """The same through torch: blocks of queries against the whole corpus."""
-    corpus_DH = torch.from_numpy(np.ascontiguousarray(corpus)).to(device)
-    step = max(1, BLOCK_CELLS // len(corpus))
-    parts = []
-    for start in range(0, len(queries), step):
-        scores_QD = torch.from_numpy(np.ascontiguousarray(queries[start : start + step])).to(device) @ corpus_DH.T
-        parts.append(scores_QD.topk(k, dim=1))
-    scores = np.concatenate([part[0].cpu().numpy() for part in parts])
-    return scores, np.concatenate([part[1].cpu().numpy() for part in parts])
+def search_blocks(queries: Vectors, corpus: Vectors, k: int, device: str) -> tuple[Vectors, Ids]:
+    """`search` through torch: the corpus passes by once, in blocks, and the best so far are kept."""
+    scores_Qk = torch.full((len(queries), k), -torch.inf, device=device)
+    ids_Qk = torch.zeros((len(queries), k), dtype=torch.int64, device=device)
+    queries_QH = torch.from_numpy(_dense(queries)).to(device)
+    for documents in _slices(len(corpus), BLOCK_DOCUMENTS):
+        corpus_BH = torch.from_numpy(_dense(corpus[documents])).to(device)
+        for rows in _slices(len(queries), max(1, BLOCK_CELLS // len(corpus_BH))):
+            fresh, places = nearest(queries_QH[rows] @ corpus_BH.T, k)
+            scores, ids = torch.cat([scores_Qk[rows], fresh], 1), torch.cat([ids_Qk[rows], places + documents.start], 1)
+            scores_Qk[rows], kept = nearest(scores, k)
+            ids_Qk[rows] = ids.gather(1, kept)
+    return scores_Qk.cpu().numpy(), ids_Qk.cpu().numpy()
+
+
+def nearest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k highest of each row (Q, N) and their places, descending; of equal ones the earlier.
+
+    `topk` keeps any of several that share the k-th score, so those rows are settled one by one.
+    """
+    k = min(k, scores.shape[1])
+    values, places = scores.topk(k, dim=1)
+    last = values[:, -1:]
+    for row in torch.nonzero((scores >= last).sum(1) > k).flatten().tolist():
+        above = torch.nonzero(scores[row] > last[row]).flatten()
+        level = torch.nonzero(scores[row] == last[row]).flatten()
+        places[row] = torch.cat([above, level[: k - len(above)]])
+    places = places.sort(dim=1).values
+    values, order = scores.gather(1, places).sort(dim=1, descending=True, stable=True)
+    return values, places.gather(1, order)
+
+
+def _ordered(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
+    order = np.lexsort((ids, -scores), axis=1)
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+
+
+def _slices(size: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, size)) for start in range(0, size, step))
+
+
+def _dense(vectors: Vectors) -> Vectors:
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _expect_finite(what: str, vectors: Vectors) -> None:
+    for rows in _slices(len(vectors), BLOCK_DOCUMENTS):
+        broken = np.flatnonzero(~np.isfinite(vectors[rows]).all(axis=1))
+        if len(broken):
+            message = f"the vector of {what} {rows.start + broken[0]} is not finite"
+            raise ModelError(message, "the model is damaged, or its precision is too low for it")

@@ -1,12 +1,13 @@
 """Hard negatives: what a model finds near a query although no row calls it an answer.
 
-The choice is a list of masks over (query, candidate), so that a filter is one function; here they are the known positives,
-the query itself and the range of ranks.
+A filter is a function of (row, candidate ids, scores) that says which candidates it keeps, so that another one is one
+function and one line where the filters are listed. What the filters leave is ranked, and a range of ranks drawn from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,17 +16,21 @@ from numpy.typing import NDArray
 from embedctl.data.build import text_hash
 from embedctl.data.random import mix
 from embedctl.data.rows import Row
-from embedctl.retrieval.index import search
+from embedctl.retrieval.index import Ids, Vectors, search
 
-QUERY_BLOCK = 1024
+Hashes = NDArray[np.uint64]
+Mask = NDArray[np.bool_]
+Filter = Callable[[int, Ids, Vectors], Mask]
+QUERY_BLOCK = {"cpu": 1024}
+GPU_QUERY_BLOCK = 16384  # the corpus travels to the GPU once a block
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How negatives are chosen.
+    """How negatives are chosen among the candidates that the filters leave.
 
     Args:
-        first: the nearest rank that may be taken, counted from 0 among the candidates left.
+        first: the nearest rank that may be taken, counted from 0.
         last: the rank before which the range ends.
         number: negatives of a row.
         random: any of the range, or the nearest.
@@ -38,13 +43,16 @@ class Choice:
     random: bool
     seed: int
 
-    def pick(self, row: int, ranked: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The negatives of a row among its candidates, nearest first.
+    def begins(self, candidates: int) -> int:
+        """The rank at which the range begins: nearer where there are too few candidates for `number` beyond `first`."""
+        return max(0, min(self.first, candidates - self.number))
 
-        The range is clipped to what there is: with few candidates it begins nearer, so that there are still `number` to take.
+    def pick(self, row: int, ranked: Ids) -> Ids:
+        """The negatives of a row, nearest first, from its candidates, nearest first.
+
+        A random choice follows from the seed and the row alone, not from the order in which rows are mined.
         """
-        first = max(0, min(self.first, len(ranked) - self.number))
-        pool = ranked[first : max(self.last, first + self.number)]
+        pool = ranked[self.begins(len(ranked)) : self.last]
         if not self.random or len(pool) <= self.number:
             return pool[: self.number]
         keys = mix(self.seed, row, np.arange(len(pool)))
@@ -52,44 +60,80 @@ class Choice:
 
 
 @dataclass
-class KnownTexts:
-    """What may not be a negative of a query: its positives in any row, and itself."""
+class Answers:
+    """The positives of each query over all rows, by the hashes of the texts.
+
+    Graded texts count, whatever their grade: they are judged, and no mined negative may contradict that.
+    """
 
     by_query: dict[int, set[int]] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
-        """Learn a row's positives; graded texts count as positives, since none is known to be wrong."""
-        key = text_hash(row.query)
-        self.by_query.setdefault(key, {key}).update(text_hash(text) for text in row.pos)
+        """Learn a row's positives."""
+        self.by_query.setdefault(text_hash(row.query), set()).update(map(text_hash, row.pos))
 
-    def mask(self, query: str, candidates: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which of the candidates (N,) hashes may not be negatives of the query."""
-        known = np.fromiter(self.by_query.get(text_hash(query), set()), dtype=np.uint64)
-        return np.isin(candidates, known)
+    def of(self, query: str) -> Hashes:
+        """The hashes of a query's positives."""
+        return np.fromiter(self.by_query.get(text_hash(query), ()), dtype=np.uint64)
+
+    @property
+    def most(self) -> int:
+        """Positives of the query that has most."""
+        return max(map(len, self.by_query.values()), default=0)
 
 
-def mine(
-    queries: Sequence[str],
-    query_QH: NDArray[np.float32],
-    corpus_DH: NDArray[np.float32],
-    hashes_D: NDArray[np.uint64],
-    known: KnownTexts,
-    choice: Choice,
-) -> Iterator[NDArray[np.int64]]:
-    """The negatives of each query as places in the corpus.
+def hashes(texts: Sequence[str]) -> Hashes:
+    """The hash (N,) of each text."""
+    return np.fromiter(map(text_hash, texts), dtype=np.uint64, count=len(texts))
+
+
+def no_answer(queries: Sequence[str], hashes_D: Hashes, answers: Answers) -> Filter:
+    """Keeps what no row calls an answer to the query."""
+    return lambda row, ids, _scores: ~np.isin(hashes_D[ids], answers.of(queries[row]))
+
+
+def not_the_query(queries: Sequence[str], hashes_D: Hashes) -> Filter:
+    """Keeps what is not the query's own text."""
+    return lambda row, ids, _scores: hashes_D[ids] != np.uint64(text_hash(queries[row]))
+
+
+@dataclass
+class Miner:
+    """Chooses negatives and counts what happens.
 
     Args:
-        queries: Q texts.
-        query_QH: their vectors.
-        corpus_DH: vectors of distinct texts.
-        hashes_D: their hashes.
-        known: what may not be taken.
-        choice: how they are chosen.
+        filters: name to filter; a candidate must pass all, and counts for the first that rejects it.
+        choice: how negatives are chosen among those that pass.
+        spare: candidates that the filters may reject at most, beyond which search need not look.
     """
-    most = max((len(of) for of in known.by_query.values()), default=0)
-    depth = max(choice.last, choice.number) + most
-    for start in range(0, len(queries), QUERY_BLOCK):
-        _, places = search(query_QH[start : start + QUERY_BLOCK], corpus_DH, depth)
-        for offset, found in enumerate(places):
-            allowed = found[~known.mask(queries[start + offset], hashes_D[found])]
-            yield choice.pick(start + offset, allowed)
+
+    filters: dict[str, Filter]
+    choice: Choice
+    spare: int
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def mine(self, query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu") -> Iterator[Ids]:
+        """The negatives of each query as places in the corpus.
+
+        Args:
+            query_QH: vectors of the rows' queries.
+            corpus_DH: vectors of distinct texts.
+            device: where to search.
+        """
+        step = QUERY_BLOCK.get(device, GPU_QUERY_BLOCK)
+        for start in range(0, len(query_QH), step):
+            scores, ids = search(query_QH[start : start + step], corpus_DH, self.choice.last + self.spare, device)
+            for offset in range(len(ids)):
+                yield self.choose(start + offset, ids[offset], scores[offset])
+
+    def choose(self, row: int, ids: Ids, scores: Vectors) -> Ids:
+        """The negatives of a row among the candidates (N,) that search found for it."""
+        for name, keeps in self.filters.items():
+            kept = keeps(row, ids, scores)
+            self.counts[f"rejected: {name}"] += int((~kept).sum())
+            ids, scores = ids[kept], scores[kept]
+        chosen = self.choice.pick(row, ids)
+        self.counts["negatives"] += len(chosen)
+        self.counts["short rows"] += len(chosen) < self.choice.number
+        self.counts["rows with nearer ranks"] += self.choice.begins(len(ids)) < self.choice.first
+        return chosen

@@ -100,9 +100,18 @@ def verify(folder: Path, texts: list[str], trained: NDArray[np.float32], *, trus
 
     loaded = SentenceTransformer(str(folder), device="cpu", trust_remote_code=trust_remote_code)
     saved = loaded.encode(texts, prompt="", normalize_embeddings=True, show_progress_bar=False)
-    agreement = float((saved * trained).sum(axis=1).min())
-    if not agreement >= AGREEMENT:
-        raise ModelError(f"{folder}: the saved model's vectors differ from the trained one's (cosine {agreement:.5f})")
+    return expect_agreement(saved, trained, AGREEMENT, str(folder))
+
+
+def expect_agreement(found: NDArray[np.float32], expected: NDArray[np.float32], least: float, what: str) -> float:
+    """The smallest cosine between two sets of N normalised vectors.
+
+    Raises:
+        ModelError: it is below `least`.
+    """
+    agreement = float((found * expected).sum(axis=1).min())
+    if not agreement >= least:
+        raise ModelError(f"{what}: the vectors differ from the trained model's (cosine {agreement:.5f})")
     return agreement
 
 

@@ -7,21 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from embedctl import console
 from embedctl.config import TrainConfig
 from embedctl.data.formats import read_rows
 from embedctl.data.sources import parse
 from embedctl.data.store import TrainingData
+from embedctl.model.embedder import Embedder
 from embedctl.model.packing import tokenize
+from embedctl.retrieval.vectors import unit
 from embedctl.training import checkpoint
-from embedctl.training.export import Account, export, verify
+from embedctl.training.export import Account, expect_agreement, export, verify
 from embedctl.training.gather import barrier
 from embedctl.training.loop import History
 from embedctl.training.measure import encode_shared
 from embedctl.training.session import Session
 
 CHECK_TEXTS = 16
+# cosine between the model as it runs and its float32 masters
+ROUNDING = {torch.float32: 0.9999, torch.bfloat16: 0.99, torch.float16: 0.999}
 
 
 @dataclass(frozen=True)
@@ -65,22 +70,26 @@ class Finish:
         texts = self._check_texts()
         embedder = self.session.embedder
         tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
-        trained = encode_shared(self.session, tokens, self.session.budget)
+        live = encode_shared(self.session, tokens, self.session.budget)
         last_is_best = not self.history.entries or self.history.best["step"] == step
         if self.session.runtime.main and last_is_best:
             shutil.rmtree(self.best_folder, ignore_errors=True)
-        self._write(self.folder, step)
-        if self.session.runtime.main:
-            agreement = verify(self.folder, texts, trained, trust_remote_code=self.config.model.trust_remote_code)
+        trained = self._write(self.folder, step)
+        if trained is not None:
+            masters = unit(trained.encode(texts, prompt=""))
+            expect_agreement(masters, live, ROUNDING[self.session.runtime.compute], "gathered weights")
+            agreement = verify(self.folder, texts, masters, trust_remote_code=self.config.model.trust_remote_code)
             shutil.rmtree(checkpoint.states_folder(self.folder), ignore_errors=True)
             self._close(step, agreement, last_is_best)
         barrier()
 
-    def _write(self, folder: Path, step: int) -> None:
+    def _write(self, folder: Path, step: int) -> Embedder | None:
+        """Export the model as it is now; returns it on the main rank. Called by all ranks."""
         trained = self.session.exported()
         if trained is not None:
             export(trained, folder, self._account(step))
         barrier()
+        return trained
 
     def _account(self, step: int) -> Account:
         measured = {entry["step"]: entry["metrics"] for entry in self.history.entries}

@@ -156,10 +156,9 @@ class Loop:
         return f"--lr {self.config.optim.lr:g} may be too high, or --temperature {self.config.loss.temperature:g} too low"
 
     def _expect_candidates(self, prepared: Prepared) -> None:
-        lonely = prepared.weights.lonely
-        if lonely:
+        if prepared.weights.lonely == len(prepared.batch):
             raise TrainingError(
-                f"{lonely} of a batch's {len(prepared.batch)} queries have only one candidate, their positive: nothing to learn",
+                "every query of a batch has only one candidate, its positive: the loss is 0 and nothing is learnt",
                 "give the rows negatives (`embedctl mine-negatives`), raise --batch-size or --neg-nums, or use --in-batch all",
             )
 

@@ -37,7 +37,7 @@ class Measure:
     def of(cls, collection: Collection, embedder: Embedder, budget: int, dims: tuple[int, ...] = ()) -> Measure:
         """The measure of a collection with this model's tokenizer, prompts and length, as `embedctl eval` takes them."""
         query_prompt, passage_prompt = embedder.own_prompt("query"), embedder.own_prompt("document", "passage", "corpus")
-        queries = [query_prompt + text for text in collection.queries.values()]
+        queries = collection.prompted(query_prompt)
         passages = [passage_prompt + text for text in collection.corpus.values()]
         return cls(collection, tokenize(embedder.tokenizer, queries + passages, embedder.max_len), budget, dims)
 

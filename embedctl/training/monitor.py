@@ -50,7 +50,7 @@ class Monitor:
         if tracker != "none":
             if tracker == "wandb":
                 _settle_wandb(runtime.main)
-            runtime.accelerator.init_trackers("embedctl", config=settings)
+            runtime.accelerator.init_trackers("embedctl", config=flat(settings))
 
     def step(self, step: int, numbers: dict[str, float], rows: int, tokens: int) -> None:
         """Record an update: rows and tokens of it, and whatever else was measured."""
@@ -91,6 +91,17 @@ class Monitor:
             self._file.close()
         if self.tracker != "none":
             self.runtime.accelerator.end_training()
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str]:
+    """Nested settings as `section.key` to number or text, which is all that every tracker takes."""
+    found: dict[str, int | float | str] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value if isinstance(value, int | float | str) else str(value)
+    return found
 
 
 def _settle_wandb(main: bool) -> None:

@@ -1,0 +1,61 @@
+"""The vectors of queries and passages as search compares them: each query with its prompt, by cosine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from embedctl.model.embedder import Embedder
+
+Vectors = NDArray[np.float32]
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """The vectors (N, H) at length 1; a zero vector stays zero."""
+    lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths.clip(1e-12), dtype=np.float32)
+
+
+def query_vectors(
+    embedder: Embedder,
+    queries: Sequence[str],
+    own: Sequence[str | None],
+    *,
+    prompt: str | None = None,
+    dim: int | None = None,
+    show_progress: bool = False,
+) -> Vectors:
+    """Vectors (Q, H) of length 1.
+
+    Args:
+        embedder: the model.
+        queries: Q texts.
+        own: the prompt of each query's row, which wins over any other, or None.
+        prompt: put before the other queries; the model's query prompt by default.
+        dim: leading dimensions to keep.
+        show_progress: whether a bar shows rate and time left.
+    """
+    default = embedder.own_prompt("query") if prompt is None else prompt
+    prompts = np.array([default if mine is None else mine for mine in own], dtype=object)
+    vectors = np.zeros((len(queries), dim or embedder.dimension), dtype=np.float32)
+    for shared in dict.fromkeys(prompts):
+        places = np.flatnonzero(prompts == shared).tolist()
+        texts = [queries[place] for place in places]
+        vectors[places] = embedder.encode(texts, prompt=shared, dim=dim, show_progress=show_progress)
+    return unit(vectors)
+
+
+def passage_vectors(
+    embedder: Embedder,
+    passages: Sequence[str],
+    *,
+    prompt: str | None = None,
+    dim: int | None = None,
+    show_progress: bool = False,
+) -> Vectors:
+    """Vectors (D, H) of length 1; `prompt` is put before each passage, the model's own by default."""
+    return unit(embedder.encode_passages(passages, prompt=prompt, dim=dim, show_progress=show_progress))

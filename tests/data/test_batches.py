@@ -1,0 +1,182 @@
+"""Batches as pure functions of seed, epoch and step: what every plan has to keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from embedctl.data.batches import BatchPlan, Mix, draw, without_repeats
+from embedctl.data.random import mix, ranks_within, shuffled
+from embedctl.data.rows import RowKind
+from embedctl.data.store import KINDS, RowStore
+
+
+def store(seed: int = 0, rows: int = 100, kinds: tuple[RowKind, ...] = (RowKind.HARD,), queries: int = 90) -> RowStore:
+    """Random rows of two files: 1 to 3 positives, 0 to 6 negatives; some queries stand in several rows."""
+    draws = np.random.default_rng(seed)
+    pos, neg = draws.integers(1, 4, rows), draws.integers(0, 7, rows)
+    bounds = np.concatenate([[0], np.cumsum(1 + pos + neg)])
+    text = draws.integers(1000, 1400, bounds[-1])
+    text[bounds[:-1]] = draws.integers(0, queries, rows)
+    kind = np.array([KINDS.index(kinds[row % len(kinds)]) for row in range(rows)], dtype=np.uint8)
+    source = (np.arange(rows) >= rows * 2 // 3).astype(np.int32)
+    return RowStore(kind, source, bounds, pos, text, np.arange(bounds[-1], dtype=np.float32))
+
+
+def visited(plan: BatchPlan, epoch: int) -> list[tuple[int, int]]:
+    """Query and positive text of each visit of an epoch."""
+    pairs = []
+    for step in range(plan.steps_per_epoch):
+        batch = plan.batch(epoch, step)
+        pairs += [(int(batch.texts[q]), int(batch.texts[batch.document_D[d]])) for q, d in zip(batch.query_Q, batch.own_QC[:, 0], strict=True)]
+    return pairs
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 1000, 4097])
+def test_shuffled_is_a_permutation(size):
+    found = shuffled(np.arange(size), size, key=5)
+    assert sorted(found.tolist()) == list(range(size))
+    assert (shuffled(np.arange(size)[::-1], size, key=5) == found[::-1]).all()
+    if size > 10:
+        assert (found != shuffled(np.arange(size), size, key=6)).any()
+
+
+def test_mix_spreads_bits():
+    values = mix(1, np.arange(4096))
+    ones = np.unpackbits(values.view(np.uint8)).mean()
+    assert 0.49 < ones < 0.51
+    assert len(np.unique(values)) == 4096
+
+
+def test_ranks_within_groups():
+    groups, keys = np.array([0, 0, 0, 2, 2]), np.array([5, 1, 3, 9, 4], dtype=np.uint64)
+    assert ranks_within(groups, keys).tolist() == [2, 0, 1, 1, 0]
+
+
+def test_an_epoch_visits_every_row_once():
+    rows = store()
+    plan = BatchPlan(rows, Mix(16, 3, seed=1))
+    assert Counter(query for query, _ in visited(plan, 0)) == Counter(rows.query.tolist())
+
+
+def test_all_positives_are_visited_over_the_epochs():
+    rows = store()
+    plan = BatchPlan(rows, Mix(16, 3, seed=1))
+    seen = {pair for epoch in range(3) for pair in visited(plan, epoch)}
+    listed = {
+        (int(rows.query[row]), int(rows.text[rows.bounds[row] + 1 + place])) for row in range(100) for place in range(rows.pos_count[row])
+    }
+    assert seen == listed
+
+
+def test_exploded_positives_are_all_visited_in_one_epoch():
+    rows = store()
+    plan = BatchPlan(rows, Mix(16, 3, seed=1, explode=True))
+    assert len(visited(plan, 0)) == rows.pos_count.sum()
+
+
+def test_batches_are_near_equal_in_size_and_none_is_dropped():
+    plan = BatchPlan(store(), Mix(32, 3, seed=1))
+    sizes = [len(plan.batch(0, step)) for step in range(plan.steps_per_epoch)]
+    assert sizes == [25, 25, 25, 25]
+
+
+def test_the_same_step_is_the_same_batch_in_any_order():
+    one, two = (BatchPlan(store(), Mix(16, 3, seed=1)) for _ in range(2))
+    later, earlier = two.batch(1, 3), two.batch(0, 2)
+    assert (one.batch(0, 2).own_QC == earlier.own_QC).all()
+    assert (one.batch(1, 3).texts == later.texts).all()
+    assert (BatchPlan(store(), Mix(16, 3, seed=2)).batch(0, 2).texts.tolist()) != earlier.texts.tolist()
+
+
+def test_negatives_are_drawn_anew_each_visit_and_from_the_rows_own():
+    rows = store(rows=30, queries=30)
+    plan = BatchPlan(rows, Mix(30, 2, seed=1))
+    chosen = []
+    for epoch in range(2):
+        batch = plan.batch(epoch, 0)
+        by_query: dict[int, set[int]] = {}
+        for place, own in enumerate(batch.own_QC):
+            taken = {int(batch.texts[batch.document_D[d]]) for d in own[1:] if d >= 0}
+            by_query.setdefault(int(batch.texts[batch.query_Q[place]]), set()).update(taken)
+        chosen.append(by_query)
+    allowed: dict[int, set[int]] = {}
+    for row in range(30):
+        start, end = rows.bounds[row] + 1 + rows.pos_count[row], rows.bounds[row + 1]
+        allowed.setdefault(int(rows.query[row]), set()).update(rows.text[start:end].tolist())
+    assert all(taken <= allowed[query] for epoch in chosen for query, taken in epoch.items())
+    assert chosen[0] != chosen[1]
+
+
+def test_draw_repeats_only_when_there_are_too_few():
+    row = np.arange(3)
+    items, none = draw(np.array([5, 2, 0]), 4, (1, 2), row, row)
+    assert len(set(items[0].tolist())) == 4
+    assert Counter(items[1].tolist()) == {0: 2, 1: 2}
+    assert none.tolist() == [[False] * 4, [False] * 4, [True] * 4]
+    _, none = draw(np.array([5, 2, 0]), 4, (1, 2), row, row, repeat=False)
+    assert none.sum(axis=1).tolist() == [0, 2, 4]
+
+
+def test_no_positive_and_no_query_twice_in_a_batch():
+    positive, query = np.array([7, 7, 8, 9, 7, 10]), np.array([1, 2, 3, 3, 4, 5])
+    order = without_repeats(positive, query, np.array([2, 2, 2]))
+    assert sorted(order.tolist()) == list(range(6))
+    for start in (0, 2, 4):
+        pair = order[start : start + 2]
+        assert len(set(positive[pair])) == 2
+        assert len(set(query[pair])) == 2
+
+
+def test_what_cannot_be_kept_apart_is_still_visited():
+    order = without_repeats(np.array([7, 7, 7]), np.array([1, 2, 3]), np.array([2, 1]))
+    assert sorted(order.tolist()) == [0, 1, 2]
+
+
+def test_known_positives_of_any_row_are_named():
+    """Two rows share a query; each one's positive is no negative of the other."""
+    bounds = np.array([0, 3, 6])
+    text = np.array([1, 50, 60, 1, 60, 50])  # row 0: pos 50, neg 60; row 1: pos 60, neg 50
+    rows = RowStore(np.full(2, KINDS.index(RowKind.HARD), np.uint8), np.zeros(2, np.int32), bounds, np.ones(2, np.int64), text, np.zeros(6, np.float32))
+    plan = BatchPlan(rows, Mix(2, 1, seed=0))
+    for step in range(plan.steps_per_epoch):
+        batch = plan.batch(0, step)
+        named = {(int(q), int(batch.texts[batch.document_D[d]])) for q, d in batch.known_pairs}
+        for query in range(len(batch)):
+            own = int(batch.texts[batch.document_D[batch.own_QC[query, 0]]])
+            assert (query, 110 - own) in named
+            assert (query, own) not in named
+
+
+def test_weights_set_the_visits_of_a_file():
+    rows = store(rows=90)
+    plan = BatchPlan(rows, Mix(16, 1, seed=1, weights=(2.0, 0.5)))
+    assert plan.visits.tolist() == [120, 15]
+    twice = Counter(query for query, _ in visited(plan, 0))
+    first = Counter(rows.query[:60].tolist())
+    assert all(twice[query] >= 2 * count for query, count in first.items())
+    halves = Counter(query for epoch in range(2) for query, _ in visited(plan, epoch))
+    assert sum(halves.values()) == 270
+    assert all(halves[int(query)] > 0 for query in rows.query[60:])
+
+
+def test_one_file_per_batch():
+    rows = store(rows=90, queries=10**6)
+    source_of = dict(zip(rows.query.tolist(), rows.source.tolist(), strict=True))
+    plan = BatchPlan(rows, Mix(16, 1, seed=1, one_dataset_per_batch=True))
+    pairs = []
+    for step in range(plan.steps_per_epoch):
+        batch = plan.batch(0, step)
+        assert len({source_of[int(text)] for text in batch.texts[batch.query_Q]}) == 1
+        pairs += batch.texts[batch.query_Q].tolist()
+    assert Counter(pairs) == Counter(rows.query.tolist())
+
+
+def test_graded_rows_bring_several_texts_with_their_grades():
+    rows = store(kinds=(RowKind.GRADED,))
+    batch = BatchPlan(rows, Mix(10, 3, seed=1)).batch(0, 0)
+    counts = (batch.own_QC >= 0).sum(axis=1)
+    assert counts.max() > 1
+    assert (np.isnan(batch.score_QC) == (batch.own_QC < 0)).all()
