@@ -63,9 +63,10 @@ class Section(BaseModel):
 class Command(Section):
     """What every command takes."""
 
-    json_output: Annotated[bool, Field(description="print one JSON document to stdout"), Flag("Output", ("--json",))] = False
+    json_output: Annotated[
+        bool, Field(description="print one JSON document to stdout"), Flag("Output", ("--json",))
+    ] = False
     quiet: Annotated[bool, Field(description="print results and errors only"), Flag("Output", ("-q",))] = False
-
 
     @classmethod
     def stored(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
@@ -78,19 +79,30 @@ class ModelSection(Section):
 
     model_name_or_path: Annotated[
         str,
-        Field(min_length=1, description="a sentence-transformers folder, a transformers folder, a hub name, or 'tiny' (built in)"),
+        Field(
+            min_length=1,
+            description="a sentence-transformers folder, a transformers folder, a hub name, or 'tiny' (built in)",
+        ),
         Flag("Model", ("--model", "--ckpt", "-m")),
     ] = TINY
-    trust_remote_code: Annotated[bool, Field(description="run Python code that comes with the model"), Flag("Model")] = False
+    trust_remote_code: Annotated[
+        bool, Field(description="run Python code that comes with the model"), Flag("Model")
+    ] = False
 
 
 class TextSection(Section):
     """How texts become tokens in training."""
 
-    query_max_len: Annotated[int, Field(ge=4, description="tokens of a query, special ones counted"), Flag("Texts")] = 128
+    query_max_len: Annotated[int, Field(ge=4, description="tokens of a query, special ones counted"), Flag("Texts")] = (
+        128
+    )
     passage_max_len: Annotated[int, Field(ge=4, description="tokens of a passage"), Flag("Texts")] = 512
-    query_prompt: Annotated[str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")] = None
-    passage_prompt: Annotated[str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")] = None
+    query_prompt: Annotated[
+        str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
+    ] = None
+    passage_prompt: Annotated[
+        str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")
+    ] = None
 
 
 class TuneSection(Section):
@@ -101,10 +113,18 @@ class TuneSection(Section):
         Field(description="for a plain transformers model; a sentence-transformers one brings its own"),
         Flag("Model"),
     ] = None
-    lora_rank: Annotated[int, Field(ge=0, description="train low-rank adapters of this rank; 0 trains all weights"), Flag("Model")] = 0
-    lora_alpha: Annotated[float | None, Field(gt=0, description="scale of the adapters; twice the rank by default"), Flag("Model")] = None
-    gradient_checkpointing: Annotated[bool, Field(description="recompute activations: less memory, a third more time"), Flag("Model")] = False
-    compile: Annotated[bool, Field(description="compile the layers (GPU): faster after a slow start"), Flag("Model")] = False
+    lora_rank: Annotated[
+        int, Field(ge=0, description="train low-rank adapters of this rank; 0 trains all weights"), Flag("Model")
+    ] = 0
+    lora_alpha: Annotated[
+        float | None, Field(gt=0, description="scale of the adapters; twice the rank by default"), Flag("Model")
+    ] = None
+    gradient_checkpointing: Annotated[
+        bool, Field(description="recompute activations: less memory, a third more time"), Flag("Model")
+    ] = False
+    compile: Annotated[
+        bool, Field(description="compile the layers (GPU): faster after a slow start"), Flag("Model")
+    ] = False
 
 
 class DataSection(Section):
@@ -112,23 +132,29 @@ class DataSection(Section):
 
     dataset: Annotated[
         Strings,
-        Field(description="training rows; may be given several times, FILE:2 visits each row twice an epoch; example rows by default"),
+        Field(description="files of training rows; FILE:2 visits each row twice an epoch; the example rows by default"),
         Flag("Data"),
     ] = ()
     eval_dataset: Annotated[Strings, Field(description="rows held out for evaluation"), Flag("Data")] = ()
     neg_nums: Annotated[int, Field(ge=0, description="hard negatives of a query"), Flag("Data")] = 15
     positives: Annotated[
         Literal["sample", "explode"],
-        Field(description="one positive a visit, all in turn over the epochs (sample), or each its own visit (explode)"),
+        Field(
+            description="one positive a visit, all in turn over the epochs (sample), or each its own visit (explode)"
+        ),
         Flag("Data"),
     ] = "sample"
-    one_dataset_per_batch: Annotated[bool, Field(description="never mix the files within a batch"), Flag("Data")] = False
+    one_dataset_per_batch: Annotated[bool, Field(description="never mix the files within a batch"), Flag("Data")] = (
+        False
+    )
 
 
 class LossSection(Section):
     """What is minimised."""
 
-    temperature: Annotated[float, Field(gt=0, description="divides the similarities before the softmax"), Flag("Loss")] = 0.02
+    temperature: Annotated[
+        float, Field(gt=0, description="divides the similarities before the softmax"), Flag("Loss")
+    ] = 0.02
     in_batch: Annotated[
         Literal["all", "hard", "none"],
         Field(description="other rows' texts as negatives: positives and negatives, negatives only, none"),
@@ -139,40 +165,76 @@ class LossSection(Section):
         Literal["kl", "margin-mse"], Field(description="loss of rows with teacher scores"), Flag("Loss")
     ] = "kl"
     teacher_temperature: Annotated[float, Field(gt=0, description="divides the teacher's scores"), Flag("Loss")] = 1.0
-    cosent_scale: Annotated[float, Field(gt=0, description="scale of CoSENT, the loss of graded pairs"), Flag("Loss")] = 20.0
-    mrl_dims: Annotated[Integers, Field(description="Matryoshka: train these leading dimensions too, e.g. 64,128,256"), Flag("Loss")] = ()
+    cosent_scale: Annotated[
+        float, Field(gt=0, description="scale of CoSENT, the loss of graded pairs"), Flag("Loss")
+    ] = 20.0
+    mrl_dims: Annotated[
+        Integers, Field(description="Matryoshka: train these leading dimensions too, e.g. 64,128,256"), Flag("Loss")
+    ] = ()
 
 
 class OptimSection(Section):
     """Batch, steps and learning rate."""
 
-    batch_size: Annotated[int, Field(gt=0, description="queries of a process and step; any size fits in memory"), Flag("Optimisation")] = 32
+    batch_size: Annotated[
+        int, Field(gt=0, description="queries of a process and step; any size fits in memory"), Flag("Optimisation")
+    ] = 32
     gradient_accumulation_steps: Annotated[int, Field(gt=0, description="batches an update"), Flag("Optimisation")] = 1
     lr: Annotated[float, Field(gt=0, description="highest learning rate"), Flag("Optimisation")] = 2e-5
     epochs: Annotated[int, Field(gt=0, description="times each row is visited"), Flag("Optimisation")] = 2
-    max_steps: Annotated[int | None, Field(gt=0, description="stop after so many updates; the schedule ends there"), Flag("Optimisation")] = None
-    warmup_proportion: Annotated[float, Field(ge=0, le=1, description="share of the updates in which lr rises"), Flag("Optimisation")] = 0.1
+    max_steps: Annotated[
+        int | None, Field(gt=0, description="stop after so many updates; the schedule ends there"), Flag("Optimisation")
+    ] = None
+    warmup_proportion: Annotated[
+        float, Field(ge=0, le=1, description="share of the updates in which lr rises"), Flag("Optimisation")
+    ] = 0.1
     lr_scheduler: Annotated[
-        Literal["linear", "cosine", "constant"], Field(description="how lr falls after the warm-up"), Flag("Optimisation")
+        Literal["linear", "cosine", "constant"],
+        Field(description="how lr falls after the warm-up"),
+        Flag("Optimisation"),
     ] = "linear"
-    weight_decay: Annotated[float, Field(ge=0, description="AdamW's, not on biases and norms"), Flag("Optimisation")] = 0.01
-    max_grad_norm: Annotated[float, Field(ge=0, description="gradients are clipped to this norm; 0 clips none"), Flag("Optimisation")] = 1.0
+    weight_decay: Annotated[
+        float, Field(ge=0, description="AdamW's, not on biases and norms"), Flag("Optimisation")
+    ] = 0.01
+    max_grad_norm: Annotated[
+        float, Field(ge=0, description="gradients are clipped to this norm; 0 clips none"), Flag("Optimisation")
+    ] = 1.0
     seed: Annotated[int, Field(ge=0, description="everything random follows from it"), Flag("Optimisation")] = 42
 
 
 class RunSection(Section):
     """Where a run writes, what it measures and how it goes on."""
 
-    output_dir: Annotated[str, Field(min_length=1, description="folder of the model, its metrics and its checkpoints"), Flag("Run", ("-o",))] = "out"
+    output_dir: Annotated[
+        str,
+        Field(min_length=1, description="folder of the model, its metrics and its checkpoints"),
+        Flag("Run", ("-o",)),
+    ] = "out"
     overwrite: Annotated[bool, Field(description="replace a finished run in the output folder"), Flag("Run")] = False
-    resume: Annotated[str | None, Field(description="go on from a saved state: the newest, or a folder"), Flag("Run")] = None
-    save_on_epoch_end: Annotated[bool, Field(description="export the model to OUT/checkpoints/epoch-N"), Flag("Run")] = False
-    save_steps: Annotated[int | None, Field(gt=0, description="save the state to resume from every so many updates; each epoch by default"), Flag("Run")] = None
+    resume: Annotated[
+        str | None, Field(description="go on from a saved state: the newest, or a folder"), Flag("Run")
+    ] = None
+    save_on_epoch_end: Annotated[
+        bool, Field(description="export the model to OUT/checkpoints/epoch-N"), Flag("Run")
+    ] = False
+    save_steps: Annotated[
+        int | None,
+        Field(gt=0, description="save the state to resume from every so many updates; each epoch by default"),
+        Flag("Run"),
+    ] = None
     keep: Annotated[int, Field(gt=0, description="states kept"), Flag("Run")] = 2
-    eval_steps: Annotated[int | None, Field(gt=0, description="evaluate every so many updates; each epoch by default"), Flag("Run")] = None
-    metric: Annotated[str, Field(description="the metric by which the best checkpoint is named"), Flag("Run")] = "nDCG@10"
-    early_stopping_patience: Annotated[int | None, Field(gt=0, description="stop after so many evaluations without a better one"), Flag("Run")] = None
-    remine_every_epoch: Annotated[bool, Field(description="mine hard negatives anew with the current model each epoch"), Flag("Run")] = False
+    eval_steps: Annotated[
+        int | None, Field(gt=0, description="evaluate every so many updates; each epoch by default"), Flag("Run")
+    ] = None
+    metric: Annotated[str, Field(description="the metric by which the best checkpoint is named"), Flag("Run")] = (
+        "nDCG@10"
+    )
+    early_stopping_patience: Annotated[
+        int | None, Field(gt=0, description="stop after so many evaluations without a better one"), Flag("Run")
+    ] = None
+    remine_every_epoch: Annotated[
+        bool, Field(description="mine hard negatives anew with the current model each epoch"), Flag("Run")
+    ] = False
     log_with: Annotated[
         Literal["wandb", "tensorboard", "trackio", "none"], Field(description="tracker of the curves"), Flag("Run")
     ] = "none"
@@ -181,25 +243,41 @@ class RunSection(Section):
 class LaunchSection(Section):
     """Processes and machines."""
 
-    num_processes: Annotated[int | None, Field(gt=0, description="processes of this run over all machines; one a GPU by default"), Flag("Machine")] = None
+    num_processes: Annotated[
+        int | None,
+        Field(gt=0, description="processes of this run over all machines; one a GPU by default"),
+        Flag("Machine"),
+    ] = None
     mixed_precision: Annotated[
-        Literal["auto", "no", "bf16", "fp16"], Field(description="compute type; auto: bf16 on GPUs that have it"), Flag("Machine")
+        Literal["auto", "no", "bf16", "fp16"],
+        Field(description="compute type; auto: bf16 on GPUs that have it"),
+        Flag("Machine"),
     ] = "auto"
     strategy: Annotated[
-        Literal["auto", "fsdp", "ddp"], Field(description="shard the weights (fsdp) or copy them (ddp)"), Flag("Machine")
+        Literal["auto", "fsdp", "ddp"],
+        Field(description="shard the weights (fsdp) or copy them (ddp)"),
+        Flag("Machine"),
     ] = "auto"
     tokens_per_forward: Annotated[
-        int | None, Field(gt=0, description="tokens in one pass through the model; found by a probe on a GPU"), Flag("Machine")
+        int | None,
+        Field(gt=0, description="tokens in one pass through the model; found by a probe on a GPU"),
+        Flag("Machine"),
     ] = None
     attention: Annotated[
-        Literal["auto", "packed", "padded"], Field(description="packed: no padding (GPU); padded: any model"), Flag("Machine")
+        Literal["auto", "packed", "padded"],
+        Field(description="packed: no padding (GPU); padded: any model"),
+        Flag("Machine"),
     ] = "auto"
     cpu: Annotated[bool, Field(description="leave the GPUs alone"), Flag("Machine")] = False
     num_machines: Annotated[int, Field(gt=0, description="machines of this run"), Flag("Machine")] = 1
     machine_rank: Annotated[int, Field(ge=0, description="which of them this is"), Flag("Machine")] = 0
     main_process_ip: Annotated[str | None, Field(description="address of machine 0"), Flag("Machine")] = None
-    main_process_port: Annotated[int, Field(ge=0, le=65535, description="port of machine 0; 0 takes a free one"), Flag("Machine")] = 0
-    dry_run: Annotated[bool, Field(description="check everything, print the accelerate command and stop"), Flag("Run")] = False
+    main_process_port: Annotated[
+        int, Field(ge=0, le=65535, description="port of machine 0; 0 takes a free one"), Flag("Machine")
+    ] = 0
+    dry_run: Annotated[
+        bool, Field(description="check everything, print the accelerate command and stop"), Flag("Run")
+    ] = False
 
 
 class TrainConfig(Command):
@@ -240,8 +318,12 @@ class ValidateConfig(Command):
     model_name_or_path: Annotated[
         str | None, Field(description="count tokens with this model's tokenizer"), Flag("Texts", ("--model", "-m"))
     ] = None
-    query_max_len: Annotated[int, Field(ge=4, description="a query of more tokens counts as truncated"), Flag("Texts")] = 128
-    passage_max_len: Annotated[int, Field(ge=4, description="a passage of more tokens counts as truncated"), Flag("Texts")] = 512
+    query_max_len: Annotated[
+        int, Field(ge=4, description="a query of more tokens counts as truncated"), Flag("Texts")
+    ] = 128
+    passage_max_len: Annotated[
+        int, Field(ge=4, description="a passage of more tokens counts as truncated"), Flag("Texts")
+    ] = 512
     neg_nums: Annotated[int, Field(ge=0, description="rows with fewer negatives are counted"), Flag("Data")] = 15
     max_errors: Annotated[int, Field(ge=0, description="faults printed a file; all are counted"), Flag("Output")] = 20
 
@@ -250,21 +332,51 @@ class EncodeConfig(Command):
     """`embedctl encode`."""
 
     model: ModelSection = ModelSection()
-    input: Annotated[str, Field(min_length=1, description=".txt, .jsonl, .json, .csv, .parquet, or - for stdin"), Flag("Input", ("-i",))] = "texts.txt"
-    output: Annotated[str | None, Field(description=".npy, .jsonl, .parquet or a folder/; the input's stem with .npy by default"), Flag("Output", ("-o",))] = None
+    input: Annotated[
+        str,
+        Field(min_length=1, description=".txt, .jsonl, .json, .csv, .parquet, or - for stdin"),
+        Flag("Input", ("-i",)),
+    ] = "texts.txt"
+    output: Annotated[
+        str | None,
+        Field(description=".npy, .jsonl, .parquet or a folder/; the input's stem with .npy by default"),
+        Flag("Output", ("-o",)),
+    ] = None
     field: Annotated[str, Field(description="the key of an object that holds the text"), Flag("Input")] = "text"
-    prompt_name: Annotated[str | None, Field(description="one of the model's prompts, e.g. query"), Flag("Input")] = None
+    prompt_name: Annotated[str | None, Field(description="one of the model's prompts, e.g. query"), Flag("Input")] = (
+        None
+    )
     prompt: Annotated[str | None, Field(description="put before each text"), Flag("Input")] = None
-    dim: Annotated[int | None, Field(gt=0, description="keep the leading dimensions and normalise again"), Flag("Output")] = None
-    dtype: Annotated[Literal["float32", "float16", "int8", "binary"], Field(description="type of the stored numbers"), Flag("Output")] = "float32"
-    max_len: Annotated[int | None, Field(ge=4, description="tokens of a text; the model's own by default"), Flag("Input")] = None
-    batch_tokens: Annotated[int | None, Field(gt=0, description="tokens in one pass through the model"), Flag("Machine")] = None
-    precision: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Field(description="compute type; auto: float32"), Flag("Machine")] = "auto"
-    backend: Annotated[Literal["torch", "onnx", "openvino"], Field(description="what runs the model"), Flag("Machine")] = "torch"
-    shard_rows: Annotated[int, Field(gt=0, description="rows of a file when the output is a folder"), Flag("Output")] = 100_000
-    index: Annotated[Literal["flat", "hnsw", "ivf"] | None, Field(description="also write a faiss index"), Flag("Output")] = None
+    dim: Annotated[
+        int | None, Field(gt=0, description="keep the leading dimensions and normalise again"), Flag("Output")
+    ] = None
+    dtype: Annotated[
+        Literal["float32", "float16", "int8", "binary"], Field(description="type of the stored numbers"), Flag("Output")
+    ] = "float32"
+    max_len: Annotated[
+        int | None, Field(ge=4, description="tokens of a text; the model's own by default"), Flag("Input")
+    ] = None
+    batch_tokens: Annotated[
+        int | None, Field(gt=0, description="tokens in one pass through the model"), Flag("Machine")
+    ] = None
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Field(description="compute type; auto: float32"),
+        Flag("Machine"),
+    ] = "auto"
+    backend: Annotated[
+        Literal["torch", "onnx", "openvino"], Field(description="what runs the model"), Flag("Machine")
+    ] = "torch"
+    shard_rows: Annotated[
+        int, Field(gt=0, description="rows of a file when the output is a folder"), Flag("Output")
+    ] = 100_000
+    index: Annotated[
+        Literal["flat", "hnsw", "ivf"] | None, Field(description="also write a faiss index"), Flag("Output")
+    ] = None
     overwrite: Annotated[bool, Field(description="replace the output"), Flag("Output")] = False
-    num_processes: Annotated[int | None, Field(gt=0, description="processes; one a GPU by default"), Flag("Machine")] = None
+    num_processes: Annotated[
+        int | None, Field(gt=0, description="processes; one a GPU by default"), Flag("Machine")
+    ] = None
     device: Device = None
 
 
@@ -272,15 +384,29 @@ class MineConfig(Command):
     """`embedctl mine-negatives`."""
 
     model: ModelSection = ModelSection()
-    dataset: Annotated[Strings, Field(description="rows that need negatives; the example rows by default"), Flag("Data")] = ()
-    output: Annotated[str, Field(min_length=1, description="the rows with mined negatives"), Flag("Data", ("-o",))] = "mined.jsonl"
-    corpus: Annotated[str | None, Field(description="passages to search; all texts of the rows by default"), Flag("Data")] = None
-    range: Annotated[Range, Field(description="ranks from which negatives are taken, nearest first"), Flag("Filters")] = "10-210"
+    dataset: Annotated[
+        Strings, Field(description="rows that need negatives; the example rows by default"), Flag("Data")
+    ] = ()
+    output: Annotated[str, Field(min_length=1, description="the rows with mined negatives"), Flag("Data", ("-o",))] = (
+        "mined.jsonl"
+    )
+    corpus: Annotated[
+        str | None, Field(description="passages to search; all texts of the rows by default"), Flag("Data")
+    ] = None
+    range: Annotated[
+        Range, Field(description="ranks from which negatives are taken, nearest first"), Flag("Filters")
+    ] = "10-210"
     neg_nums: Annotated[int, Field(gt=0, description="negatives of a row"), Flag("Filters")] = 15
-    sampling: Annotated[Literal["top", "random"], Field(description="the nearest in the range, or any"), Flag("Filters")] = "random"
+    sampling: Annotated[
+        Literal["top", "random"], Field(description="the nearest in the range, or any"), Flag("Filters")
+    ] = "random"
     seed: Annotated[int, Field(ge=0, description="of the sampling"), Flag("Filters")] = 42
-    query_prompt: Annotated[str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")] = None
-    passage_prompt: Annotated[str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")] = None
+    query_prompt: Annotated[
+        str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
+    ] = None
+    passage_prompt: Annotated[
+        str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")
+    ] = None
     overwrite: Annotated[bool, Field(description="replace the output"), Flag("Data")] = False
     device: Device = None
 
@@ -297,8 +423,12 @@ class EvalConfig(Command):
     dim: Annotated[int | None, Field(gt=0, description="only the leading dimensions"), Flag("Model")] = None
     metric: Annotated[str, Field(description="the metric that --min looks at"), Flag("Check")] = "nDCG@10"
     min: Annotated[float | None, Field(description="exit 1 if the metric is lower"), Flag("Check")] = None
-    query_prompt: Annotated[str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")] = None
-    passage_prompt: Annotated[str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")] = None
+    query_prompt: Annotated[
+        str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
+    ] = None
+    passage_prompt: Annotated[
+        str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")
+    ] = None
     device: Device = None
 
     @model_validator(mode="after")

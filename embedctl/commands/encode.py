@@ -33,7 +33,9 @@ def command(config: EncodeConfig) -> None:
     texts = read_texts(path, config.field)
     output, folder = output_of(config)
     if not folder and output.suffix not in SINKS:
-        raise ConfigError(f"--output {output}: the suffix is none of {', '.join(SINKS)}", "a folder for shards ends in /")
+        raise ConfigError(
+            f"--output {output}: the suffix is none of {', '.join(SINKS)}", "a folder for shards ends in /"
+        )
     embedder = load(config)
     encoder = Encoder(embedder, prompt_of(config, embedder), config.dim, config.batch_tokens, Quantizer(config.dtype))
     begun = time.monotonic()
@@ -44,7 +46,9 @@ def command(config: EncodeConfig) -> None:
         rows = encoder.to_file(texts, output)
     seconds = time.monotonic() - begun
     dim = config.dim or embedder.dimension
-    console.say(f"{rows:,} texts, {dim} dimensions, {config.dtype}, {rows / max(seconds, 1e-9):,.0f} texts/s -> {output}")
+    console.say(
+        f"{rows:,} texts, {dim} dimensions, {config.dtype}, {rows / max(seconds, 1e-9):,.0f} texts/s -> {output}"
+    )
     if config.json_output:
         facts = {"output": str(output), "rows": rows, "dim": dim, "dtype": config.dtype, "seconds": round(seconds, 3)}
         console.result(facts)
@@ -76,7 +80,9 @@ def load(config: EncodeConfig) -> Embedder:
         max_len=config.max_len,
     )
     if config.dim and config.dim > embedder.dimension:
-        raise ConfigError(f"--dim {config.dim}: the model has {embedder.dimension} dimensions", "choose a smaller --dim")
+        raise ConfigError(
+            f"--dim {config.dim}: the model has {embedder.dimension} dimensions", "choose a smaller --dim"
+        )
     return embedder
 
 

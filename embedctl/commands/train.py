@@ -67,7 +67,9 @@ def expect_model(config: TrainConfig) -> None:
         return
     folder = Path(name)
     if folder.is_dir() and not any((folder / file).exists() for file in ("modules.json", "config.json")):
-        raise ModelError(f"{name}: holds no model (no modules.json, no config.json)", "name the folder of a saved model")
+        raise ModelError(
+            f"{name}: holds no model (no modules.json, no config.json)", "name the folder of a saved model"
+        )
     if folder.exists() and folder.resolve() == Path(config.run.output_dir).resolve():
         raise ConfigError("--output-dir is the folder of the model that is trained", "choose another --output-dir")
 
@@ -83,7 +85,9 @@ def prepare_output(config: TrainConfig) -> Path:
         raise ConfigError(f"--output-dir {folder}: is a file", "choose another --output-dir")
     present = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if config.run.resume and "modules.json" in present and not any((folder / "states").glob("step-*")):
-        raise ConfigError(f"--resume: the run in {folder} is finished", "train it further with --model and another --output-dir")
+        raise ConfigError(
+            f"--resume: the run in {folder} is finished", "train it further with --model and another --output-dir"
+        )
     if present and not config.run.resume and not config.launch.dry_run:
         _expect_free(config, folder, present)
         for name in OURS:
@@ -98,8 +102,16 @@ def _expect_free(config: TrainConfig, folder: Path, present: set[str]) -> None:
     if config.run.overwrite:
         return
     if "modules.json" in present:
-        raise ConfigError(f"--output-dir {folder}: holds a finished run", "choose another --output-dir, or replace it with --overwrite")
+        raise ConfigError(
+            f"--output-dir {folder}: holds a finished run",
+            "choose another --output-dir, or replace it with --overwrite",
+        )
     if "config.yaml" not in present:
-        raise ConfigError(f"--output-dir {folder}: holds files that are no run's", "choose another --output-dir, or give --overwrite to write among them")
+        raise ConfigError(
+            f"--output-dir {folder}: holds files that are no run's",
+            "choose another --output-dir, or give --overwrite to write among them",
+        )
     if any((folder / "states").glob("step-*")):
-        raise ConfigError(f"--output-dir {folder}: holds an unfinished run", "go on with --resume, or begin anew with --overwrite")
+        raise ConfigError(
+            f"--output-dir {folder}: holds an unfinished run", "go on with --resume, or begin anew with --overwrite"
+        )

@@ -176,18 +176,24 @@ class BatchPlan:
         place_QC = np.zeros((len(row), width), dtype=np.int64)
         none_QC = np.ones(place_QC.shape, dtype=bool)
         place_QC[:, 0], none_QC[:, 0] = first + positive, False
-        drawn, none = draw(np.where(graded, 0, negatives), self.mixture.neg_nums, (self.mixture.seed, epoch, 5), row, positive)
+        drawn, none = draw(
+            np.where(graded, 0, negatives), self.mixture.neg_nums, (self.mixture.seed, epoch, 5), row, positive
+        )
         place_QC[:, 1:], none_QC[:, 1:] = (first + count)[:, None] + drawn, none
         if graded.any():
-            drawn, none = draw(count[graded], width, (self.mixture.seed, epoch, 6), row[graded], positive[graded], repeat=False)
+            drawn, none = draw(
+                count[graded], width, (self.mixture.seed, epoch, 6), row[graded], positive[graded], repeat=False
+            )
             place_QC[graded], none_QC[graded] = first[graded, None] + drawn, none
         return place_QC, none_QC
 
     def _known_pairs(self, query: Integers, documents: Integers, own_QC: Integers) -> Integers:
-        """(M, 2) pairs of the batch whose document some row lists as a positive of that query; a query's own is left out."""
+        """(M, 2) pairs whose document some row lists as a positive of that query; a query's own is left out."""
         low, high = (np.searchsorted(self.sorted_query, query, side=side) for side in ("left", "right"))
         which = np.repeat(np.arange(len(query)), high - low)
-        rows = self.rows_by_query[np.repeat(low - np.cumsum(high - low) + (high - low), high - low) + np.arange(len(which))]
+        rows = self.rows_by_query[
+            np.repeat(low - np.cumsum(high - low) + (high - low), high - low) + np.arange(len(which))
+        ]
         keep = np.asarray(self.rows.kind[rows]) != GRADED
         which, rows = which[keep], rows[keep]
         count = np.asarray(self.rows.pos_count[rows])
@@ -204,8 +210,8 @@ def draw(
 ) -> tuple[Integers, NDArray[np.bool_]]:
     """A random choice of `wanted` of each row's `available` items, anew for each key, row and visit.
 
-    All of them in random order, and over again from the start, if there are fewer than wanted; with `repeat` off the rest
-    is none.
+    All of them in random order, and over again from the start, if there are fewer than wanted; with `repeat` off, the
+    rest is none.
 
     Returns:
         (Q, wanted) item numbers, and (Q, wanted) where there is none.
@@ -222,7 +228,7 @@ def draw(
 
 
 def without_repeats(positive: Integers, query: Integers, sizes: Integers) -> Integers:
-    """An order of the visits in which consecutive batches of `sizes` hold no positive and no query twice, where possible.
+    """An order of the visits in which consecutive batches of `sizes` hold no positive and no query twice, if possible.
 
     A visit that would repeat one waits for a later batch; those that are left over at the end stand in the last ones.
     """

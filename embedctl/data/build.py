@@ -1,8 +1,9 @@
 """Building a store: two passes over the files, in memory that does not grow with them.
 
-The first pass hashes every text and writes the rows' shape; the hashes are sorted apart by their leading bits, so that only
-a small share is in memory at a time. The second pass tokenises each distinct text once, on all cores. A store is keyed by
-the bytes of the files and by what turns a text into tokens, and reused by later runs and by the other processes of a run.
+The first pass hashes every text and writes the rows' shape; the hashes are sorted apart by their leading bits, so that
+only a small share is in memory at a time. The second pass tokenises each distinct text once, on all cores. A store is
+keyed by the bytes of the files and by what turns a text into tokens, and reused by later runs and by the other
+processes of a run.
 """
 
 from __future__ import annotations
@@ -198,7 +199,9 @@ def _write_text_ids(folder: Path) -> None:
 def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path, rows: int) -> None:
     """Tokenise each distinct text where it occurs first."""
     count = len(read_array(folder, "hashes"))
-    starts, lengths = (np.memmap(folder / f"{name}.bin", DTYPES[name], "w+", shape=(count,)) for name in ("starts", "lengths"))
+    starts, lengths = (
+        np.memmap(folder / f"{name}.bin", DTYPES[name], "w+", shape=(count,)) for name in ("starts", "lengths")
+    )
     text, bounds, written, first = read_array(folder, "text"), read_array(folder, "bounds"), 0, 0
     with (folder / "tokens.bin").open("wb") as stream, console.progress("tokenise", rows, "rows") as bar:
         for _source, block in _blocks(files):
@@ -207,7 +210,10 @@ def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: 
             queries[np.asarray(bounds[first : first + len(block)]) - bounds[first]] = True
             fresh = _fresh(ids, lengths)
             words = [word for row in block for word in recipe.texts(row)]
-            for places, limit in ((fresh[queries[fresh]], recipe.query_max_len), (fresh[~queries[fresh]], recipe.passage_max_len)):
+            for places, limit in (
+                (fresh[queries[fresh]], recipe.query_max_len),
+                (fresh[~queries[fresh]], recipe.passage_max_len),
+            ):
                 tokens = tokenize(tokenizer, [words[place] for place in places], limit)
                 starts[ids[places]], lengths[ids[places]] = written + tokens.starts, tokens.lengths
                 tokens.ids.tofile(stream)
@@ -222,4 +228,3 @@ def _fresh(ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int
     """The places of texts that have no tokens yet, each text once."""
     distinct, places = np.unique(ids, return_index=True)
     return np.sort(places[lengths[distinct] == 0])
-

@@ -1,7 +1,7 @@
 """Random choices as pure functions of numbers: no state to save, no permutation to keep in memory.
 
-The mixing function is splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014); the shuffle is a Feistel network with
-cycle walking (Black and Rogaway, CT-RSA 2002).
+The mixing function is splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014); the shuffle is a Feistel network
+with cycle walking (Black and Rogaway, CT-RSA 2002).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Unsigned = NDArray[np.uint64]
 ROUNDS = 6
 
 
-def mix(*parts: NDArray[np.integer] | int) -> Unsigned:  # type: ignore[type-arg]
+def mix(*parts: NDArray[np.integer] | int) -> Unsigned:
     """64 well-mixed bits of the integers given, elementwise with broadcasting."""
     state = np.zeros(1, dtype=np.uint64)
     with np.errstate(over="ignore"):

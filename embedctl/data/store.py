@@ -1,7 +1,7 @@
 """Rows and texts as memory-mapped arrays: each distinct text once, each row as numbers.
 
-A text's id is the rank of its hash among all hashes, so equal texts have equal ids in every row and file and no table has
-to be kept in memory. `build.py` writes the folder that is opened here.
+A text's id is the rank of its hash among all hashes, so equal texts have equal ids in every row and file and no table
+has to be kept in memory. `build.py` writes the folder that is opened here.
 """
 
 from __future__ import annotations

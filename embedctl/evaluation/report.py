@@ -15,15 +15,15 @@ def show_beside(
     title: str, metrics: dict[str, float], baseline: dict[str, float], found: dict[str, Comparison]
 ) -> None:
     """A model beside a baseline: both values, the difference with its 95 % interval, and on how many queries."""
-    columns = ["metric", "model", "baseline", "difference", "95 % interval", "won / lost / tied"]
+    columns = ["metric", "model", "baseline", "change", "95 % interval", "won/lost/tied"]
     rows = [
         [
             name,
             f"{value:.4f}",
             f"{baseline[name]:.4f}",
             f"{found[name].difference:+.4f}",
-            f"{found[name].low:+.4f} to {found[name].high:+.4f}",
-            f"{found[name].won:,} / {found[name].lost:,} / {found[name].tied:,}",
+            f"{found[name].low:+.3f} to {found[name].high:+.3f}",
+            f"{found[name].won}/{found[name].lost}/{found[name].tied}",
         ]
         for name, value in metrics.items()
     ]

@@ -1,9 +1,9 @@
 """Attention over packed texts, registered with transformers under one name.
 
 A packed batch is one row of T tokens, text after text, with the borders in `cu_seq_lens_q`. On a GPU in half precision
-PyTorch's varlen kernel reads the borders; elsewhere each text goes through scaled dot product attention by itself, which
-is slow and exact: it is what tests compare with. Any model that reaches its attention through transformers' attention
-interface can be packed. No attention dropout in the kernel, as the kernel has none.
+PyTorch's varlen kernel reads the borders; elsewhere each text goes through scaled dot product attention by itself,
+which is slow and exact: it is what tests compare with. Any model that reaches its attention through transformers'
+attention interface can be packed. No attention dropout in the kernel, as the kernel has none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _no_mask(*_args: Any, **_kwargs: Any) -> None:
     """The borders stand in for a mask."""
 
 
-def packed_attention(
+def packed_attention(  # noqa: PLR0913  transformers calls it so
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,
@@ -72,14 +72,16 @@ def packed_attention(
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         from torch.nn.attention.varlen import varlen_attn
 
-        borders = cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q
         shared = query.shape[1] // key.shape[1]
         if shared > 1:  # the kernel shares heads by itself only from torch 2.12 on
             key_TAE, value_TAE = (states.repeat_interleave(shared, dim=1) for states in (key_TAE, value_TAE))
+        borders = cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q
         output = varlen_attn(query_TAE, key_TAE, value_TAE, *borders, scale=scaling, window_size=window)
+        assert isinstance(output, Tensor)  # a tuple only where auxiliary values are asked for
         return output.unsqueeze(0), None
-    texts = zip(*(_split(states, cu_seq_lens_q) for states in (query_TAE, key_TAE, value_TAE)), strict=True)
-    outputs = [_one_text(*states, window=window, dropout=dropout, scaling=scaling) for states in texts]
+    lengths = cu_seq_lens_q.diff().tolist()
+    texts = zip(*(torch.split(states, lengths) for states in (query_TAE, key_TAE, value_TAE)), strict=True)
+    outputs = [_one_text(text, window, dropout, scaling) for text in texts]
     return torch.cat(outputs).unsqueeze(0), None
 
 
@@ -89,22 +91,15 @@ def _window(causal: bool, sliding_window: int | None) -> tuple[int, int]:
     return reach, 0 if causal else reach
 
 
-def _split(states_TAE: Tensor, borders: Tensor) -> tuple[Tensor, ...]:
-    return states_TAE.split(borders.diff().tolist())
-
-
-def _one_text(
-    query_TAE: Tensor, key_TAE: Tensor, value_TAE: Tensor, *, window: tuple[int, int], dropout: float, scaling: float | None
-) -> Tensor:
-    tokens = len(query_TAE)
-    distance = torch.arange(tokens, device=query_TAE.device)[:, None] - torch.arange(tokens, device=query_TAE.device)
+def _one_text(text: tuple[Tensor, ...], window: tuple[int, int], dropout: float, scaling: float | None) -> Tensor:
+    """Attention of one text's query, key and value, each (tokens, heads, head size)."""
+    tokens, device = len(text[0]), text[0].device
+    distance = torch.arange(tokens, device=device)[:, None] - torch.arange(tokens, device=device)
     left, right = (tokens if reach < 0 else reach for reach in window)
-    states = (states.transpose(0, 1).unsqueeze(0) for states in (query_TAE, key_TAE, value_TAE))
+    query, key, value = (states.transpose(0, 1).unsqueeze(0) for states in text)
+    seen = (distance <= left) & (-distance <= right)
+    shared_heads = key.shape[1] != query.shape[1]
     output = scaled_dot_product_attention(
-        *states,
-        attn_mask=(distance <= left) & (-distance <= right),
-        dropout_p=dropout,
-        scale=scaling,
-        enable_gqa=key_TAE.shape[1] != query_TAE.shape[1],
+        query, key, value, attn_mask=seen, dropout_p=dropout, scale=scaling, enable_gqa=shared_heads
     )
     return output.squeeze(0).transpose(0, 1)

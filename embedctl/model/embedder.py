@@ -59,7 +59,9 @@ def pick_device(device: str | None = None) -> torch.device:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as cause:
-        raise ModelError(f"--device {device}: not available here", "try --device cpu, or see `embedctl doctor`") from cause
+        raise ModelError(
+            f"--device {device}: not available here", "try --device cpu, or see `embedctl doctor`"
+        ) from cause
     return torch.device(device)
 
 
@@ -113,7 +115,7 @@ class Embedder(torch.nn.Module):
     @property
     def backbone(self) -> Any:
         """The transformers model inside."""
-        return self.model[0].auto_model  # type: ignore[union-attr]
+        return self.model[0].auto_model
 
     @property
     def tokenizer(self) -> Any:
@@ -151,12 +153,14 @@ class Embedder(torch.nn.Module):
     @property
     def prompts(self) -> dict[str, str]:
         """The model's own prompts by name."""
-        return dict(self.model.prompts or {})
+        return {name: text for name, text in self.model.prompts.items() if text is not None}
 
     @property
     def _no_split_modules(self) -> list[str]:
         """The layer classes that FSDP shards one by one; accelerate reads this name."""
-        return sorted({name for part in self.model.modules() for name in getattr(part, "_no_split_modules", None) or ()})
+        return sorted(
+            {name for part in self.model.modules() for name in getattr(part, "_no_split_modules", None) or ()}
+        )
 
     def set_packed(self, packed: bool) -> None:
         """Run the next batches packed, or padded."""
@@ -183,7 +187,11 @@ class Embedder(torch.nn.Module):
             self.set_packed(True)
             return
         self.set_packed(False)
-        detail = f"this model can't be packed{self._why_padded}" if difference is None else f"packed vectors differ by {difference:.1e}"
+        detail = (
+            f"this model can't be packed{self._why_padded}"
+            if difference is None
+            else f"packed vectors differ by {difference:.1e}"
+        )
         console.warn(f"{detail}: batches are padded instead")
 
     @torch.no_grad()
@@ -220,7 +228,7 @@ class Embedder(torch.nn.Module):
         return to_device(padded_features(texts, self.tokenizer.pad_token_id or 0), self.device)
 
     def forward(self, features: dict[str, Any]) -> Tensor:
-        """Vectors (N, H) of the texts in `features`, at least float32, normalised only if the model's own modules do so."""
+        """Vectors (N, H) of the texts in `features`, at least float32, normalised if the model's own modules do so."""
         hidden = self.backbone(**{name: features[name] for name in BACKBONE_KEYS if name in features}).last_hidden_state
         state = {name: value for name, value in features.items() if name != "input_ids"} | {"token_embeddings": hidden}
         for module in list(self.model.children())[1:]:
@@ -263,7 +271,7 @@ class Embedder(torch.nn.Module):
         budget = batch_tokens or DEFAULT_TOKENS.get(self.device.type, 16384)
         output = np.zeros((len(texts), dim or self.dimension), dtype=np.float32)
         order = np.argsort([-len(text) for text in texts], kind="stable")
-        with console.progress("encode", len(texts), "texts") if show_progress else _silent() as bar:
+        with console.progress("encode", len(texts), "texts") if show_progress else _Silent() as bar:
             for start in range(0, len(texts), BLOCK):
                 rows = order[start : start + BLOCK]
                 output[rows] = self._encode_block([prefix + texts[row] for row in rows], prefix, dim, budget)
@@ -301,12 +309,16 @@ class Embedder(torch.nn.Module):
             return ""
         if name not in self.prompts:
             known = ", ".join(sorted(self.prompts)) or "none"
-            raise ModelError(f"--prompt-name {name}: the model's prompts are: {known}", "use one of them, or --prompt TEXT")
+            raise ModelError(
+                f"--prompt-name {name}: the model's prompts are: {known}", "use one of them, or --prompt TEXT"
+            )
         return self.prompts[name]
 
     def _expect_dim(self, dim: int | None) -> None:
         if dim is not None and dim > self.dimension:
-            raise ModelError(f"--dim {dim}: the model's vectors have {self.dimension} dimensions", "choose a smaller --dim")
+            raise ModelError(
+                f"--dim {dim}: the model's vectors have {self.dimension} dimensions", "choose a smaller --dim"
+            )
 
     @torch.inference_mode()
     def _encode_block(self, texts: list[str], prefix: str, dim: int | None, budget: int) -> NDArray[np.float32]:
@@ -355,10 +367,10 @@ class Embedder(torch.nn.Module):
         self.model.save_pretrained(str(path), create_model_card=False)
 
 
-class _silent:
+class _Silent:
     """Progress that nobody sees."""
 
-    def __enter__(self) -> _silent:
+    def __enter__(self) -> _Silent:
         return self
 
     def __exit__(self, *_exception: object) -> None: ...

@@ -34,16 +34,24 @@ def load_sentence_transformer(
     _expect_a_model(path)
     from sentence_transformers import SentenceTransformer
 
-    settings: dict[str, Any] = {"device": "cpu", "trust_remote_code": trust_remote_code, "model_kwargs": {"dtype": dtype}}
+    settings: dict[str, Any] = {
+        "device": "cpu",
+        "trust_remote_code": trust_remote_code,
+        "model_kwargs": {"dtype": dtype},
+    }
     quiet_transformers()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # weights that a checkpoint lacks (an unused pooler) are the same each time
-            model = _pooled(path, pooling or "mean", settings) if _is_plain(path) else SentenceTransformer(path, **settings)
+            model = (
+                _pooled(path, pooling or "mean", settings) if _is_plain(path) else SentenceTransformer(path, **settings)
+            )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as cause:
         raise ModelError(f"{path}: can't be loaded as an embedding model: {_first_line(cause)}", _hint(path)) from cause
     if not hasattr(model[0], "auto_model") or not hasattr(model[0].auto_model, "config"):
-        raise ModelError(f"{path}: the first module is {type(model[0]).__name__}, not a transformer", "choose another model")
+        raise ModelError(
+            f"{path}: the first module is {type(model[0]).__name__}, not a transformer", "choose another model"
+        )
     return model
 
 
@@ -51,21 +59,30 @@ def quiet_transformers() -> None:
     """No bars and no load reports of transformers between our own lines."""
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _expect_a_model(path: str) -> None:
     folder = Path(path)
     if path == "tiny":
-        raise ModelError("'tiny' is built from the training data and can't be loaded", "give --ckpt a trained model, e.g. out")
+        raise ModelError(
+            "'tiny' is built from the training data and can't be loaded", "give --ckpt a trained model, e.g. out"
+        )
     looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or path.count("/") == 0
-    if folder.is_dir() and not any((folder / name).exists() for name in ("modules.json", "config.json", "config_sentence_transformers.json")):
-        raise ModelError(f"{path}: holds no model (no modules.json, no config.json)", "name the folder of a saved model")
+    if folder.is_dir() and not any(
+        (folder / name).exists() for name in ("modules.json", "config.json", "config_sentence_transformers.json")
+    ):
+        raise ModelError(
+            f"{path}: holds no model (no modules.json, no config.json)", "name the folder of a saved model"
+        )
     if folder.is_file():
         raise ModelError(f"{path}: is a file, not a model folder", "name the folder of a saved model")
     if looks_local and not folder.exists() and not _is_cached_hub_name(path):
-        raise ModelError(f"{path}: no such folder", "train one first (`embedctl train`), or give a hub name such as BAAI/bge-base-zh-v1.5")
+        raise ModelError(
+            f"{path}: no such folder",
+            "train one first (`embedctl train`), or give a hub name such as BAAI/bge-base-zh-v1.5",
+        )
 
 
 def _is_cached_hub_name(path: str) -> bool:
@@ -96,7 +113,9 @@ def _first_line(cause: BaseException) -> str:
 def _hint(path: str) -> str:
     if Path(path).exists():
         return "check that the folder holds a whole model; `embedctl doctor` shows the installed versions"
-    return "check the name and the network (`embedctl doctor` says whether the hub can be reached), or give a local folder"
+    return (
+        "check the name and the network (`embedctl doctor` says whether the hub can be reached), or give a local folder"
+    )
 
 
 def load_tokenizer(path: str) -> Any:

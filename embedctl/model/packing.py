@@ -40,7 +40,8 @@ def gather(ids: NDArray[Any], starts: Integers, lengths: Integers) -> NDArray[An
     """The tokens `ids[start : start + length]` of each text, joined; no Python loop."""
     ends = np.cumsum(lengths)
     offsets = np.repeat(starts - (ends - lengths), lengths)
-    return ids[offsets + np.arange(ends[-1] if len(ends) else 0)]
+    gathered: NDArray[Any] = ids[offsets + np.arange(ends[-1] if len(ends) else 0)]
+    return gathered
 
 
 def longest_first(lengths: Integers) -> Integers:

@@ -60,7 +60,7 @@ def _learn_vocabulary(texts: Iterable[str]) -> Any:
     numbers. So it is handed all characters in an order of our own, as if they were special tokens.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import BertTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
@@ -76,4 +76,6 @@ def _learn_vocabulary(texts: Iterable[str]) -> Any:
     tokenizer.decoder = decoders.WordPiece()
     ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
-    return BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=MAX_LEN, do_lower_case=True)
+    special = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    fast: Any = PreTrainedTokenizerFast
+    return fast(tokenizer_object=tokenizer, model_max_length=MAX_LEN, **special)

@@ -35,7 +35,7 @@ def add_adapters(embedder: Embedder, config: TuneSection) -> None:
 
 
 def merge_adapters(embedder: Embedder) -> None:
-    """Fold adapters into the weights and take them off: the model is a plain one again. Nothing to do without adapters."""
+    """Fold adapters into the weights and take them off, if there are any: the model is a plain one again."""
     if not any("lora_" in name for name, _ in embedder.named_parameters()):
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -91,7 +91,7 @@ class MasterWeights:
         pairs = zip(model.parameters(), self.model.parameters(), strict=True)
         self._pairs = [(live, master) for live, master in pairs if live.requires_grad]
         for live, master in self._pairs:
-            live.register_post_accumulate_grad_hook(_adding_to(master))
+            live.register_post_accumulate_grad_hook(_adding_to(master))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def publish(self) -> None:
@@ -131,7 +131,7 @@ def _compile_around_attention(module: torch.nn.Module) -> None:
 
 
 def _keep_reductions_apart() -> None:
-    """Inductor's fusion of a norm's row and column reductions takes four times as long as the two by themselves (H200, 2.11)."""
+    """Inductor's fusion of a norm's two reductions takes four times as long as both alone (H200, torch 2.11)."""
     import torch._inductor.config as inductor
 
     if hasattr(inductor.triton, "mix_order_reduction"):

@@ -1,6 +1,7 @@
 """Exact search by inner product: faiss on the CPU, torch in blocks on a GPU and where faiss is missing.
 
-Nothing approximate here, and no index on the disk. Q queries, D documents, B of them at a time, H dimensions, k nearest.
+Nothing approximate here, and no index on the disk. Q queries, D documents, B of them at a time, H dimensions, k
+nearest.
 """
 
 from __future__ import annotations

@@ -31,11 +31,14 @@ class Quantizer:
         """
         if self.dtype in ("float32", "float16"):
             return vectors.astype(self.dtype)
-        from sentence_transformers.quantization import quantize_embeddings
+        from sentence_transformers.util.quantization import quantize_embeddings
 
         if self.dtype == "int8" and self.ranges is None:
             if len(vectors) < CALIBRATION:
-                raise ConfigError(f"--dtype int8: needs at least {CALIBRATION} texts to learn its ranges from, not {len(vectors)}", "use float16 or binary")
+                raise ConfigError(
+                    f"--dtype int8: needs at least {CALIBRATION} texts to learn its ranges from, not {len(vectors)}",
+                    "use float16 or binary",
+                )
             self.ranges = np.stack([vectors.min(axis=0), vectors.max(axis=0)])
-        quantized: NDArray[Any] = quantize_embeddings(vectors, precision=self.dtype, ranges=self.ranges)  # type: ignore[arg-type]
-        return quantized
+        precision: Any = self.dtype
+        return np.asarray(quantize_embeddings(vectors, precision=precision, ranges=self.ranges))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,10 +41,12 @@ class Sink(ABC):
     def __enter__(self) -> Sink:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.finish()
         if kind is None:
-            os.replace(self.temporary, self.path)
+            self.temporary.replace(self.path)
         else:
             self.temporary.unlink(missing_ok=True)
 
@@ -151,7 +152,10 @@ class Shards:
             found = json.loads(self.manifest.read_text(encoding="utf-8"))
             changed = [name for name, value in recipe.items() if found.get(name) != value]
             if changed:
-                raise ConfigError(f"--output {folder}: holds vectors made with another {', '.join(changed)}", "choose another folder, or give --overwrite")
+                raise ConfigError(
+                    f"--output {folder}: holds vectors made with another {', '.join(changed)}",
+                    "choose another folder, or give --overwrite",
+                )
             self.document = found
 
     @property

@@ -1,4 +1,4 @@
-"""The texts of an input, one after another, whatever its format. To add a format: one function and one line in `READERS`."""
+"""The texts of an input, whatever its format. To add a format: one function and one line in `READERS`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def read_lines(path: str, _field: str) -> Iterator[str]:
             try:
                 yield line.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as cause:
-                raise DataError(f"{path}:{number}: line: byte {cause.start} is not UTF-8", "convert the file to UTF-8") from None
+                raise DataError(
+                    f"{path}:{number}: line: byte {cause.start} is not UTF-8", "convert the file to UTF-8"
+                ) from None
 
 
 def read_objects(path: str, field: str) -> Iterator[str]:
@@ -37,10 +39,14 @@ def _texts(path: str, line: int, value: Any, field: str) -> list[str]:
         return [value]
     if not isinstance(value, dict) or field not in value:
         has = f"; it has {', '.join(value)}" if isinstance(value, dict) else ""
-        raise DataError(f"{path}:{line}: {field}: the key is missing{has}", "name the key that holds the text with --field")
+        raise DataError(
+            f"{path}:{line}: {field}: the key is missing{has}", "name the key that holds the text with --field"
+        )
     texts = value[field] if isinstance(value[field], list) else [value[field]]
     if not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{path}:{line}: {field}: a string or a list of strings is expected", "name another key with --field")
+        raise DataError(
+            f"{path}:{line}: {field}: a string or a list of strings is expected", "name another key with --field"
+        )
     return texts
 
 
@@ -72,7 +78,9 @@ def read_folder(path: str, field: str) -> Iterator[str]:
 
     files = sorted(Path(path).rglob("*.arrow"))
     if not files:
-        raise DataError(f"{path}: a folder without .arrow files", "name a file, or a folder written by datasets' save_to_disk")
+        raise DataError(
+            f"{path}: a folder without .arrow files", "name a file, or a folder written by datasets' save_to_disk"
+        )
     for file in files:
         with pa.memory_map(str(file)) as memory:
             reader = pa.ipc.open_stream(memory)
@@ -83,7 +91,9 @@ def read_folder(path: str, field: str) -> Iterator[str]:
 
 def _expect_column(path: str, field: str, columns: list[str]) -> None:
     if field not in columns:
-        raise DataError(f"{path}:1: {field}: no such column; it has {', '.join(columns)}", "name the column with --field")
+        raise DataError(
+            f"{path}:1: {field}: no such column; it has {', '.join(columns)}", "name the column with --field"
+        )
 
 
 READERS: dict[str, Callable[[str, str], Iterator[str]]] = {

@@ -41,7 +41,8 @@ class Weights:
 
     Args:
         batch: the whole batch.
-        base_D: the count of a document for every query: 1 (`all`), its occurrences among the hard negatives (`hard`), 0 (`none`).
+        base_D: the count of a document for every query: 1 (`all`), its occurrences among the hard negatives (`hard`), 0
+            (`none`).
         own: whether a query's own negatives still have to be added.
     """
 

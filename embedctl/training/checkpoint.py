@@ -1,7 +1,8 @@
 """States to resume from: model, optimizer and position, whole or not there at all.
 
 A state is written to a temporary folder, synced to the disk and renamed, with a manifest of hashes. Data order, dropout
-and learning rate are functions of the step, so the position is one number. A state can be read by any number of processes.
+and learning rate are functions of the step, so the position is one number. A state can be read by any number of
+processes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
+from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 
 from embedctl import console
 from embedctl.errors import ConfigError
@@ -48,7 +50,7 @@ def save(run: Path, step: int, tensors: dict[str, Any], facts: dict[str, Any], k
         work.mkdir(parents=True)
     barrier()
     with _alone_without_a_word():
-        dcp.save(tensors, checkpoint_id=str(work / "tensors"), no_dist=not torch.distributed.is_initialized())
+        save_tensors(tensors, checkpoint_id=str(work / "tensors"), no_dist=not torch.distributed.is_initialized())
     barrier()
     if rank() == 0:
         (work / "position.json").write_text(json.dumps(facts | {"step": step, "world": world()}))
@@ -105,7 +107,7 @@ def damage(state: Path) -> str | None:
 def load(state: Path, tensors: dict[str, Any]) -> dict[str, Any]:
     """Fill `tensors` in place from a state and return its position. Called by all ranks."""
     with _alone_without_a_word():
-        dcp.load(tensors, checkpoint_id=str(state / "tensors"), no_dist=not torch.distributed.is_initialized())
+        load_tensors(tensors, checkpoint_id=str(state / "tensors"), no_dist=not torch.distributed.is_initialized())
     return position(state)
 
 

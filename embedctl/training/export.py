@@ -129,7 +129,7 @@ def model_card(embedder: Embedder, account: Account) -> str:
         "",
         f"# {Path(config.run.output_dir).name}",
         "",
-        f"A text-embedding model of {embedder.dimension} dimensions, fine-tuned from `{base}` with embedctl {__version__}.",
+        f"A text-embedding model of {embedder.dimension} dimensions, tuned from `{base}` with embedctl {__version__}.",
         "",
         "## Use",
         "",
@@ -183,7 +183,10 @@ def _kinds(data: dict[str, Any]) -> str:
 def _metric_table(account: Account) -> list[str]:
     if not account.metrics:
         return ["None were measured: the run had no evaluation rows."]
-    rows = [f"| {name} | {account.before.get(name, float('nan')):.4f} | {value:.4f} |" for name, value in account.metrics.items()]
+    rows = [
+        f"| {name} | {account.before.get(name, float('nan')):.4f} | {value:.4f} |"
+        for name, value in account.metrics.items()
+    ]
     return ["| metric | before | after |", "|---|---|---|", *rows]
 
 

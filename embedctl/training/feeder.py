@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -81,7 +81,7 @@ class Feeder:
         features = [embedder.features(chunk) for chunk in chunks]
         return Prepared(batch, share, features, Weights.of(batch, self.in_batch), int(tokens.lengths.sum()))
 
-    def updates(self, schedule: Schedule, start: int) -> Iterator[tuple[int, list[Prepared]]]:
+    def updates(self, schedule: Schedule, start: int) -> Generator[tuple[int, list[Prepared]]]:
         """The batches of each update from `start` on."""
         with ThreadPoolExecutor(1, "embedctl-batches") as thread:
             ahead: deque[Future[Prepared]] = deque()

@@ -105,7 +105,10 @@ class Finish:
         return texts
 
     def _close(self, step: int, agreement: float, last_is_best: bool) -> None:
-        facts = {"model": str(self.folder), "checked": f"loaded with SentenceTransformer, cosine {agreement:.6f} to the trained model"}
+        facts = {
+            "model": str(self.folder),
+            "checked": f"loaded with SentenceTransformer, cosine {agreement:.6f} to the trained model",
+        }
         account = self._account(step)
         if account.metrics:
             rows = [[name, *_change(account.before.get(name), value)] for name, value in account.metrics.items()]
@@ -114,7 +117,9 @@ class Finish:
             where = str(self.folder if last_is_best else self.best_folder)
             if best["step"] == 0:
                 where = "training did not improve on the model that it began with; try a lower --lr or more data"
-            facts["best"] = f"{self.history.metric} {best['metrics'][self.history.metric]:.4f} at step {best['step']}: {where}"
+            facts["best"] = (
+                f"{self.history.metric} {best['metrics'][self.history.metric]:.4f} at step {best['step']}: {where}"
+            )
         facts["next"] = f"embedctl eval --ckpt {self.folder}"
         console.panel("done", facts)
 

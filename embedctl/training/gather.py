@@ -35,8 +35,8 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 def gather_vectors(local: Tensor, counts: list[int]) -> Tensor:
     """The vectors of all ranks, with this rank's own slice in the graph.
 
-    Each rank computes the whole loss on the result and multiplies it by the number of ranks: after the gradients have been
-    averaged they are those of one process on the joined batch.
+    Each rank computes the whole loss on the result and multiplies it by the number of ranks: after the gradients have
+    been averaged they are those of one process on the joined batch.
 
     Args:
         local: (counts[rank], H).
@@ -52,4 +52,9 @@ def gather_vectors(local: Tensor, counts: list[int]) -> Tensor:
     padded[: len(local)] = local.detach()
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
-    return torch.cat([local if place == rank() else part[:count] for place, (part, count) in enumerate(zip(parts, counts, strict=True))])
+    return torch.cat(
+        [
+            local if place == rank() else part[:count]
+            for place, (part, count) in enumerate(zip(parts, counts, strict=True))
+        ]
+    )

@@ -1,7 +1,8 @@
 """Starting the workers: what is handed to accelerate, and the shim that runs its launcher and reads its failures.
 
-`embedctl train` replaces itself by `python -m embedctl.training.launch OUT`. The shim writes OUT/accelerate.yaml, starts
-`-m embedctl.training.worker OUT/config.yaml` through accelerate and turns what comes back into one message and exit code.
+`embedctl train` replaces itself by `python -m embedctl.training.launch OUT`. The shim writes OUT/accelerate.yaml,
+starts `-m embedctl.training.worker OUT/config.yaml` through accelerate and turns what comes back into one message and
+exit code.
 """
 
 from __future__ import annotations

@@ -115,7 +115,9 @@ class Loop:
                 if any_rank(stop.received is not None, self.session.device):
                     self._stop(done, stop.exit_code)
                 if patience and self.history.without_better >= patience:
-                    self.monitor.say(f"no better {self.history.metric} in {patience} evaluations: stopped after step {done}")
+                    self.monitor.say(
+                        f"{patience} evaluations without a better {self.history.metric}: stopped after step {done}"
+                    )
                     return done
         self._report()
         return self.schedule.total
@@ -134,16 +136,21 @@ class Loop:
         self.pending = Pending(update, self.schedule.batches(update)[0][0], lr, losses, norm, batches)
 
     def _report(self) -> None:
-        """Show and record the update before this one: its numbers have arrived by now, so nobody waits for the device."""
+        """Show and record the update before this one: its numbers have arrived by now, nobody waits for them."""
         if self.pending is None:
             return
         past, self.pending = self.pending, None
         loss, norm = float(torch.stack(past.losses).mean()), float(past.norm)
         if not (math.isfinite(loss) and math.isfinite(norm)) and not self._skipped_by_scaler(loss):
-            raise TrainingError(f"the loss is {loss} and the gradient's norm {norm} at step {past.update + 1}", self._advice())
+            raise TrainingError(
+                f"the loss is {loss} and the gradient's norm {norm} at step {past.update + 1}", self._advice()
+            )
         numbers = {"epoch": past.epoch, "loss": loss, "lr": past.lr, "grad_norm": norm}
         masked = sum(prepared.weights.masked for prepared in past.batches)
-        rows, tokens = sum(len(prepared.batch) for prepared in past.batches), sum(prepared.tokens for prepared in past.batches)
+        rows, tokens = (
+            sum(len(prepared.batch) for prepared in past.batches),
+            sum(prepared.tokens for prepared in past.batches),
+        )
         self.monitor.step(past.update + 1, numbers | {"masked": masked}, rows, tokens)
 
     def _skipped_by_scaler(self, loss: float) -> bool:
@@ -153,13 +160,15 @@ class Loop:
     def _advice(self) -> str:
         if self.config.launch.mixed_precision == "fp16":
             return "fp16 overflows easily: use --mixed-precision bf16 or no"
-        return f"--lr {self.config.optim.lr:g} may be too high, or --temperature {self.config.loss.temperature:g} too low"
+        return (
+            f"--lr {self.config.optim.lr:g} may be too high, or --temperature {self.config.loss.temperature:g} too low"
+        )
 
     def _expect_candidates(self, prepared: Prepared) -> None:
         if prepared.weights.lonely == len(prepared.batch):
             raise TrainingError(
                 "every query of a batch has only one candidate, its positive: the loss is 0 and nothing is learnt",
-                "give the rows negatives (`embedctl mine-negatives`), raise --batch-size or --neg-nums, or use --in-batch all",
+                "give the rows negatives (`embedctl mine-negatives`), raise --batch-size or use --in-batch all",
             )
 
     def _after(self, done: int) -> None:

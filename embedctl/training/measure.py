@@ -35,8 +35,11 @@ class Measure:
 
     @classmethod
     def of(cls, collection: Collection, embedder: Embedder, budget: int, dims: tuple[int, ...] = ()) -> Measure:
-        """The measure of a collection with this model's tokenizer, prompts and length, as `embedctl eval` takes them."""
-        query_prompt, passage_prompt = embedder.own_prompt("query"), embedder.own_prompt("document", "passage", "corpus")
+        """The measure with this model's tokenizer, prompts and length, as `embedctl eval` takes them."""
+        query_prompt, passage_prompt = (
+            embedder.own_prompt("query"),
+            embedder.own_prompt("document", "passage", "corpus"),
+        )
         queries = collection.prompted(query_prompt)
         passages = [passage_prompt + text for text in collection.corpus.values()]
         return cls(collection, tokenize(embedder.tokenizer, queries + passages, embedder.max_len), budget, dims)

@@ -59,8 +59,8 @@ class Monitor:
         rates = {"rows_per_s": self._rows / elapsed, "tokens_per_s": self._tokens / elapsed}
         self._write({"step": step, **numbers, **rates})
         if self._bar is not None:
-            words = f"loss {numbers['loss']:.4f}  lr {numbers['lr']:.1e}  {rates['rows_per_s']:,.0f} rows/s  {rates['tokens_per_s']:,.0f} tokens/s"
-            self._bar.advance(1, words)
+            speed = f"{rates['rows_per_s']:,.0f} rows/s  {rates['tokens_per_s']:,.0f} tokens/s"
+            self._bar.advance(1, f"loss {numbers['loss']:.4f}  lr {numbers['lr']:.1e}  {speed}")
 
     def evaluated(self, step: int, metrics: dict[str, float], seconds: float) -> None:
         """Record an evaluation; its time does not count in the rates."""

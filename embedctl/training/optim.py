@@ -46,7 +46,9 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
 
 def adamw(model: torch.nn.Module, config: OptimSection) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, 2019) over a model's trainable parameters, in one fused kernel."""
-    return torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.lr, betas=BETAS, eps=EPSILON, fused=True)
+    return torch.optim.AdamW(
+        parameter_groups(model, config.weight_decay), lr=config.lr, betas=BETAS, eps=EPSILON, fused=True
+    )
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

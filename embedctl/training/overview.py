@@ -18,27 +18,56 @@ def show_overview(
     config: TrainConfig, session: Session, data: TrainingData, plan: BatchPlan, schedule: Schedule, start: int
 ) -> None:
     """Draw the panel on the main rank."""
-    optim = config.optim
-    first = plan.batch(0, 0)
-    tokens = int(data.texts.lengths[first.texts].sum())
-    weight_QD = Weights.of(first, config.loss.in_batch).matrix(np.arange(len(first)))
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in data.facts["kinds"].items())
-    accumulated = f", {optim.gradient_accumulation_steps} batches an update" if optim.gradient_accumulation_steps > 1 else ""
     console.panel(
         "embedctl train",
         {
             "model": _model(config, session),
-            "data": f"{data.facts['rows']:,} rows ({kinds}), {data.facts['texts']:,} distinct texts, {data.facts['tokens']:,} tokens",
-            "batch": f"{plan.mixture.batch_size} queries{accumulated}; about {weight_QD.sum(axis=1).mean():,.0f} candidates a query",
-            "tokens": f"about {tokens:,} a step, {session.budget:,} at most in one forward ({'packed' if session.embedder.packed else 'padded'})",
-            "steps": f"{schedule.total:,} ({optim.epochs} epochs of {schedule.updates_per_epoch:,})" + (f", from step {start}" if start else ""),
-            "optimizer": f"AdamW, lr {optim.lr:g} ({optim.lr_scheduler}, warm-up {optim.warmup_proportion:g}), seed {optim.seed}",
+            "data": _data(data),
+            **_batch(config, session, data, plan),
+            "steps": _steps(config, schedule, start),
+            "optimizer": _optimizer(config),
             "precision": _precision(session),
-            "processes": f"{world()} on {session.device.type}" + (f", {session.runtime.strategy}: {session.runtime.reason}" if world() > 1 else ""),
-            "evaluation": ", ".join(config.data.eval_dataset) or "none (--eval-dataset FILE measures the model as it learns)",
+            "processes": _processes(session),
+            "evaluation": ", ".join(config.data.eval_dataset)
+            or "none (--eval-dataset FILE measures the model as it learns)",
             "output": config.run.output_dir,
         },
     )
+
+
+def _data(data: TrainingData) -> str:
+    facts = data.facts
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts["kinds"].items())
+    return f"{facts['rows']:,} rows ({kinds}), {facts['texts']:,} distinct texts, {facts['tokens']:,} tokens"
+
+
+def _batch(config: TrainConfig, session: Session, data: TrainingData, plan: BatchPlan) -> dict[str, str]:
+    """The first batch stands for all."""
+    first = plan.batch(0, 0)
+    tokens = int(data.texts.lengths[first.texts].sum())
+    candidates = Weights.of(first, config.loss.in_batch).matrix(np.arange(len(first))).sum(axis=1).mean()
+    updates = config.optim.gradient_accumulation_steps
+    accumulated = f", {updates} batches an update" if updates > 1 else ""
+    layout = "packed" if session.embedder.packed else "padded"
+    return {
+        "batch": f"{plan.mixture.batch_size} queries{accumulated}; about {candidates:,.0f} candidates a query",
+        "tokens": f"about {tokens:,} a step, {session.budget:,} at most in one forward ({layout})",
+    }
+
+
+def _steps(config: TrainConfig, schedule: Schedule, start: int) -> str:
+    began = f", from step {start}" if start else ""
+    return f"{schedule.total:,} ({config.optim.epochs} epochs of {schedule.updates_per_epoch:,}){began}"
+
+
+def _optimizer(config: TrainConfig) -> str:
+    optim = config.optim
+    return f"AdamW, lr {optim.lr:g} ({optim.lr_scheduler}, warm-up {optim.warmup_proportion:g}), seed {optim.seed}"
+
+
+def _processes(session: Session) -> str:
+    spread = f", {session.runtime.strategy}: {session.runtime.reason}" if world() > 1 else ""
+    return f"{world()} on {session.device.type}{spread}"
 
 
 def _model(config: TrainConfig, session: Session) -> str:
@@ -50,7 +79,8 @@ def _model(config: TrainConfig, session: Session) -> str:
         )
     trained = sum(weight.numel() for weight in session.embedder.parameters() if weight.requires_grad)
     adapters = f", adapters of {trained / 1e6:.1f}M" if config.tune.lora_rank else ""
-    return f"{config.model.model_name_or_path}, {weights / 1e6:.1f}M weights{adapters}, {session.embedder.dimension} dimensions"
+    size = f"{weights / 1e6:.1f}M weights{adapters}, {session.embedder.dimension} dimensions"
+    return f"{config.model.model_name_or_path}, {size}"
 
 
 def _precision(session: Session) -> str:

@@ -1,4 +1,4 @@
-"""The processes of a run as a worker sees them: accelerate's Accelerator, the device, the precision, and stop signals."""
+"""A run as its worker sees it: accelerate's Accelerator, the device, the precision, and stop signals."""
 
 from __future__ import annotations
 

@@ -20,7 +20,14 @@ from torch.distributed.checkpoint.state_dict import (
 from embedctl.config import TrainConfig
 from embedctl.errors import ModelError
 from embedctl.model.embedder import Embedder
-from embedctl.model.tuning import MasterWeights, add_adapters, checkpoint_gradients, compile_layers, freeze_unused, merge_adapters
+from embedctl.model.tuning import (
+    MasterWeights,
+    add_adapters,
+    checkpoint_gradients,
+    compile_layers,
+    freeze_unused,
+    merge_adapters,
+)
 from embedctl.training.budget import find_budget
 from embedctl.training.optim import adamw
 from embedctl.training.runtime import Runtime

@@ -1,8 +1,8 @@
 """One batch: encode each distinct text once, over all ranks, and leave its exact gradient on the parameters.
 
-The loss is computed on vectors cut off from the model; its gradient is then sent through the model. If the texts fit one
-forward, that forward's graph is used; if not, each chunk runs again (GradCache: Gao et al., 2021), with the random state of
-its first run, which is a function of step, rank and chunk. So memory follows the chunk, not the batch.
+The loss is computed on vectors cut off from the model; its gradient is then sent through the model. If the texts fit
+one forward, that forward's graph is used; if not, each chunk runs again (GradCache: Gao et al., 2021), with the random
+state of its first run, which is a function of step, rank and chunk. So memory follows the chunk, not the batch.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class Stepper:
                 vectors.append(self._encode(features, step, place, len(prepared.share.chunks[place])))
         leaf = torch.cat(vectors).detach().requires_grad_()
         loss = self._loss(leaf, prepared, scale)
-        gradients = (leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)).split([len(part) for part in vectors])
+        gradient_UH = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
+        gradients = torch.split(gradient_UH, [len(part) for part in vectors])
         for place, (features, gradient) in enumerate(zip(prepared.features, gradients, strict=True)):
             final = last and place == len(gradients) - 1
             with contextlib.nullcontext() if final else self.session.no_sync():
@@ -118,7 +119,7 @@ class Stepper:
         return loss
 
     def _encode(self, features: Any, step: int, place: int, texts: int) -> Tensor:
-        """Normalised vectors of a chunk's texts; what else is in the features (a filler, or one text for none) is dropped."""
+        """Normalised vectors of a chunk's texts; the one text that stands in for none is dropped."""
         torch.manual_seed(int(mix(self.seed, step, rank(), place)[0] >> np.uint64(1)))
         return normalize(self.session(features), dim=-1)[:texts]
 
@@ -137,7 +138,7 @@ class Stepper:
             candidates = prepared.weights.candidates(group.queries, leaf.device)
             queries = on_device(group.queries, leaf.device)
             part = group.loss(query_QH[queries], document_DH, candidates) * (len(group.queries) / len(batch))
-            (part * (scale * world())).backward(retain_graph=number < len(parts) - 1)
+            torch.autograd.backward(part * (scale * world()), retain_graph=number < len(parts) - 1)
             total += part.detach()
         return total
 

@@ -1,7 +1,7 @@
-"""One process of a run: `python -m embedctl.training.worker OUT/config.yaml`, started by accelerate or a cluster's scheduler.
+"""One process of a run: `python -m embedctl.training.worker OUT/config.yaml`.
 
-Reads everything it needs from that one file. A user's error is left as OUT/error.rankN.json for the shim, a bug with its
-traceback beside it.
+Accelerate starts it, or a cluster's scheduler; it reads everything it needs from that one file. A user's error is left
+as OUT/error.rankN.json for the shim, a bug with its traceback beside it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from types import TracebackType
 
 from embedctl import console
 from embedctl.config import TINY, TrainConfig, load
-from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.batches import BatchPlan, Mix
+from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.formats import read_rows
 from embedctl.data.sources import Source, parse_all
 from embedctl.data.store import TrainingData
@@ -52,7 +52,9 @@ def run(config: TrainConfig) -> None:
     console.configure(quiet=config.quiet or not here.main)
     sources = parse_all(config.data.dataset)
     embedder = load_model(config, sources)
-    data = open_or_build([source.path for source in sources], embedder.tokenizer, recipe_of(config, embedder), cache_folder("stores"))
+    data = open_or_build(
+        [source.path for source in sources], embedder.tokenizer, recipe_of(config, embedder), cache_folder("stores")
+    )
     session = Session.prepare(embedder, config, here)
     state = checkpoint.find(config.run.resume, folder) if config.run.resume else None
     plan = plan_batches(config, sources, data, checkpoint.position(state) if state else {})
@@ -124,7 +126,7 @@ def recipe_of(config: TrainConfig, embedder: Embedder) -> Recipe:
 
 
 def plan_batches(config: TrainConfig, sources: list[Source], data: TrainingData, position: dict[str, int]) -> BatchPlan:
-    """The batches of the run; a resumed one keeps the size of its global batch, whatever the number of processes is now."""
+    """The batches of the run; a resumed one keeps its batch over all ranks, however many there are now."""
     size = position.get("batch_size", config.optim.batch_size * world())
     mixture = Mix(
         batch_size=size,
@@ -159,7 +161,9 @@ def resume(session: Session, state: Path, history: History) -> int:
     if rank() == 0:
         console.say(f"resumed from {state}, after step {position['step']}")
         if position["world"] != world():
-            console.say(f"{world()} processes now, {position['world']} before: the same data order, but rounding may differ")
+            console.say(
+                f"{world()} processes now, {position['world']} before: the same data order, but rounding may differ"
+            )
     return int(position["step"])
 
 
@@ -189,7 +193,9 @@ def main(config_file: str) -> None:
     folder = Path(config_file).parent
 
     def on_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-        report(folder, EXIT_BUG, f"{kind.__name__}: {value}", "", "".join(traceback.format_exception(kind, value, trace)))
+        report(
+            folder, EXIT_BUG, f"{kind.__name__}: {value}", "", "".join(traceback.format_exception(kind, value, trace))
+        )
         sys.stderr.flush()
         os._exit(EXIT_BUG)
 

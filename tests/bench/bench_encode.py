@@ -1,7 +1,8 @@
 """Tokens a second of encoding: ours beside sentence-transformers, default and its best setting, in one run.
 
-By hand: python tests/bench/bench_encode.py CORPUS.jsonl[.gz] [--model FOLDER] [--texts N]. Without --model a BERT-base of random
-weights stands in. On a CPU everything runs in float32; on a GPU ours and sentence-transformers' best run in bf16.
+By hand: python tests/bench/bench_encode.py CORPUS.jsonl[.gz] [--model FOLDER] [--texts N]. Without --model a BERT-base
+of random weights stands in. On a CPU everything runs in float32; on a GPU ours and sentence-transformers' best run in
+bf16.
 """
 
 from __future__ import annotations
@@ -60,8 +61,14 @@ def main() -> None:
     embedder = Embedder.from_pretrained(model, dtype="bfloat16" if CUDA else "float32")
     theirs = SentenceTransformer(model, device="cuda" if CUDA else "cpu")
     tokens = int(tokenize(embedder.tokenizer, texts, embedder.max_len).lengths.sum())
-    print(f"{len(texts):,} texts, {tokens / len(texts):.0f} tokens each, {'packed' if embedder.packed else 'padded'}", flush=True)
-    contestants: dict[str, Callable[[list[str]], Any]] = {"ours": embedder.encode, "st default": lambda part: theirs.encode(part)}
+    print(
+        f"{len(texts):,} texts, {tokens / len(texts):.0f} tokens each, {'packed' if embedder.packed else 'padded'}",
+        flush=True,
+    )
+    contestants: dict[str, Callable[[list[str]], Any]] = {
+        "ours": embedder.encode,
+        "st default": lambda part: theirs.encode(part),
+    }
     if CUDA:
         best = SentenceTransformer(model, device="cuda", model_kwargs={"dtype": torch.bfloat16})
         contestants["st bf16, batch 256"] = lambda part: best.encode(part, batch_size=256)
@@ -72,7 +79,8 @@ def main() -> None:
         if name == "ours":
             reference = vectors
         else:
-            print(f"  ours / {name}: {seconds[name] / seconds['ours']:.2f}; largest difference {np.abs(reference - vectors).max():.1e}")
+            difference = np.abs(reference - vectors).max()
+            print(f"  ours / {name}: {seconds[name] / seconds['ours']:.2f}; largest difference {difference:.1e}")
 
 
 if __name__ == "__main__":

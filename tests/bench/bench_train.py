@@ -72,19 +72,27 @@ def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any
     """Our step, batches made on their thread as in a run."""
     from embedctl.config import TrainConfig, load
     from embedctl.data.sources import parse_all
+    from embedctl.losses.select import losses_for
     from embedctl.training import runtime, worker
     from embedctl.training.feeder import Feeder, Schedule
     from embedctl.training.optim import set_lr
     from embedctl.training.session import Session
     from embedctl.training.step import Stepper
-    from embedctl.losses.select import losses_for
 
-    flags = {"model_name_or_path": model, "dataset": [data], "batch_size": BATCH, "lr": LR, "in_batch": "hard"} | settings
+    flags = {
+        "model_name_or_path": model,
+        "dataset": [data],
+        "batch_size": BATCH,
+        "lr": LR,
+        "in_batch": "hard",
+    } | settings
     config = load(TrainConfig, None, flags)
     here = runtime.start(config)
     sources = parse_all(config.data.dataset)
     embedder = worker.load_model(config, sources)
-    stored = worker.open_or_build([data], embedder.tokenizer, worker.recipe_of(config, embedder), Path(tempfile.mkdtemp()))
+    stored = worker.open_or_build(
+        [data], embedder.tokenizer, worker.recipe_of(config, embedder), Path(tempfile.mkdtemp())
+    )
     session = Session.prepare(embedder, config, here)
     plan = worker.plan_batches(config, sources, stored, {})
     feeder = Feeder(session, plan, stored.texts, config.loss.in_batch)
@@ -104,7 +112,10 @@ def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any
     if os.environ.get("PROFILE"):
         with torch.profiler.profile() as profile:
             step()
-        print(profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=28, max_name_column_width=70), file=sys.stderr)
+        print(
+            profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=28, max_name_column_width=70),
+            file=sys.stderr,
+        )
     measured = tokens[warmup : warmup + steps]
     tokens_per_s = sum(measured) / steps / BATCH * rate
     facts = {"tokens_per_s": tokens_per_s, "tokens_per_step": sum(measured) / steps}
@@ -124,7 +135,7 @@ def flops_per_token(session: Any, stored: Any) -> float:
 
 
 def rag(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> float:
-    """RAG-Retrieval's loop: padded to the full lengths, three forwards, fp16 autocast with a scaler (float32 on a CPU)."""
+    """RAG-Retrieval's loop: padded to the full lengths, three forwards, fp16 with a scaler (float32 on a CPU)."""
     from sentence_transformers import SentenceTransformer
     from torch.nn.functional import cross_entropy, normalize
 
@@ -133,7 +144,9 @@ def rag(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> floa
     scaler = torch.amp.GradScaler(device, enabled=CUDA)
     decay = [w for n, w in encoder.named_parameters() if not n.endswith("bias") and "LayerNorm" not in n]
     plain = [w for n, w in encoder.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
-    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}], lr=LR)
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}], lr=LR
+    )
     order = random.Random(1)
 
     def vectors(texts: list[str], length: int) -> torch.Tensor:
@@ -170,7 +183,10 @@ def sentence_transformers(model: str, rows: list[dict[str, Any]], steps: int, wa
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from transformers import TrainerCallback
 
-    columns: dict[str, list[str]] = {"anchor": [row["query"] for row in rows], "positive": [row["pos"][0] for row in rows]}
+    columns: dict[str, list[str]] = {
+        "anchor": [row["query"] for row in rows],
+        "positive": [row["pos"][0] for row in rows],
+    }
     columns |= {f"negative_{number}": [row["neg"][number] for row in rows] for number in range(NEGATIVES)}
     encoder = SentenceTransformer(model, device="cuda" if CUDA else "cpu")
     encoder.max_seq_length = PASSAGE_LEN
@@ -198,7 +214,9 @@ def sentence_transformers(model: str, rows: list[dict[str, Any]], steps: int, wa
         use_cpu=not CUDA,
     )
     loss = MultipleNegativesRankingLoss(encoder, scale=1 / TEMPERATURE)
-    trainer = SentenceTransformerTrainer(encoder, arguments, train_dataset=Dataset.from_dict(columns), loss=loss, callbacks=[Clock()])
+    trainer = SentenceTransformerTrainer(
+        encoder, arguments, train_dataset=Dataset.from_dict(columns), loss=loss, callbacks=[Clock()]
+    )
     trainer.train()
     return steps * BATCH / (times[-1] - times[warmup - 1])
 
@@ -222,7 +240,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--only", default="ours,st,rag")
-    parser.add_argument("--ours", action="append", default=[], help='settings as JSON, e.g. {"compile": true}; may be repeated')
+    parser.add_argument(
+        "--ours", action="append", default=[], help='settings as JSON, e.g. {"compile": true}; may be repeated'
+    )
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contestant:
@@ -247,7 +267,12 @@ def main() -> None:
             print(ended.stderr[-9000:])
         facts = json.loads(found[0].removeprefix("RESULT "))
         rates[name] = facts["rows_per_s"]
-        print(f"{name}:", {key: round(value, 3) for key, value in facts.items()}, *[line for line in ended.stderr.splitlines() if "warning:" in line], flush=True)
+        print(
+            f"{name}:",
+            {key: round(value, 3) for key, value in facts.items()},
+            *[line for line in ended.stderr.splitlines() if "warning:" in line],
+            flush=True,
+        )
     for peer in ("st", "rag"):
         for name, rate in rates.items():
             if peer in rates and name.startswith("ours"):

@@ -30,7 +30,10 @@ def visited(plan: BatchPlan, epoch: int) -> list[tuple[int, int]]:
     pairs = []
     for step in range(plan.steps_per_epoch):
         batch = plan.batch(epoch, step)
-        pairs += [(int(batch.texts[q]), int(batch.texts[batch.document_D[d]])) for q, d in zip(batch.query_Q, batch.own_QC[:, 0], strict=True)]
+        pairs += [
+            (int(batch.texts[q]), int(batch.texts[batch.document_D[d]]))
+            for q, d in zip(batch.query_Q, batch.own_QC[:, 0], strict=True)
+        ]
     return pairs
 
 
@@ -66,7 +69,9 @@ def test_all_positives_are_visited_over_the_epochs():
     plan = BatchPlan(rows, Mix(16, 3, seed=1))
     seen = {pair for epoch in range(3) for pair in visited(plan, epoch)}
     listed = {
-        (int(rows.query[row]), int(rows.text[rows.bounds[row] + 1 + place])) for row in range(100) for place in range(rows.pos_count[row])
+        (int(rows.query[row]), int(rows.text[rows.bounds[row] + 1 + place]))
+        for row in range(100)
+        for place in range(rows.pos_count[row])
     }
     assert seen == listed
 
@@ -139,7 +144,14 @@ def test_known_positives_of_any_row_are_named():
     """Two rows share a query; each one's positive is no negative of the other."""
     bounds = np.array([0, 3, 6])
     text = np.array([1, 50, 60, 1, 60, 50])  # row 0: pos 50, neg 60; row 1: pos 60, neg 50
-    rows = RowStore(np.full(2, KINDS.index(RowKind.HARD), np.uint8), np.zeros(2, np.int32), bounds, np.ones(2, np.int64), text, np.zeros(6, np.float32))
+    rows = RowStore(
+        np.full(2, KINDS.index(RowKind.HARD), np.uint8),
+        np.zeros(2, np.int32),
+        bounds,
+        np.ones(2, np.int64),
+        text,
+        np.zeros(6, np.float32),
+    )
     plan = BatchPlan(rows, Mix(2, 1, seed=0))
     for step in range(plan.steps_per_epoch):
         batch = plan.batch(0, step)

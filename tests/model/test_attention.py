@@ -1,4 +1,4 @@
-"""Packed and padded batches give the same vectors and gradients, for every family of models that goes through the interface."""
+"""Packed and padded batches give the same vectors and gradients, for every family of models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def xlm_roberta():
 def modernbert():
     from transformers import ModernBertConfig, ModernBertModel
 
-    config = ModernBertConfig(**SIZE, max_position_embeddings=64, local_attention=8, global_attn_every_n_layers=3, pad_token_id=0)
+    config = ModernBertConfig(
+        **SIZE, max_position_embeddings=64, local_attention=8, global_attn_every_n_layers=3, pad_token_id=0
+    )
     return ModernBertModel(config), "mean"
 
 
@@ -43,7 +45,9 @@ def qwen3():
 def mistral_sliding():
     from transformers import MistralConfig, MistralModel
 
-    return MistralModel(MistralConfig(**SIZE, num_key_value_heads=2, sliding_window=5, max_position_embeddings=64)), "lasttoken"
+    return MistralModel(
+        MistralConfig(**SIZE, num_key_value_heads=2, sliding_window=5, max_position_embeddings=64)
+    ), "lasttoken"
 
 
 def gemma3():
@@ -57,7 +61,12 @@ def gemma3_bidirectional():
     from transformers import Gemma3TextConfig, Gemma3TextModel
 
     config = Gemma3TextConfig(
-        **SIZE, num_key_value_heads=1, head_dim=8, sliding_window=6, max_position_embeddings=64, use_bidirectional_attention=True
+        **SIZE,
+        num_key_value_heads=1,
+        head_dim=8,
+        sliding_window=6,
+        max_position_embeddings=64,
+        use_bidirectional_attention=True,
     )
     return Gemma3TextModel(config), "mean"
 
@@ -81,8 +90,7 @@ class Tokenizer:
 def embedder(family) -> Embedder:
     torch.manual_seed(0)
     model, pooling = family()
-    made = Embedder(SentenceTransformer(modules=[Backbone(model.double().eval()), Pooling(32, pooling)], device="cpu"))
-    return made
+    return Embedder(SentenceTransformer(modules=[Backbone(model.double().eval()), Pooling(32, pooling)], device="cpu"))
 
 
 @pytest.fixture
@@ -111,7 +119,9 @@ def test_packed_equals_padded(family):
     assert float((padded - packed).abs().max()) < 1e-6
     assert padded_gradients.keys() == packed_gradients.keys()
     for name, gradient in padded_gradients.items():
-        assert float((gradient - packed_gradients[name]).abs().max()) < 1e-5 * max(1.0, float(gradient.abs().max())), name
+        assert float((gradient - packed_gradients[name]).abs().max()) < 1e-5 * max(1.0, float(gradient.abs().max())), (
+            name
+        )
 
 
 @pytest.mark.usefixtures("with_tokenizer")

@@ -9,7 +9,9 @@ from embedctl.model.packing import Ragged, cut, gather, longest_first, packed_fe
 
 
 def ragged(*texts: list[int]) -> Ragged:
-    return Ragged(np.array(sum(texts, []), dtype=np.int32), np.array([len(text) for text in texts]))
+    return Ragged(
+        np.array([token for text in texts for token in text], dtype=np.int32), np.array([len(text) for text in texts])
+    )
 
 
 def test_gather_is_the_loop_that_it_replaces():

@@ -23,7 +23,9 @@ def command(*arguments: object) -> list[str]:
 
 def embedctl(*arguments: object, cache: Path) -> subprocess.CompletedProcess[str]:
     """Run `embedctl` to its end."""
-    return subprocess.run(command(*arguments), env=environment(cache), capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        command(*arguments), env=environment(cache), capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 def weights(folder: Path) -> str:

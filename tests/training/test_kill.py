@@ -32,9 +32,13 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     draw = random.Random(0)
-    words = "tea water leaf cup kettle steam garden bee hive honey wing flower".split()
+    words = ["tea", "water", "leaf", "cup", "kettle", "steam", "garden", "bee", "hive", "honey", "wing", "flower"]
     rows = [
-        {"query": " ".join(draw.choices(words, k=3)), "pos": [" ".join(draw.choices(words, k=20))], "neg": [" ".join(draw.choices(words, k=20))] * 2}
+        {
+            "query": " ".join(draw.choices(words, k=3)),
+            "pos": [" ".join(draw.choices(words, k=20))],
+            "neg": [" ".join(draw.choices(words, k=20))] * 2,
+        }
         for _ in range(48)
     ]
     path = tmp_path_factory.mktemp("data") / "train.jsonl"
@@ -59,7 +63,9 @@ def test_killed_at_random_moments(processes, data, cache, tmp_path):
     out, draw, resumed = tmp_path / "killed", random.Random(processes), 0
     command = runs.command(*arguments(data, out, processes))
     for _ in range(KILLS):
-        process = subprocess.Popen(command, env=runs.environment(cache), stderr=subprocess.PIPE, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=runs.environment(cache), stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
         time.sleep(draw.uniform(0.3, 1.0) * longest)
         os.killpg(process.pid, signal.SIGKILL)
         _, said = process.communicate()

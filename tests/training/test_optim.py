@@ -38,7 +38,9 @@ def test_the_rate_is_zero_on_the_last_step_for_any_processes_and_accumulation(sc
 def test_every_batch_is_in_exactly_one_update():
     schedule = Schedule(7, 3, epochs=2)
     assert schedule.total == 6
-    assert [batch for update in range(6) for batch in schedule.batches(update)] == [(e, s) for e in range(2) for s in range(7)]
+    assert [batch for update in range(6) for batch in schedule.batches(update)] == [
+        (e, s) for e in range(2) for s in range(7)
+    ]
     assert [schedule.ends_epoch(update) for update in range(6)] == [False, False, True] * 2
 
 
@@ -54,7 +56,9 @@ class RMSNorm(nn.Module):
 
 
 def test_biases_and_norms_do_not_decay():
-    model = nn.ModuleDict({"linear": nn.Linear(4, 4), "norm": nn.LayerNorm(4), "rms": RMSNorm(), "table": nn.Embedding(3, 4)})
+    model = nn.ModuleDict(
+        {"linear": nn.Linear(4, 4), "norm": nn.LayerNorm(4), "rms": RMSNorm(), "table": nn.Embedding(3, 4)}
+    )
     decayed, plain = parameter_groups(model, 0.01)
     assert decayed["weight_decay"] == 0.01
     assert plain["weight_decay"] == 0.0

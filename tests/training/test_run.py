@@ -1,4 +1,4 @@
-"""Whole runs through the command line: what they leave behind, what they refuse, and how several processes compare with one."""
+"""Whole runs through the command line: what they leave, what they refuse, and several processes beside one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPEC = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("
 runs = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(runs)
 
-WORDS = "tea water leaf cup kettle steam garden bee hive honey wing flower train rail wheel engine station bridge".split()
+WORDS = ["tea", "water", "leaf", "cup", "kettle", "steam", "garden", "bee", "hive", "honey", "train", "rail", "engine"]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,16 @@ def finished(flags, data, cache, tmp_path_factory):
     """A run of one process, 8 queries a step, 6 steps."""
     out = tmp_path_factory.mktemp("runs") / "out"
     ended = runs.embedctl(
-        "train", *flags, "--batch-size", 8, "--eval-dataset", data / "eval.jsonl", "--save-on-epoch-end", "-o", out, cache=cache
+        "train",
+        *flags,
+        "--batch-size",
+        8,
+        "--eval-dataset",
+        data / "eval.jsonl",
+        "--save-on-epoch-end",
+        "-o",
+        out,
+        cache=cache,
     )
     assert ended.returncode == 0, ended.stderr
     return out, ended
@@ -114,7 +123,17 @@ def test_the_same_command_gives_the_same_bytes(finished, flags, cache, tmp_path)
 def test_two_processes_train_what_one_does(strategy, finished, flags, cache, tmp_path):
     """Half the batch on each of two processes is the batch of one."""
     ended = runs.embedctl(
-        "train", *flags, "--batch-size", 4, "--num-processes", 2, "--strategy", strategy, "-o", tmp_path / "two", cache=cache
+        "train",
+        *flags,
+        "--batch-size",
+        4,
+        "--num-processes",
+        2,
+        "--strategy",
+        strategy,
+        "-o",
+        tmp_path / "two",
+        cache=cache,
     )
     assert ended.returncode == 0, ended.stderr
     assert f"2 on cpu, {strategy}" in ended.stderr
@@ -138,7 +157,9 @@ def test_a_workers_mistake_arrives_as_one_message(flags, data, cache, tmp_path):
     bad = tmp_path / "bad.jsonl"
     good = (data / "train.jsonl").read_text()
     bad.write_text(good * 5 + '{"query": "late", "pos": "no list"}\n')
-    ended = runs.embedctl("train", *flags[:2], "--dataset", bad, "--num-processes", 2, "-o", tmp_path / "out", cache=cache)
+    ended = runs.embedctl(
+        "train", *flags[:2], "--dataset", bad, "--num-processes", 2, "-o", tmp_path / "out", cache=cache
+    )
     assert ended.returncode == 2
     assert f"{bad}:121: pos: a list of strings is expected" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -147,7 +168,18 @@ def test_a_workers_mistake_arrives_as_one_message(flags, data, cache, tmp_path):
 
 def test_only_one_candidate_is_diagnosed(small_model, data, cache, tmp_path):
     ended = runs.embedctl(
-        "train", "--model", small_model, "--dataset", data / "train.jsonl", "--neg-nums", 0, "--in-batch", "none", "-o", tmp_path / "out", cache=cache
+        "train",
+        "--model",
+        small_model,
+        "--dataset",
+        data / "train.jsonl",
+        "--neg-nums",
+        0,
+        "--in-batch",
+        "none",
+        "-o",
+        tmp_path / "out",
+        cache=cache,
     )
     assert ended.returncode == 2
     assert "only one candidate" in ended.stderr

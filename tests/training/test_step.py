@@ -76,7 +76,9 @@ def prepare(batch: Batch, budget: int, in_batch: str = "all") -> Prepared:
     return Prepared(batch, share, features, Weights.of(batch, in_batch), 0)
 
 
-def gradients(model: nn.Module, budget: int, *, accumulation: int = 1, in_batch: str = "all") -> tuple[list[torch.Tensor], float]:
+def gradients(
+    model: nn.Module, budget: int, *, accumulation: int = 1, in_batch: str = "all"
+) -> tuple[list[torch.Tensor], float]:
     losses = dict.fromkeys(RowKind, InfoNCE(temperature=0.1))
     stepper = Stepper(Plain(model), losses, 11)
     parts = batches(accumulation)
@@ -133,7 +135,9 @@ def test_chunks_replay_dropout():
     found, _ = gradients(Bag(0.3), 40)
     model = Bag(0.3)
     stepper = Stepper(Plain(model), dict.fromkeys(RowKind, InfoNCE(temperature=0.1)), 11)
-    parts = [stepper._encode(f, 0, place, len(prepared.share.chunks[place])) for place, f in enumerate(prepared.features)]
+    parts = [
+        stepper._encode(f, 0, place, len(prepared.share.chunks[place])) for place, f in enumerate(prepared.features)
+    ]
     leaf = torch.cat(parts).detach().requires_grad_()
     stepper._loss(leaf, prepared, 1.0)
     torch.cat(parts).backward(leaf.grad)

@@ -1,0 +1,194 @@
+"""Collections from rows and from BEIR's files: grades, prompts, what is left out, what is an error."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from embedctl.errors import DataError
+from embedctl.evaluation.collections import Collection
+from embedctl.resources import example_data
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """Writes JSON lines and gives their path."""
+
+    def lines(name: str, *documents: object) -> str:
+        path = tmp_path / name
+        text = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+        return str(path)
+
+    return lines
+
+
+def answers(collection: Collection) -> dict[str, dict[str, int]]:
+    """The grades by texts instead of ids."""
+    return {
+        collection.queries[query]: {collection.corpus[document]: grade for document, grade in judged.items()}
+        for query, judged in collection.qrels.items()
+    }
+
+
+def test_distinct_texts_are_the_corpus_and_rows_of_one_query_are_merged(write):
+    first = write("a.jsonl", {"query": "q", "pos": ["x"], "neg": ["n", "y"]}, {"query": "r", "pos": ["n"]})
+    second = write("b.jsonl", {"query": "q", "pos": ["y", "x"]})
+    collection = Collection.from_rows([first, second])
+    assert list(collection.corpus.values()) == ["x", "n", "y"]
+    assert answers(collection) == {"q": {"x": 1, "y": 1}, "r": {"n": 1}}
+    assert collection.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("scores", "grades"),
+    [
+        ([3, 1, 0], [3, 1, 0]),
+        ([0.5, 0.49, 0.0], [1, 0, 0]),
+        ([4.6, 2.2, -3.0], [5, 2, 0]),
+        ([1.0, 0.9, 0.1], [1, 1, 0]),
+    ],
+)
+def test_scores_become_whole_grades(write, scores, grades):
+    collection = Collection.from_rows([write("a.jsonl", {"query": "q", "pos": ["a", "b", "c"], "scores": scores})])
+    assert answers(collection) == {"q": dict(zip("abc", grades, strict=True))}
+
+
+def test_the_highest_grade_of_several_rows_counts(write):
+    rows = [{"query": "q", "pos": ["a", "b"], "scores": scores} for scores in ([1, 2], [3, 0])]
+    assert answers(Collection.from_rows([write("a.jsonl", *rows)])) == {"q": {"a": 3, "b": 2}}
+
+
+def test_teacher_scores_do_not_change_that_a_positive_answers(write):
+    row = {"query": "q", "pos": ["a"], "neg": ["b"], "pos_scores": [-4.0], "neg_scores": [-2.0]}
+    assert answers(Collection.from_rows([write("a.jsonl", row)])) == {"q": {"a": 1}}
+
+
+def test_a_rows_prompt_stands_in_place_of_the_models(write):
+    rows = [
+        {"query": "q", "pos": ["a"]},
+        {"query": "q", "pos": ["b"], "prompt": "own: "},
+        {"query": "r", "pos": ["a"], "prompt": ""},
+    ]
+    collection = Collection.from_rows([write("a.jsonl", *rows)])
+    assert list(collection.queries.values()) == ["q", "q", "r"]
+    assert collection.prompted("model: ") == ["model: q", "own: q", "r"]
+
+
+def test_queries_without_an_answer_are_left_out_and_counted(write):
+    rows = [{"query": "q", "pos": ["a"], "scores": [0.2]}, {"query": "r", "pos": ["b"]}]
+    collection = Collection.from_rows([write("a.jsonl", *rows)])
+    assert list(collection.queries.values()) == ["r"]
+    assert list(collection.corpus.values()) == ["a", "b"]
+    assert list(collection.qrels) == list(collection.queries)
+    assert collection.notes == ("1 of 2 queries have no answer: left out",)
+
+
+def test_no_answer_at_all_is_an_error(write):
+    with pytest.raises(DataError, match=r"a\.jsonl: no query has an answer"):
+        Collection.from_rows([write("a.jsonl", {"query": "q", "pos": ["a"], "scores": [0]})])
+
+
+CORPUS = [
+    {"_id": "d1", "title": "Tea", "text": "is hot"},
+    {"_id": "d2", "text": "rain"},
+    {"_id": 3, "title": None, "text": "sun"},
+]
+QUERIES = [{"_id": "q1", "text": "one"}, {"_id": "q2", "text": "two"}]
+HEADER = "query-id\tcorpus-id\tscore\n"
+
+
+@pytest.fixture
+def beir(write, tmp_path: Path):
+    """Writes a collection with these judgements and reads it."""
+
+    def read(
+        qrels: str, corpus: list[dict[str, object]] = CORPUS, queries: list[dict[str, object]] = QUERIES
+    ) -> Collection:
+        (tmp_path / "qrels.tsv").write_text(qrels)
+        return Collection.from_beir(
+            write("corpus.jsonl.gz", *corpus), write("queries.jsonl", *queries), str(tmp_path / "qrels.tsv")
+        )
+
+    return read
+
+
+def test_titles_stand_before_texts_and_grades_are_kept(beir):
+    collection = beir(HEADER + "q1\td1\t2\nq1\td2\t0\nq2\t3\t1\n")
+    assert collection == Collection(
+        {"q1": "one", "q2": "two"},
+        {"d1": "Tea is hot", "d2": "rain", "3": "sun"},
+        {"q1": {"d1": 2, "d2": 0}, "q2": {"3": 1}},
+    )
+
+
+@pytest.mark.parametrize(
+    "qrels",
+    [
+        "q1\td1\t1\n",
+        "\ufeff" + HEADER + "q1\td1\t1\n",
+        HEADER.replace("\n", "\r\n") + "q1\td1\t1\r\n\r\n",
+        "q1 0 d1 1\n",
+        "q1\tQ0\td1\t1\n",
+    ],
+)
+def test_layouts_of_qrels(beir, qrels):
+    assert beir(qrels).qrels == {"q1": {"d1": 1}}
+
+
+def test_ids_may_hold_spaces_between_tabs(beir):
+    corpus = [{"_id": "a document", "text": "x"}]
+    assert beir(HEADER + "q1\ta document\t1\n", corpus).qrels == {"q1": {"a document": 1}}
+
+
+def test_what_qrels_leave_out_and_what_they_name_in_excess(beir):
+    collection = beir(HEADER + "q1\td1\t1\nq9\td1\t1\nq8\tgone\t1\nq2\tgone\t0\n")
+    assert list(collection.queries) == ["q1"]
+    left_out, unanswered = collection.notes
+    assert "2 queries that are not in" in left_out
+    assert unanswered == "1 of 2 queries have no answer: left out"
+
+
+@pytest.mark.parametrize(
+    ("qrels", "message"),
+    [
+        (HEADER + "q1\td1\t1\nq1\tgone\t1\n", r"qrels\.tsv:3: corpus-id: 'gone' is not in .*corpus\.jsonl\.gz"),
+        (HEADER + "q1\td1\n", r"qrels\.tsv:2: line: query, document and a whole number are expected, not 'q1\\td1'"),
+        (HEADER + "q1\td1\t0.5\n", r"qrels\.tsv:2: line: query, document"),
+        (HEADER, r"qrels\.tsv: no query has an answer"),
+    ],
+)
+def test_wrong_qrels(beir, qrels, message):
+    with pytest.raises(DataError, match=message):
+        beir(qrels)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ([{"_id": "d1", "text": "x"}, {"_id": "d1", "text": "y"}], r"gz:2: _id: 'd1' stands on an earlier line"),
+        ([{"text": "x"}], r"gz:1: _id: a string is expected"),
+        ([{"_id": "d1"}], r"gz:1: text: a string is expected"),
+        ([["d1", "x"]], r"gz:1: text: a string is expected"),
+    ],
+)
+def test_wrong_corpus(beir, corpus, message):
+    with pytest.raises(DataError, match=message):
+        beir(HEADER + "q1\td1\t1\n", corpus)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.jsonl: No such file"):
+        Collection.from_beir(str(tmp_path / "none.jsonl"), "q", "r")
+
+
+def test_the_example_collection_is_that_of_the_example_rows():
+    files = [str(example_data(name)) for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv")]
+    collection = Collection.from_beir(*files)
+    rows = Collection.from_rows([str(example_data("eval.json"))])
+    assert len(collection.corpus) >= 300
+    assert len(collection.queries) >= 40
+    assert answers(collection) == answers(rows)

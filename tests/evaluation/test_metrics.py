@@ -1,0 +1,187 @@
+"""Metrics against values worked by hand, and rankings against plain sorting."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from embedctl.errors import ConfigError, ModelError
+from embedctl.evaluation import metrics
+from embedctl.evaluation.collections import Collection
+from embedctl.evaluation.metrics import METRICS, evaluate, evaluate_embedder, expect_metric, per_query, rank
+
+
+def ordered(count: int) -> np.ndarray:
+    """Vectors of documents that a query (1, 0) finds in their order."""
+    return np.stack([np.linspace(1, 0.1, count), np.ones(count)], axis=1).astype(np.float32)
+
+
+def collection(count: int, *answers: dict[int, int]) -> Collection:
+    """`count` documents; the grades of each query by place."""
+    return Collection(
+        {f"q{number}": f"query {number}" for number in range(len(answers))},
+        {f"d{place}": f"text {place}" for place in range(count)},
+        {
+            f"q{number}": {f"d{place}": grade for place, grade in judged.items()}
+            for number, judged in enumerate(answers)
+        },
+    )
+
+
+QUERY = np.array([[1, 0]], dtype=np.float32)
+
+
+def test_two_answers_at_ranks_2_and_4():
+    found = evaluate(collection(200, {1: 1, 3: 1}), QUERY, ordered(200))
+    ideal = 1 + 1 / math.log2(3)
+    assert found == pytest.approx(
+        {
+            "nDCG@10": (1 / math.log2(3) + 1 / math.log2(5)) / ideal,
+            "MRR@10": 1 / 2,
+            "Recall@1": 0,
+            "Recall@10": 1,
+            "Recall@100": 1,
+            "MAP": (1 / 2 + 2 / 4) / 2,
+        }
+    )
+
+
+def test_answers_below_the_cut_offs():
+    found = evaluate(collection(200, {10: 1, 99: 1, 100: 1, 0: 0}), QUERY, ordered(200))
+    assert found == pytest.approx(
+        {
+            "nDCG@10": 0,
+            "MRR@10": 0,
+            "Recall@1": 0,
+            "Recall@10": 0,
+            "Recall@100": 2 / 3,
+            "MAP": (1 / 11 + 2 / 100 + 3 / 101) / 3,
+        }
+    )
+
+
+def test_grades_are_linear_gains():
+    found = evaluate(collection(20, {0: 1, 2: 3}), QUERY, ordered(20))
+    assert found["nDCG@10"] == pytest.approx((1 + 3 / 2) / (3 + 1 / math.log2(3)))
+
+
+def test_the_mean_is_over_all_queries_and_single_values_keep_their_ids():
+    one = collection(20, {0: 1}, {4: 1})
+    query_QH = np.repeat(QUERY, 2, axis=0)
+    assert per_query(one, query_QH, ordered(20))["MRR@10"] == {"q0": 1.0, "q1": 0.2}
+    assert evaluate(one, query_QH, ordered(20))["MRR@10"] == pytest.approx(0.6)
+
+
+def test_equal_scores_stand_in_the_order_of_the_corpus():
+    same = np.ones((30, 2), dtype=np.float32)
+    ranked = dict(rank(collection(30, {11: 1}), QUERY, same))
+    assert ranked["q0"] == [f"d{place}" for place in range(30)]
+    assert evaluate(collection(30, {11: 1}), QUERY, same)["MAP"] == pytest.approx(1 / 12)
+
+
+def test_the_querys_own_text_is_left_out_unless_it_answers():
+    corpus = {"a": "same", "b": "same", "c": "other", "d": "answer"}
+    vectors = ordered(4)
+    left_out = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 0}})
+    assert dict(rank(left_out, QUERY, vectors)) == {"q": ["c", "d"]}
+    assert evaluate(left_out, QUERY, vectors)["MRR@10"] == pytest.approx(1 / 2)
+    judged = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 1}})
+    assert dict(rank(judged, QUERY, vectors)) == {"q": ["b", "c", "d"]}
+
+
+def test_a_ranking_is_as_deep_beside_copies_of_the_query(monkeypatch):
+    monkeypatch.setattr(metrics, "DEPTH", 5)
+    corpus = {f"d{place}": "same" if place < 3 else f"text {place}" for place in range(20)}
+    whole = Collection({"q": "same"}, corpus, {"q": {"d19": 1}})
+    assert dict(rank(whole, QUERY, ordered(20))) == {"q": ["d3", "d4", "d5", "d6", "d7"]}
+
+
+def test_a_query_that_can_find_nothing_counts_as_0():
+    alone = Collection({"q": "same", "r": "x"}, {"a": "same"}, {"q": {"a": 0, "gone": 1}, "r": {"a": 1}})
+    assert evaluate(alone, np.ones((2, 2), np.float32), np.ones((1, 2), np.float32))["MAP"] == pytest.approx(0.5)
+
+
+def test_blocks_of_queries_change_nothing(monkeypatch):
+    draw = np.random.default_rng(1)
+    whole = collection(60, *({int(place): 1} for place in draw.integers(0, 60, 23)))
+    query_QH, corpus_DH = draw.standard_normal((23, 8), np.float32), draw.standard_normal((60, 8), np.float32)
+    expected = per_query(whole, query_QH, corpus_DH)
+    monkeypatch.setattr(metrics, "QUERIES_AT_A_TIME", 5)
+    assert per_query(whole, query_QH, corpus_DH) == expected
+    by_hand = {
+        f"q{number}": 1 / (1 + (corpus_DH @ query > corpus_DH[int(answer[1:])] @ query).sum())
+        for number, (query, judged) in enumerate(zip(query_QH, whole.qrels.values(), strict=True))
+        for answer in judged
+    }
+    assert expected["MAP"] == pytest.approx(by_hand)
+
+
+def test_vectors_that_are_not_finite_are_no_zeros():
+    with pytest.raises(ModelError, match="vector of document 3 is not finite"):
+        evaluate(collection(5, {0: 1}), QUERY, np.where(np.arange(10).reshape(5, 2) == 7, np.nan, 1).astype(np.float32))
+
+
+def test_an_unknown_metric_is_told_the_known_ones():
+    for name in METRICS:
+        expect_metric(name)
+    with pytest.raises(ConfigError, match=r"--metric ndcg: no such metric") as wrong:
+        expect_metric("ndcg")
+    assert all(name in wrong.value.hint for name in METRICS)
+
+
+class Letters:
+    """A model that counts letters, and notes what it was asked."""
+
+    dimension = 26
+    device = "cpu"
+
+    def __init__(self):
+        self.prompts: dict[str, list[str]] = {}
+
+    def own_prompt(self, *names: str) -> str:
+        return "z" if "query" in names else ""
+
+    def encode(self, texts, *, prompt, dim=None, show_progress=False):
+        self.prompts.setdefault(prompt, []).extend(texts)
+        vectors = np.array(
+            [[(prompt + text).count(chr(97 + place)) for place in range(26)] for text in texts], np.float32
+        )
+        return vectors[:, : dim or 26]
+
+    def encode_passages(self, texts, *, prompt=None, dim=None, show_progress=False):
+        return self.encode(texts, prompt=prompt or "", dim=dim)
+
+
+LETTERS = Collection(
+    {"q": "ab", "r": "cc"}, {"1": "abab", "2": "c", "3": "abcxyz"}, {"q": {"1": 1}, "r": {"2": 1}}, {"r": "y"}
+)
+
+
+def test_an_embedder_is_given_prompts_and_compared_by_cosine():
+    model = Letters()
+    assert evaluate_embedder(model, LETTERS)["Recall@1"] == 1.0
+    assert model.prompts == {"z": ["ab"], "y": ["cc"], "": ["abab", "c", "abcxyz"]}
+
+
+def test_prompts_given_replace_the_models_but_not_the_querys_own():
+    model = Letters()
+    evaluate_embedder(model, LETTERS, query_prompt="", passage_prompt="k")
+    assert model.prompts == {"": ["ab"], "y": ["cc"], "k": ["abab", "c", "abcxyz"]}
+
+
+def test_leading_dimensions_only():
+    assert evaluate_embedder(Letters(), LETTERS, dim=2)["Recall@1"] == 0.5
+
+
+def test_training_and_eval_see_the_same_queries(tiny_model):
+    """A row with a prompt of its own, a model with one: both ways to the vectors agree."""
+    from embedctl.model.embedder import Embedder
+    from embedctl.retrieval.vectors import query_vectors
+
+    embedder = Embedder.from_pretrained(tiny_model, device="cpu")
+    embedder.set_prompts("find: ", None)
+    queries, own = list(LETTERS.queries.values()), [LETTERS.prompts.get(key) for key in LETTERS.queries]
+    as_trained = embedder.encode(LETTERS.prompted(embedder.own_prompt("query")), prompt="")
+    np.testing.assert_allclose(query_vectors(embedder, queries, own), as_trained, atol=1e-6)
