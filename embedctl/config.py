@@ -232,9 +232,6 @@ class RunSection(Section):
     early_stopping_patience: Annotated[
         int | None, Field(gt=0, description="stop after so many evaluations without a better one"), Flag("Run")
     ] = None
-    remine_every_epoch: Annotated[
-        bool, Field(description="mine hard negatives anew with the current model each epoch"), Flag("Run")
-    ] = False
     log_with: Annotated[
         Literal["wandb", "tensorboard", "trackio", "none"], Field(description="tracker of the curves"), Flag("Run")
     ] = "none"
@@ -364,19 +361,10 @@ class EncodeConfig(Command):
         Field(description="compute type; auto: float32"),
         Flag("Machine"),
     ] = "auto"
-    backend: Annotated[
-        Literal["torch", "onnx", "openvino"], Field(description="what runs the model"), Flag("Machine")
-    ] = "torch"
     shard_rows: Annotated[
         int, Field(gt=0, description="rows of a file when the output is a folder"), Flag("Output")
     ] = 100_000
-    index: Annotated[
-        Literal["flat", "hnsw", "ivf"] | None, Field(description="also write a faiss index"), Flag("Output")
-    ] = None
     overwrite: Annotated[bool, Field(description="replace the output"), Flag("Output")] = False
-    num_processes: Annotated[
-        int | None, Field(gt=0, description="processes; one a GPU by default"), Flag("Machine")
-    ] = None
     device: Device = None
 
 

@@ -41,8 +41,6 @@ EXTRAS = {
     "wandb": ("--log-with wandb", "pip install wandb"),
     "tensorboard": ("--log-with tensorboard", "pip install tensorboard"),
     "trackio": ("--log-with trackio", "pip install trackio"),
-    "onnxruntime": ("encode --backend onnx", "pip install 'sentence-transformers[onnx]'"),
-    "openvino": ("encode --backend openvino", "pip install 'sentence-transformers[openvino]'"),
 }
 IMPORT_FAULTS = (ImportError, OSError, RuntimeError, AttributeError)
 PATIENCE_SECONDS = 2.0
