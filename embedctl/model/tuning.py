@@ -72,7 +72,9 @@ def freeze_unused(embedder: Embedder) -> list[str]:
 
 def checkpoint_gradients(embedder: Embedder) -> None:
     """Recompute activations in the backward pass, with the random state of the forward one."""
-    embedder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    backbone = embedder.backbone
+    newer = getattr(backbone, "activation_checkpointing_enable", None)  # the name in newer transformers
+    (newer or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 class MasterWeights:

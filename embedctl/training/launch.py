@@ -115,6 +115,8 @@ def write_launch(folder: Path, config: TrainConfig) -> Plan:
     os.environ["EMBEDCTL_STRATEGY"] = f"{spread.strategy}: {spread.reason}"
     local = max(1, spread.processes // config.launch.num_machines)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // local)))
+    if not spread.gpus:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy machine
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # a checkpoint may still be on its way to the disk
     return spread
 

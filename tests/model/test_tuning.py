@@ -1,0 +1,82 @@
+"""What is trained, and that precision and recomputation change nothing that they should not."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from embedctl.config import TuneSection
+from embedctl.model.embedder import Embedder
+from embedctl.model.packing import tokenize
+from embedctl.model.tuning import MasterWeights, add_adapters, checkpoint_gradients, freeze_unused, merge_adapters
+
+TEXTS = ["river stone cloud", "学习 天气", "engine market theory castle signal"]
+
+
+@pytest.fixture
+def embedder(tiny_model) -> Embedder:
+    return Embedder.from_pretrained(tiny_model, device="cpu")
+
+
+def gradients(embedder: Embedder) -> dict[str, torch.Tensor]:
+    torch.manual_seed(3)
+    embedder.zero_grad(set_to_none=True)
+    vectors = embedder.train()(embedder.features(tokenize(embedder.tokenizer, TEXTS, 64)))
+    (vectors * torch.linspace(-1, 1, vectors.numel()).reshape(vectors.shape)).sum().backward()
+    return {name: weight.grad.clone() for name, weight in embedder.named_parameters() if weight.grad is not None}
+
+
+def test_what_a_vector_does_not_depend_on_is_frozen(embedder):
+    frozen = freeze_unused(embedder)
+    assert frozen
+    assert all("pooler" in name for name in frozen)
+    assert gradients(embedder).keys() == {n for n, w in embedder.named_parameters() if w.requires_grad}
+
+
+def test_recomputation_replays_dropout(embedder):
+    expected = gradients(embedder)
+    checkpoint_gradients(embedder)
+    found = gradients(embedder)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_adapters_start_as_nothing_and_merge_into_plain_weights(embedder):
+    before = embedder.eval().encode(TEXTS)
+    names = set(embedder.state_dict())
+    add_adapters(embedder, TuneSection(lora_rank=2))
+    assert np.abs(embedder.eval().encode(TEXTS) - before).max() < 1e-6
+    trained = [(name, weight) for name, weight in embedder.named_parameters() if weight.requires_grad]
+    assert all("lora_" in name for name, _ in trained)
+    with torch.no_grad():
+        for _, weight in trained:
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+    adapted = embedder.eval().encode(TEXTS)
+    merge_adapters(embedder)
+    assert set(embedder.state_dict()) == names
+    assert np.abs(embedder.encode(TEXTS) - adapted).max() < 1e-5
+    assert np.abs(adapted - before).max() > 1e-3
+
+
+def test_masters_gather_gradients_in_float32(embedder):
+    freeze_unused(embedder)
+    reference = gradients(copy.deepcopy(embedder).eval().to(torch.bfloat16))
+    masters = MasterWeights(embedder.eval(), torch.bfloat16)
+    gradients(embedder)
+    gradients(embedder)
+    for name, master in masters.model.named_parameters():
+        if master.requires_grad:
+            assert master.grad.dtype == torch.float32
+            assert torch.allclose(master.grad, 2 * reference[name].float(), rtol=1e-2, atol=1e-3), name
+
+
+def test_publishing_rounds_the_masters_into_the_model(embedder):
+    masters = MasterWeights(embedder, torch.bfloat16)
+    with torch.no_grad():
+        for master in masters.model.parameters():
+            master.add_(0.01)
+    masters.publish()
+    for live, master in zip(embedder.parameters(), masters.model.parameters(), strict=True):
+        assert torch.equal(live, master.bfloat16())
