@@ -194,7 +194,12 @@ def test_wrong_rows_and_an_empty_corpus_are_named(mine):
 
 
 def test_a_failure_leaves_no_half_file(mine, monkeypatch):
-    monkeypatch.setattr(mine_negatives.console.Bar, "advance", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    def interrupt(bar, *_):
+        if bar.title == "mine":
+            assert Path(".mined.jsonl.tmp").exists()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(console.Bar, "advance", interrupt)
     with pytest.raises(KeyboardInterrupt):
         mine()
     assert [path.name for path in Path().iterdir()] == ["rows.jsonl"]

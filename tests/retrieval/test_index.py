@@ -104,7 +104,8 @@ def test_without_faiss_torch_searches(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     queries, corpus = whole_numbers(1, 3, 4, 9), whole_numbers(2, 30, 4, 9)
-    np.testing.assert_array_equal(search(queries, corpus, 5, "cpu")[1], sorted_by_hand(queries, corpus, 5)[1])
+    for k in (5, 40):  # also more than there are
+        np.testing.assert_array_equal(search(queries, corpus, k, "cpu")[1], sorted_by_hand(queries, corpus, k)[1])
 
 
 def test_nearest_of_a_row_with_many_equal_scores():

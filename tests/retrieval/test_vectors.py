@@ -43,3 +43,22 @@ def test_leading_dimensions_at_length_1(embedder):
     for found in (query_vectors(embedder, TEXTS, [None] * 3, dim=16), passage_vectors(embedder, TEXTS, dim=16)):
         assert found.shape == (3, 16)
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+class Long:
+    """A model that does not normalise: the vector of a text is its length, twice."""
+
+    dimension = 2
+
+    def own_prompt(self, *_names: str) -> str:
+        return ""
+
+    def encode(self, texts, **_options):
+        return np.array([[len(text)] * 2 for text in texts], np.float32)
+
+    encode_passages = encode
+
+
+def test_what_a_model_leaves_long_is_compared_by_cosine():
+    for found in (query_vectors(Long(), TEXTS, [None] * 3), passage_vectors(Long(), TEXTS)):
+        np.testing.assert_allclose(found, np.full((3, 2), 0.5**0.5), rtol=1e-6)
