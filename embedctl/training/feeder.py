@@ -75,11 +75,13 @@ class Feeder:
         batch = self.plan.batch(epoch, step)
         embedder = self.session.embedder
         tokens = self.texts.ragged(batch.texts)
-        share = deal(tokens.lengths, self.session.budget, padded=not embedder.packed, ranks=world(), own=rank())
+        share = deal(tokens.lengths, self.session.chunk, padded=not embedder.packed, ranks=world(), own=rank())
         stand_in = share.order[:1]  # what a rank without a text of its own runs, to keep step with the others
         chunks = [tokens.take(chunk if len(chunk) else stand_in) for chunk in share.chunks]
         features = [embedder.features(chunk) for chunk in chunks]
-        return Prepared(batch, share, features, Weights.of(batch, self.in_batch), int(tokens.lengths.sum()))
+        total = int(tokens.lengths.sum())
+        keep = world() == 1 and total <= self.session.budget
+        return Prepared(batch, share, features, Weights.of(batch, self.in_batch), total, keep)
 
     def updates(self, schedule: Schedule, start: int) -> Generator[tuple[int, list[Prepared]]]:
         """The batches of each update from `start` on."""

@@ -29,8 +29,11 @@ from embedctl.model.tuning import (
     merge_adapters,
 )
 from embedctl.training.budget import find_budget
+from embedctl.training.gather import world
 from embedctl.training.optim import adamw
 from embedctl.training.runtime import Runtime
+
+CPU_CHUNK = 2048
 
 
 @dataclass
@@ -85,6 +88,11 @@ class Session:
     def device(self) -> torch.device:
         """This rank's device."""
         return self.runtime.device
+
+    @property
+    def chunk(self) -> int:
+        """Tokens of a chunk: a CPU's caches like fewer than its memory holds. Ranks keep one graph at a time."""
+        return min(self.budget, CPU_CHUNK) if self.device.type == "cpu" and world() == 1 else self.budget
 
     @property
     def weights(self) -> torch.nn.Module:

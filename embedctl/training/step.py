@@ -53,13 +53,17 @@ def deal(lengths: Integers, budget: int, *, padded: bool, ranks: int, own: int) 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A batch ready for the device: made off the training thread."""
+    """A batch ready for the device: made off the training thread.
+
+    `keep` says that the graphs of all chunks fit into memory, so that none runs twice.
+    """
 
     batch: Batch
     share: Share
     features: list[Any]
     weights: Weights
     tokens: int
+    keep: bool = False
 
 
 class Trained(Protocol):
@@ -101,7 +105,7 @@ class Stepper:
         Returns:
             The loss, a detached scalar.
         """
-        direct = len(prepared.features) == 1
+        direct = prepared.keep or len(prepared.features) == 1
         vectors = []
         for place, features in enumerate(prepared.features):
             with torch.set_grad_enabled(direct), contextlib.nullcontext() if last else self.session.no_sync():
@@ -114,7 +118,7 @@ class Stepper:
             final = last and place == len(gradients) - 1
             with contextlib.nullcontext() if final else self.session.no_sync():
                 texts = len(prepared.share.chunks[place])
-                part = vectors[0] if direct else self._encode(features, step, place, texts)
+                part = vectors[place] if direct else self._encode(features, step, place, texts)
                 self.session.backward((part * gradient).sum())
         return loss
 
