@@ -183,10 +183,10 @@ def free_port() -> int:
 def test_ranks_give_the_gradient_of_one_process(ranks, budget, accumulation):
     expected, expected_loss = gradients(Bag(0.0), 10**6, accumulation=accumulation)
     context = mp.get_context("spawn")
-    results = context.SimpleQueue()
+    results = context.Queue()
     arguments = (ranks, free_port(), budget, accumulation, results)
     processes = mp.start_processes(run_rank, arguments, nprocs=ranks, join=False, start_method="spawn")
-    found, loss = results.get()
+    found, loss = results.get(timeout=120)
     for process in processes.processes:  # gloo may abort while it shuts down, after the result is out
         process.join()
     assert loss == pytest.approx(expected_loss, abs=1e-12)
