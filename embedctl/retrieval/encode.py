@@ -11,11 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
+from embedctl.errors import DataError, ModelError
 from embedctl.model.embedder import Embedder
 from embedctl.retrieval.quantize import Quantizer
-from embedctl.retrieval.sinks import Shards, sink_for
+from embedctl.retrieval.shards import Shards
+from embedctl.retrieval.sinks import NpySink, sink_for
 
 BLOCK = 16_384
+
+
+@dataclass
+class Tally:
+    """How many texts there were, how many of them hold nothing but spaces, and how many were encoded before."""
+
+    rows: int = 0
+    empty: int = 0
+    kept: int = 0
+
+    def count(self, block: list[str]) -> None:
+        """Add a block of texts."""
+        self.rows += len(block)
+        self.empty += sum(not text.strip() for text in block)
 
 
 @dataclass(frozen=True)
@@ -36,25 +52,80 @@ class Encoder:
     batch_tokens: int | None
     quantize: Quantizer
 
-    def to_file(self, texts: Iterator[str], path: Path) -> int:
-        """Encode texts into one file; returns how many there were."""
-        with console.progress("encode", None, "texts") as bar, sink_for(path) as sink:
-            while block := list(islice(texts, BLOCK)):
-                sink.write(block, self.quantize(self._vectors(block)))
-                bar.advance(len(block))
-        return bar.done
+    def to_file(self, texts: Iterator[str], path: Path, total: int | None = None) -> Tally:
+        """Encode texts into one file, and the ranges of int8 into PATH.ranges.npy beside it.
 
-    def to_shards(self, texts: Iterator[str], shards: Shards, rows: int) -> int:
-        """Encode texts into shards of `rows`, after those that are there already; returns how many there are in all."""
-        for _ in islice(texts, shards.rows):
-            pass
-        with console.progress("encode", None, "texts") as bar:
-            bar.advance(shards.rows)
-            while block := list(islice(texts, rows)):
-                shards.write(block, self.quantize(self._vectors(block)))
-                bar.advance(len(block))
-        shards.complete()
-        return shards.rows
+        Args:
+            texts: any number of them; a block is held at a time.
+            path: its suffix chooses the format; replaced once the new file is whole.
+            total: how many there are, for the bar, if that is known.
 
-    def _vectors(self, block: list[str]) -> NDArray[np.float32]:
-        return self.embedder.encode(block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens)
+        Raises:
+            DataError: there is no text.
+            ModelError: a vector is not finite.
+        """
+        tally = Tally()
+        with sink_for(path) as sink, console.progress("encode", total, "texts") as bar:
+            for block in _blocks(texts, BLOCK):
+                sink.write(block, self._stored(block, tally))
+                bar.advance(len(block))
+            _expect_texts(tally)
+        if self.quantize.ranges is not None:
+            with NpySink(ranges_beside(path)) as beside:
+                beside.write(("least", "greatest"), self.quantize.ranges)
+        return tally
+
+    def to_shards(self, texts: Iterator[str], shards: Shards, rows: int, total: int | None = None) -> Tally:
+        """Encode texts into shards of `rows`, those left out that are there already.
+
+        Args:
+            texts: any number of them; the texts of a shard are held at a time.
+            shards: the folder.
+            rows: of a shard.
+            total: how many texts there are, for the bar, if that is known.
+
+        Raises:
+            ConfigError: the shards that are there were made of other texts.
+            DataError: there is no text.
+            ModelError: a vector is not finite.
+        """
+        tally, count = Tally(), 0
+        self.quantize.ranges = shards.ranges
+        with console.progress("encode", total, "texts") as bar:
+            for count, block in enumerate(_blocks(texts, rows), start=1):
+                if shards.holds(count - 1, block):
+                    tally.count(block)
+                    tally.kept += len(block)
+                else:
+                    shards.write(count - 1, block, self._stored(block, tally), self.quantize.ranges)
+                bar.advance(len(block))
+        _expect_texts(tally)
+        shards.complete(count)
+        return tally
+
+    def _stored(self, block: list[str], tally: Tally) -> NDArray[np.generic]:
+        """The block's vectors (N, H) in the stored type."""
+        vectors = self.embedder.encode(block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens)
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            raise ModelError(
+                f"the vector of text {tally.rows + int(broken[0]) + 1} is not finite",
+                "--precision float32, or another model: this one's weights are damaged",
+            )
+        tally.count(block)
+        return self.quantize(vectors)
+
+
+def ranges_beside(path: Path) -> Path:
+    """Where the ranges (2, H) of a file of int8 vectors stand."""
+    return path.with_name(f"{path.stem}.ranges.npy")
+
+
+def _blocks(texts: Iterator[str], rows: int) -> Iterator[list[str]]:
+    while block := list(islice(texts, rows)):
+        yield block
+
+
+def _expect_texts(tally: Tally) -> None:
+    if not tally.rows:
+        raise DataError("the input holds no text", "check --input")

@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedctl import console
 from embedctl.errors import ConfigError
 
 CALIBRATION = 100  # texts below which int8 ranges say little
 
 
 class Quantizer:
-    """Turns float32 vectors into the stored type; int8 buckets between the least and greatest value of each dimension.
+    """Turns float32 vectors into the stored type.
 
     Args:
-        dtype: float32, float16, int8 or binary (a bit a dimension, packed).
-        ranges: (2, H) least and greatest values, or None to take those of the first block.
+        dtype: float32; float16; int8: 256 steps between the least and the greatest value of each dimension, values
+            beyond them clipped; binary: the sign of each dimension as a bit, packed, minus 128.
+        ranges: (2, H) least and greatest values of int8, or None to take those of the first block.
     """
 
     def __init__(self, dtype: str, ranges: NDArray[np.float32] | None = None) -> None:
@@ -34,11 +36,16 @@ class Quantizer:
         from sentence_transformers.util.quantization import quantize_embeddings
 
         if self.dtype == "int8" and self.ranges is None:
-            if len(vectors) < CALIBRATION:
-                raise ConfigError(
-                    f"--dtype int8: needs at least {CALIBRATION} texts to learn its ranges from, not {len(vectors)}",
-                    "use float16 or binary",
-                )
-            self.ranges = np.stack([vectors.min(axis=0), vectors.max(axis=0)])
+            self.ranges = _learn_ranges(vectors)
         precision: Any = self.dtype
         return np.asarray(quantize_embeddings(vectors, precision=precision, ranges=self.ranges))
+
+
+def _learn_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    if len(vectors) < CALIBRATION:
+        raise ConfigError(
+            f"--dtype int8: needs at least {CALIBRATION} texts to learn its ranges from, not {len(vectors)}",
+            "use float16 or binary",
+        )
+    console.say(f"int8: the ranges of the dimensions are those of the first {len(vectors):,} texts")
+    return np.stack([vectors.min(axis=0), vectors.max(axis=0)])

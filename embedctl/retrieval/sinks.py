@@ -1,12 +1,10 @@
-"""Where vectors go: one file, or a folder of shards that a killed run continues. To add a format: one class, one line.
+"""Where vectors go: one file. To add a format: one class and one line in `SINKS`. Folders are in shards.py.
 
 Every file is written under a temporary name and renamed when it is whole.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,65 +119,21 @@ class ParquetSink(Sink):
 SINKS: dict[str, type[Sink]] = {".npy": NpySink, ".jsonl": JsonlSink, ".parquet": ParquetSink}
 
 
+def expect_format(path: Path) -> None:
+    """Check that a file name has a format.
+
+    Raises:
+        ConfigError: no format has its suffix.
+    """
+    if path.suffix not in SINKS:
+        raise ConfigError(f"--output {path}: the suffix is none of {', '.join(SINKS)}", "a folder for shards ends in /")
+
+
 def sink_for(path: Path) -> Sink:
     """The sink of a file name.
 
     Raises:
-        ConfigError: no format has this suffix.
+        ConfigError: no format has its suffix.
     """
-    if path.suffix not in SINKS:
-        raise ConfigError(f"--output {path}: the suffix is none of {', '.join(SINKS)}", "a folder for shards ends in /")
+    expect_format(path)
     return SINKS[path.suffix](path)
-
-
-class Shards:
-    """A folder of numbered .npy files and a manifest of what they hold and how they were made.
-
-    Args:
-        folder: created if need be.
-        recipe: what the vectors follow from; a folder of another recipe is not continued.
-        overwrite: begin anew whatever is there.
-
-    Raises:
-        ConfigError: the folder was made in another way.
-    """
-
-    def __init__(self, folder: Path, recipe: dict[str, Any], *, overwrite: bool) -> None:
-        self.folder, self.manifest = folder, folder / "manifest.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.document: dict[str, Any] = {**recipe, "rows": 0, "shards": [], "complete": False}
-        if self.manifest.exists() and not overwrite:
-            found = json.loads(self.manifest.read_text(encoding="utf-8"))
-            changed = [name for name, value in recipe.items() if found.get(name) != value]
-            if changed:
-                raise ConfigError(
-                    f"--output {folder}: holds vectors made with another {', '.join(changed)}",
-                    "choose another folder, or give --overwrite",
-                )
-            self.document = found
-
-    @property
-    def rows(self) -> int:
-        """Rows in whole shards."""
-        return int(self.document["rows"])
-
-    def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
-        """Add a shard."""
-        path = self.folder / f"shard-{len(self.document['shards']):05d}.npy"
-        with NpySink(path) as sink:
-            sink.write(texts, vectors)
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        self.document["shards"].append({"file": path.name, "rows": len(texts), "sha256": digest})
-        self.document["rows"] += len(texts)
-        self._save()
-
-    def complete(self) -> None:
-        """Record that no shard is missing."""
-        self.document["complete"] = True
-        self._save()
-
-    def _save(self) -> None:
-        temporary = self.manifest.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.document, indent=2, ensure_ascii=False), encoding="utf-8")
-        temporary.replace(self.manifest)

@@ -1,107 +1,99 @@
-"""The texts of an input, whatever its format. To add a format: one function and one line in `READERS`."""
+"""The texts of an input, whatever its format. To add a format: one function and one line in `READERS`.
+
+Order and number are kept: an empty line is an empty text. What is no text at all is an error, not an empty text.
+Files of columns (.parquet, dataset folders) are in tables.py.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from embedctl.data.formats import documents, open_bytes
+from embedctl.data.formats import BOM, CHUNK, DAMAGE, documents, open_bytes, size_to_read
 from embedctl.errors import DataError
+from embedctl.retrieval.tables import count_rows, expect_column, read_tables, strings
 
 COMPRESSED = (".gz", ".zst")
+LONGEST_CELL = 2**31 - 1  # characters; csv's own limit of 131,072 is less than a long document
 
 
 def read_lines(path: str, _field: str) -> Iterator[str]:
     """A text a line; an empty line is an empty text, so that line n is row n."""
+    number = 0
     with open_bytes(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                yield line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as cause:
-                raise DataError(
-                    f"{path}:{number}: line: byte {cause.start} is not UTF-8", "convert the file to UTF-8"
-                ) from None
+        try:
+            for number, line in enumerate(stream, start=1):
+                text = line.decode("utf-8").rstrip("\r\n")
+                yield text.removeprefix("\ufeff") if number == 1 else text
+        except UnicodeDecodeError as cause:
+            raise DataError(
+                f"{path}:{number}: line: byte {cause.start} is not UTF-8", "convert the file to UTF-8"
+            ) from None
+        except DAMAGE as cause:
+            raise _damaged(path, number + 1, cause) from None
 
 
 def read_objects(path: str, field: str) -> Iterator[str]:
     """`field` of each JSON object; the texts of a list follow one another; a JSON string is a text by itself."""
     for document in documents(path):
-        if document.fault is not None and document.fault.code == "blank-line":
+        fault, value = document.fault, document.value
+        if fault is not None and fault.code == "blank-line":
             continue
-        if document.fault is not None:
-            raise DataError(f"{path}:{document.line}: {document.fault.field}: {document.fault.message}")
-        yield from _texts(path, document.line, document.value, field)
+        if fault is not None:
+            raise DataError(f"{path}:{document.line}: {fault.field}: {fault.message}", "mend the line")
+        yield from [value] if isinstance(value, str) else _texts(path, document.line, value, field)
 
 
 def _texts(path: str, line: int, value: Any, field: str) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if not isinstance(value, dict) or field not in value:
-        has = f"; it has {', '.join(value)}" if isinstance(value, dict) else ""
+    if not isinstance(value, dict):
+        raise DataError(f"{path}:{line}: {field}: an object or a string is expected", "one JSON object a line")
+    if field not in value:
+        has = ", ".join(value) or "no key"
         raise DataError(
-            f"{path}:{line}: {field}: the key is missing{has}", "name the key that holds the text with --field"
+            f"{path}:{line}: {field}: the key is missing; it has {has}", "name the key that holds the text with --field"
         )
-    texts = value[field] if isinstance(value[field], list) else [value[field]]
-    if not all(isinstance(text, str) for text in texts):
-        raise DataError(
-            f"{path}:{line}: {field}: a string or a list of strings is expected", "name another key with --field"
-        )
-    return texts
+    return strings(f"{path}:{line}", value[field], field)
 
 
 def read_csv(path: str, field: str) -> Iterator[str]:
-    """A column of a CSV file with a header."""
-    import csv
-    import io
-
+    """A column of a CSV file with a header; an empty cell is an empty text."""
+    csv.field_size_limit(LONGEST_CELL)
     with open_bytes(path) as stream:
         rows = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
-        _expect_column(path, field, list(rows.fieldnames or ()))
-        for row in rows:
-            yield row[field] or ""
+        try:
+            expect_column(f"{path}:1", field, list(rows.fieldnames or ()))
+            for row in rows:
+                yield strings(f"{path}:{rows.line_num}", row[field], field)[0]
+        except (csv.Error, UnicodeDecodeError) as cause:
+            raise DataError(
+                f"{path}:{rows.line_num + 1}: {field}: {cause}", "a CSV file in UTF-8 is expected"
+            ) from None
+        except DAMAGE as cause:
+            raise _damaged(path, rows.line_num + 1, cause) from None
 
 
-def read_parquet(path: str, field: str) -> Iterator[str]:
-    """A column of a Parquet file."""
-    from pyarrow import parquet
-
-    file = parquet.ParquetFile(path)
-    _expect_column(path, field, file.schema_arrow.names)
-    for batch in file.iter_batches(columns=[field]):
-        yield from (text or "" for text in batch.column(0).to_pylist())
-
-
-def read_folder(path: str, field: str) -> Iterator[str]:
-    """A column of a Hugging Face dataset folder (`save_to_disk`): its Arrow files in the order of their names."""
-    import pyarrow as pa
-
-    files = sorted(Path(path).rglob("*.arrow"))
-    if not files:
-        raise DataError(
-            f"{path}: a folder without .arrow files", "name a file, or a folder written by datasets' save_to_disk"
-        )
-    for file in files:
-        with pa.memory_map(str(file)) as memory:
-            reader = pa.ipc.open_stream(memory)
-            _expect_column(str(file), field, reader.schema.names)
-            for batch in reader:
-                yield from (text or "" for text in batch.column(field).to_pylist())
-
-
-def _expect_column(path: str, field: str, columns: list[str]) -> None:
-    if field not in columns:
-        raise DataError(
-            f"{path}:1: {field}: no such column; it has {', '.join(columns)}", "name the column with --field"
-        )
+def _damaged(path: str, line: int, cause: Exception) -> DataError:
+    message = f"{path}:{line}: file: the file is damaged and can't be read any further: {cause}"
+    return DataError(message, "get the file anew")
 
 
 READERS: dict[str, Callable[[str, str], Iterator[str]]] = {
     ".json": read_objects,
     ".jsonl": read_objects,
     ".csv": read_csv,
-    ".parquet": read_parquet,
+    ".parquet": read_tables,
 }
+
+
+def _reader(path: str) -> Callable[[str, str], Iterator[str]]:
+    if path != "-" and Path(path).is_dir():
+        return read_tables
+    name = Path(path)
+    suffix = name.with_suffix("").suffix if name.suffix in COMPRESSED else name.suffix
+    return READERS.get(suffix.lower(), read_lines)
 
 
 def read_texts(path: str, field: str) -> Iterator[str]:
@@ -109,15 +101,41 @@ def read_texts(path: str, field: str) -> Iterator[str]:
 
     Args:
         path: .txt, .json, .jsonl, .csv (each also .gz or .zst), .parquet, a dataset folder, or - for lines of stdin.
-        field: the key or column that holds the text.
+        field: the key or column that holds the text, or a list of texts.
 
     Raises:
         DataError: the input is missing, or something in it is no text.
     """
     if path != "-" and not Path(path).exists():
         raise DataError(f"{path}: no such file", "check --input")
-    if path != "-" and Path(path).is_dir():
-        return read_folder(path, field)
-    name = Path(path)
-    suffix = name.with_suffix("").suffix if name.suffix in COMPRESSED else name.suffix
-    return READERS.get(suffix, read_lines)(path, field)
+    return _reader(path)(path, field)
+
+
+def count_texts(path: str, field: str) -> int | None:
+    """How many texts an input has, for a bar, or None where a fast look can't tell; blank lines count in JSON too."""
+    reader = _reader(path)
+    if path == "-" or reader is read_csv:
+        return None
+    if reader is read_tables:
+        return count_rows(path, field)
+    if not Path(path).is_file() or size_to_read(path) is None:
+        return None
+    return None if reader is read_objects and not _one_a_line(path, field) else _count_lines(path)
+
+
+def _one_a_line(path: str, field: str) -> bool:
+    """Whether the file is no JSON array and its first object holds one text."""
+    with open_bytes(path) as stream:
+        if stream.peek(CHUNK).removeprefix(BOM).lstrip()[:1] == b"[":  # type: ignore[attr-defined]
+            return False
+    first = next(documents(path), None)
+    value = first.value if first is not None else None
+    return isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get(field), str))
+
+
+def _count_lines(path: str) -> int:
+    lines, last = 0, b"\n"
+    with open_bytes(path) as stream:
+        while block := stream.read(CHUNK):
+            lines, last = lines + block.count(b"\n"), block[-1:]
+    return lines + (last != b"\n")

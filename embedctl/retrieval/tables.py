@@ -1,0 +1,130 @@
+"""The texts in a column of Parquet files and of the folders that Hugging Face `datasets` writes, without `datasets`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from embedctl.errors import DataError
+
+BATCH_ROWS = 8192
+
+
+def strings(where: str, value: Any, field: str) -> list[str]:
+    """A text, or a list of texts, as a list.
+
+    Raises:
+        DataError: it is neither; `where` (`file:line`) begins the message.
+    """
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        wrong = next(text for text in texts if not isinstance(text, str))
+        raise DataError(
+            f"{where}: {field}: a string or a list of strings is expected, not {json.dumps(wrong, default=str)[:60]}",
+            "mend the row, or name another key with --field",
+        )
+    return texts
+
+
+def expect_column(where: str, field: str, columns: list[str]) -> None:
+    """Check that there is such a column.
+
+    Raises:
+        DataError: there is none.
+    """
+    if field not in columns:
+        has = ", ".join(columns) or "no columns"
+        raise DataError(f"{where}: {field}: no such column; it has {has}", "name the column with --field")
+
+
+def read_tables(path: str, field: str) -> Iterator[str]:
+    """A column of a Parquet file or a dataset folder; the texts of a list follow one another."""
+    for file in _files(path):
+        row = 0
+        for batch in _batches(file, field):
+            for value in batch.column(field).to_pylist():
+                row += 1
+                yield from strings(f"{file}:{row}", value, field)
+
+
+def count_rows(path: str, field: str) -> int | None:
+    """The rows of all files, from their metadata; None where a row may hold several texts."""
+    from pyarrow import parquet, types
+
+    total = 0
+    for file in _files(path):
+        with _readable(file):
+            if file.suffix == ".parquet":
+                metadata = parquet.ParquetFile(file)
+                schema, rows = metadata.schema_arrow, metadata.metadata.num_rows
+            else:
+                with _arrow(file) as reader:
+                    schema, rows = reader.schema, sum(batch.num_rows for batch in reader)
+        if field not in schema.names or types.is_nested(schema.field(field).type):
+            return None
+        total += rows
+    return total
+
+
+def _files(path: str) -> list[Path]:
+    """The files of an input in their order: state.json of a saved dataset names them, else their names tell.
+
+    Raises:
+        DataError: the folder holds none, or several splits.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return [folder]
+    splits, state = folder / "dataset_dict.json", folder / "state.json"
+    if splits.is_file():
+        names = json.loads(splits.read_text(encoding="utf-8"))["splits"]
+        if len(names) != 1:
+            raise DataError(f"{path}: holds the splits {', '.join(names)}", f"name one: {folder / names[0]}")
+        return _files(str(folder / names[0]))
+    if state.is_file():
+        data = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
+        return [folder / entry["filename"] for entry in data]
+    files = sorted(folder.glob("*.arrow")) or sorted(folder.glob("*.parquet"))
+    if not files:
+        raise DataError(
+            f"{path}: a folder without .arrow or .parquet files",
+            "name a file, or a folder written by datasets' save_to_disk",
+        )
+    return files
+
+
+def _batches(file: Path, field: str) -> Iterator[Any]:
+    from pyarrow import parquet
+
+    with _readable(file):
+        if file.suffix == ".parquet":
+            table = parquet.ParquetFile(file)
+            expect_column(str(file), field, table.schema_arrow.names)
+            yield from table.iter_batches(batch_size=BATCH_ROWS, columns=[field])
+            return
+        with _arrow(file) as reader:
+            expect_column(str(file), field, reader.schema.names)
+            yield from reader
+
+
+@contextmanager
+def _arrow(file: Path) -> Iterator[Any]:
+    import pyarrow as pa
+
+    with pa.memory_map(str(file)) as memory, pa.ipc.open_stream(memory) as reader:
+        yield reader
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Turns what pyarrow finds wrong with a file into a user's error."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as cause:
+        reason = str(cause).splitlines()[0][:200]
+        raise DataError(f"{file}: can't be read as a table: {reason}", "get the file anew, or convert it") from cause
