@@ -515,7 +515,7 @@ def dump(config: Command) -> str:
 
 
 # Random weights learn fast and the data of a first try are few: what makes a minute of two CPU cores count.
-TINY_OPTIM: dict[str, Any] = {"lr": 5e-4, "batch_size": 32, "epochs": 3}
+TINY_OPTIM: dict[str, Any] = {"lr": 5e-4, "batch_size": 32, "epochs": 2}
 
 
 def with_model_defaults(config: TrainConfig) -> TrainConfig:
