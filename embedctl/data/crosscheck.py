@@ -6,15 +6,16 @@ different ones share a hash once in some forty files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedctl.data.columns import Columns
 from embedctl.data.hashes import Hashes, HashParts
 from embedctl.data.random import mix
-from embedctl.data.rows import Row
 
 Place = tuple[int, int]
 POSITIVE, NEGATIVE = 0, 1
@@ -34,17 +35,16 @@ class CrossCheck:
         self._queries = HashParts(folder / "queries", 3)
         self._pairs = HashParts(folder / "pairs", 3)
 
-    def add(self, places: Sequence[Place], rows: Sequence[Row]) -> None:
-        """Add some rows and their places (line, number)."""
-        where = np.array(places, dtype=np.uint64).reshape(-1, 2)
-        queries = _hashes([row.query for row in rows])
-        self._queries.add(np.column_stack([queries, where]))
-        for role, lists in ((POSITIVE, [row.pos for row in rows]), (NEGATIVE, [row.neg for row in rows])):
-            texts = _hashes([text for items in lists for text in items])
-            owner = np.repeat(np.arange(len(rows)), [len(items) for items in lists])
-            line, number = where[owner].T
+    def add(self, rows: Columns) -> None:
+        """Add some rows."""
+        line_of, number_of = (np.fromiter(of, dtype=np.uint64, count=len(of)) for of in (rows.lines, rows.numbers))
+        queries = _hashes(rows.queries)
+        self._queries.add(np.column_stack([queries, line_of, number_of]))
+        for role, lists in ((POSITIVE, rows.pos), (NEGATIVE, rows.neg)):
+            texts = _hashes(list(chain.from_iterable(lists)))
+            owner = np.repeat(np.arange(len(lists)), list(map(len, lists)))
             self._texts.add(texts)
-            self._pairs.add(np.column_stack([mix(queries[owner], texts), line, number * 2 + role]))
+            self._pairs.add(np.column_stack([mix(queries[owner], texts), line_of[owner], number_of[owner] * 2 + role]))
 
     def repeated_queries(self) -> Iterator[tuple[Place, int]]:
         """The place of each row whose query an earlier row has, and the line of the first that has it."""

@@ -35,6 +35,12 @@ class Findings:
             insort(kept, (place, fault), key=itemgetter(0))
             del kept[self.limit :]
 
+    def count(self, code: str, more: int) -> None:
+        """Count faults of a code that come too late to be kept."""
+        if more:
+            self.counts[code] += more
+            self.total += more
+
     def listed(self) -> list[dict[str, Any]]:
         """At most `limit` findings by line, each code in turn, so that a frequent one does not hide a rare one."""
         turns = chain.from_iterable(zip_longest(*self._kept.values()))

@@ -38,6 +38,26 @@ class Document:
     raw: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Whole lines of a file, not looked at yet, without their ends; `first` is the number of the first."""
+
+    first: int
+    raw: list[bytes]
+
+    def cut(self, most: int) -> Iterator[Lines]:
+        """The same lines, so many at a time."""
+        return (Lines(self.first + at, self.raw[at : at + most]) for at in range(0, len(self.raw), most))
+
+    def documents(self) -> Iterator[Document]:
+        """The JSON value of each line, or what is wrong with it."""
+        for number, line in enumerate(self.raw, start=self.first):
+            try:
+                yield Document(number, orjson.loads(line), None, line)
+            except orjson.JSONDecodeError:
+                yield _second_look(number, line) if line.strip() else _fault(number, "blank-line", "the line is blank")
+
+
 class _Unpacked(io.BufferedReader):
     """A decompressor that closes the file below it, too."""
 
@@ -98,18 +118,31 @@ def documents(path: str) -> Iterator[Document]:
     Raises:
         DataError: the file can't be opened.
     """
+    for piece in pieces(path):
+        if isinstance(piece, Document):
+            yield piece
+        else:
+            yield from piece.documents()
+
+
+def pieces(path: str) -> Iterator[Document | Lines]:
+    """The same, with lines left together as they were read, for those who are quicker with many at once.
+
+    Raises:
+        DataError: the file can't be opened.
+    """
     line = 0
     with open_bytes(path) as stream:
         try:
-            for document in _layout(stream):
-                line = document.line
-                yield document
+            for piece in _layout(stream):
+                line = piece.line if isinstance(piece, Document) else piece.first + len(piece.raw) - 1
+                yield piece
         except DAMAGE as cause:
             message = f"the file is damaged and can't be read any further: {cause}"
             yield Document(line + 1, None, Fault("file", "damaged", message))
 
 
-def _layout(stream: BinaryIO) -> Iterator[Document]:
+def _layout(stream: BinaryIO) -> Iterator[Document | Lines]:
     head = stream.peek(CHUNK)  # type: ignore[attr-defined]
     if head.startswith(BOM):
         stream.read(len(BOM))
@@ -118,12 +151,19 @@ def _layout(stream: BinaryIO) -> Iterator[Document]:
     yield from _array(stream) if head.lstrip()[:1] == b"[" else _lines(stream)
 
 
-def _lines(stream: BinaryIO) -> Iterator[Document]:
-    for number, line in enumerate(stream, start=1):
-        try:
-            yield Document(number, orjson.loads(line), None, line)
-        except orjson.JSONDecodeError:
-            yield _second_look(number, line) if line.strip() else _fault(number, "blank-line", "the line is blank")
+def _lines(stream: BinaryIO) -> Iterator[Lines]:
+    first = 1
+    begun: list[bytes] = []
+    while chunk := stream.read1(CHUNK):  # type: ignore[attr-defined]
+        *ended, rest = chunk.split(b"\n")
+        if ended:
+            ended[0] = b"".join((*begun, ended[0]))
+            begun = []
+            yield Lines(first, ended)
+            first += len(ended)
+        begun.append(rest)
+    if any(begun):
+        yield Lines(first, [b"".join(begun)])
 
 
 def _array(stream: BinaryIO) -> Iterator[Document]:

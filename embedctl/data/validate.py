@@ -6,34 +6,30 @@ Texts are taken as they stand: two that differ in a space are two.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from embedctl.console import Bar
+from embedctl.data.columns import Columns, clean_texts
 from embedctl.data.crosscheck import CrossCheck
+from embedctl.data.damage import find_damage, may_be_damaged
 from embedctl.data.findings import Findings
-from embedctl.data.formats import Document, documents
+from embedctl.data.formats import Document, Lines, pieces
 from embedctl.data.lengths import Lengths, TokenCount
-from embedctl.data.rows import Fault, Row, check, to_row
+from embedctl.data.rows import Fault, Row, RowKind, check, to_row
 from embedctl.errors import DataError
 
 WARNING_CODES = {"blank-line"}
 FIELDS = ("query", "pos", "neg")
 BLOCK_BYTES = 1 << 22
+LINES_AT_ONCE = 1000  # one odd line makes so many slow
 MEGABYTE = 1_000_000
-# U+FFFD and control characters but tab and line ends.
-DAMAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]")
-# A line with none of these holds none of those. Looking for one byte is nearly free, so that comes first.
-CLUES = (
-    (b"\x7f", re.compile(rb"\x7f")),
-    (b"\\", re.compile(rb"\\[ubf]")),
-    (b"\xc2", re.compile(rb"\xc2[\x80-\x84\x86-\x9f]")),
-    (b"\xef", re.compile(rb"\xef\xbf\xbd")),
-)
 
 
 class Validator:
@@ -55,19 +51,19 @@ class Validator:
         self.characters = {name: Lengths() for name in FIELDS}
         self.token_lengths = {name: Lengths() for name in FIELDS}
         self._across = CrossCheck(folder)
-        self._block: list[tuple[tuple[int, int], Row]] = []
+        self._block = Columns()
         self._block_bytes, self._bytes = 0, 0
+        self._number, self._last_line = 0, 0
         self._lines_are_shared = False
 
     def run(self, bar: Bar) -> dict[str, Any]:
         """Read the file; returns its part of the document of `--json`."""
-        last, number = 0, 0
-        for document in documents(self.path):
-            if document.fault is None:
-                self._lines_are_shared |= document.line == last
-                last = document.line
-            self._look_at(document, number)
-            number += document.fault is None or document.fault.field != "file"
+        for piece in pieces(self.path):
+            if isinstance(piece, Document):
+                self._look_at(piece)
+            else:
+                for lines in piece.cut(LINES_AT_ONCE):
+                    self._look_at_lines(lines)
             if self._block_bytes >= BLOCK_BYTES:
                 self._flush(bar)
         self._flush(bar)
@@ -76,12 +72,38 @@ class Validator:
             self.errors.add(1, Fault("file", "no-rows", "the file has no rows"))
         return self.document()
 
-    def _look_at(self, document: Document, number: int) -> None:
+    def _look_at_lines(self, lines: Lines) -> None:
+        """Look at all of them together if they are clean, else at one after the other."""
+        texts = clean_texts(lines.raw)
+        if texts is None:
+            for document in lines.documents():
+                self._look_at(document)
+            return
+        places = range(lines.first, lines.first + len(lines.raw))
+        numbers = range(self._number, self._number + len(lines.raw))
+        counts = np.fromiter(map(len, texts.neg), dtype=np.int64, count=len(texts.neg))
+        few = np.flatnonzero(counts < self.neg_nums)
+        for place in few[: self.warnings.limit]:
+            fault = few_negatives(int(counts[place]), self.neg_nums)
+            self.warnings.add(places[place], fault, numbers[place])
+        self.warnings.count("few-negatives", len(few[self.warnings.limit :]))
+        hard = int(np.count_nonzero(counts))
+        self.kinds += Counter({RowKind.HARD.value: hard, RowKind.IN_BATCH.value: len(numbers) - hard})
+        self._block.extend(places, numbers, texts, repeat(None, len(numbers)))
+        self._block_bytes += sum(map(len, lines.raw))
+        self._number, self._last_line = numbers.stop, places[-1]
+
+    def _look_at(self, document: Document) -> None:
+        """Look at one row, or say what stands in its place."""
+        number = self._number
         self._block_bytes += len(document.raw)
+        self._number += document.fault is None or document.fault.field != "file"
         if document.fault is not None:
             findings = self.warnings if document.fault.code in WARNING_CODES else self.errors
             findings.add(document.line, document.fault, number)
             return
+        self._lines_are_shared |= document.line == self._last_line
+        self._last_line = document.line
         faults = check(document.value)
         for fault in faults:
             self.errors.add(document.line, self._placed(fault, number), number)
@@ -90,7 +112,7 @@ class Validator:
         row = to_row(document.value)
         self.kinds[row.kind.value] += 1
         self.prompted += row.prompt is not None
-        self._block.append(((document.line, number), row))
+        self._block.add(document.line, number, row)
         damaged = find_damage(row) if may_be_damaged(document.raw) else []
         for fault in (*find_oddities(row, self.neg_nums), *damaged):
             self.warnings.add(document.line, self._placed(fault, number), number)
@@ -103,20 +125,22 @@ class Validator:
 
     def _flush(self, bar: Bar) -> None:
         """Hash and measure the rows gathered so far."""
-        rows = [row for _, row in self._block]
-        self._across.add([place for place, _ in self._block], rows)
+        block, self._block = self._block, Columns()
+        self._across.add(block)
         for name, texts in (
-            ("query", [row.query for row in rows]),
-            ("pos", [text for row in rows for text in row.pos]),
-            ("neg", [text for row in rows for text in row.neg]),
+            ("query", block.queries),
+            ("pos", list(chain.from_iterable(block.pos))),
+            ("neg", list(chain.from_iterable(block.neg))),
         ):
-            self.characters[name].add([len(text) for text in texts])
+            self.characters[name].add(list(map(len, texts)))
             if self.tokens is not None and texts:
-                seen = [(row.prompt or "") + row.query for row in rows] if name == "query" else texts
+                seen = texts
+                if name == "query":
+                    seen = [(prompt or "") + text for prompt, text in zip(block.prompts, texts, strict=True)]
                 self.token_lengths[name].add(self.tokens.count(seen))
         self._bytes += self._block_bytes
         bar.advance(-(-self._bytes // MEGABYTE) - bar.done)
-        self._block, self._block_bytes = [], 0
+        self._block_bytes = 0
 
     def _look_across(self) -> None:
         for (line, number), first in self._across.repeated_queries():
@@ -155,8 +179,7 @@ def find_oddities(row: Row, neg_nums: int) -> list[Fault]:
     """What is odd about a row taken by itself."""
     faults = []
     if len(row.neg) < neg_nums and not row.scores:
-        what = f"{len(row.neg)} of {neg_nums} negatives: some are drawn twice" if row.neg else "has no negatives"
-        faults.append(Fault("neg", "few-negatives", what))
+        faults.append(few_negatives(len(row.neg), neg_nums))
     if row.query in row.pos:
         faults.append(Fault(f"pos[{row.pos.index(row.query)}]", "query-is-positive", "the query itself"))
     distinct = set(row.neg)
@@ -171,6 +194,12 @@ def find_oddities(row: Row, neg_nums: int) -> list[Fault]:
     return faults
 
 
+def few_negatives(there: int, wanted: int) -> Fault:
+    """The warning of a row with fewer negatives than a query takes."""
+    what = f"{there} of {wanted} negatives: some are drawn twice" if there else "has no negatives"
+    return Fault("neg", "few-negatives", what)
+
+
 def _repeated(name: str, texts: Sequence[str]) -> Iterator[Fault]:
     """The first text of a list that it holds already."""
     first: dict[str, int] = {}
@@ -178,29 +207,6 @@ def _repeated(name: str, texts: Sequence[str]) -> Iterator[Fault]:
         if first.setdefault(text, place) != place:
             yield Fault(f"{name}[{place}]", "duplicate-text", f"the same text as {name}[{first[text]}]")
             return
-
-
-def may_be_damaged(raw: bytes) -> bool:
-    """Whether a closer look at the texts in a line of JSON is worth it."""
-    for byte, pattern in CLUES:  # noqa: SIM110  any() takes twice as long, and this runs for each row
-        if byte in raw and pattern.search(raw):
-            return True
-    return False
-
-
-def find_damage(row: Row) -> list[Fault]:
-    """The first text of each field that holds a character lost in a conversion."""
-    faults = []
-    for name, texts in (("query", (row.query,)), ("pos", row.pos), ("neg", row.neg), ("prompt", (row.prompt or "",))):
-        for place, text in enumerate(texts):
-            found = DAMAGE.search(text)
-            if found:
-                field = f"{name}[{place}]" if name in ("pos", "neg") else name
-                what = "a lost character" if found[0] == "\ufffd" else "a control character"
-                message = f"holds U+{ord(found[0]):04X}, {what}, at {found.start()}"
-                faults.append(Fault(field, "encoding-damage", message))
-                break
-    return faults
 
 
 def validate(path: str, neg_nums: int, keep: int, tokens: TokenCount | None, bar: Bar) -> dict[str, Any]:

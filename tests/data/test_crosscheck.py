@@ -7,8 +7,16 @@ import random
 import pytest
 
 from embedctl.data import hashes
+from embedctl.data.columns import Columns
 from embedctl.data.crosscheck import CrossCheck
 from embedctl.data.rows import Row
+
+
+def columns(places: list[tuple[int, int]], rows: list[Row]) -> Columns:
+    found = Columns()
+    for (line, number), row in zip(places, rows, strict=True):
+        found.add(line, number, row)
+    return found
 
 
 def random_rows(seed: int) -> list[Row]:
@@ -28,7 +36,7 @@ def test_against_comparing_all_with_all(tmp_path, monkeypatch, seed, block):
     places = [(10 * number + 1, number) for number in range(len(rows))]
     across = CrossCheck(tmp_path)
     for start in range(0, len(rows), 7):
-        across.add(places[start : start + 7], rows[start : start + 7])
+        across.add(columns(places[start : start + 7], rows[start : start + 7]))
 
     again = {}
     wrong = []
@@ -52,19 +60,19 @@ def test_against_comparing_all_with_all(tmp_path, monkeypatch, seed, block):
 def test_a_contradiction_names_the_other_row(tmp_path):
     across = CrossCheck(tmp_path)
     rows = [Row("q", ("a",), ("a", "b")), Row("other", ("b",)), Row("q", ("b",))]
-    across.add([(1, 0), (2, 1), (3, 2)], rows)
+    across.add(columns([(1, 0), (2, 1), (3, 2)], rows))
     assert list(across.contradictions()) == [((1, 0), 3)]
 
 
 def test_rows_on_one_line_are_several_rows(tmp_path):
     across = CrossCheck(tmp_path)
-    across.add([(1, 0), (1, 1)], [Row("q", ("a",), ("b",)), Row("q", ("b",))])
+    across.add(columns([(1, 0), (1, 1)], [Row("q", ("a",), ("b",)), Row("q", ("b",))]))
     assert list(across.contradictions()) == [((1, 0), 1)]
 
 
 def test_no_rows(tmp_path):
     across = CrossCheck(tmp_path)
-    across.add([], [])
+    across.add(columns([], []))
     assert list(across.repeated_queries()) == []
     assert list(across.contradictions()) == []
     assert across.repeated_texts() == 0

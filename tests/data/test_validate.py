@@ -10,9 +10,10 @@ import pytest
 
 from embedctl import console
 from embedctl.data import validate as module
+from embedctl.data.damage import find_damage, may_be_damaged
 from embedctl.data.lengths import TokenCount
 from embedctl.data.rows import Row
-from embedctl.data.validate import find_damage, find_oddities, may_be_damaged, validate
+from embedctl.data.validate import find_oddities, validate
 
 
 def report(folder: Path, content: bytes | str | list[Any], **settings: Any) -> dict[str, Any]:
