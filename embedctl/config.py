@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from embedctl.errors import ConfigError
 
 TINY = "tiny"
+CONFIG_HINT = "compare it with the commented file of the command in the folder config"
 
 
 @dataclass(frozen=True)
@@ -497,15 +498,24 @@ def _fault(error: Any, typed: set[tuple[str, ...]], file: str | None) -> str:
     return f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
 
 
+def _not_yaml(file: str, cause: yaml.YAMLError) -> str:
+    """Where a file stops to be YAML, and why."""
+    mark = cause.problem_mark if isinstance(cause, yaml.MarkedYAMLError) else None
+    place = f"{file}:{mark.line + 1}" if mark else file
+    return f"{place}: not YAML: {cause.problem if isinstance(cause, yaml.MarkedYAMLError) else cause}"
+
+
 def _read_yaml(file: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as missing:
-        raise ConfigError(f"--config: {file}: {missing.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as invalid:
-        raise ConfigError(f"--config: {file}: not YAML: {invalid}") from None
+        raise ConfigError(f"--config: {file}: {missing.strerror}", "check the name of the file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"--config: {file}: not YAML: it is not UTF-8", CONFIG_HINT) from None
+    except yaml.YAMLError as invalid:
+        raise ConfigError(f"--config: {_not_yaml(file, invalid)}", CONFIG_HINT) from None
     if not isinstance(document or {}, dict):
-        raise ConfigError(f"--config: {file}: a mapping of sections is expected")
+        raise ConfigError(f"--config: {file}: a mapping of sections is expected", CONFIG_HINT)
     return {name: value for name, value in (document or {}).items() if value is not None}
 
 

@@ -206,3 +206,10 @@ def test_the_shipped_file_of_a_command_says_what_its_help_says(name):
     fields = {path[-1]: field for path, field in leaves(SHIPPED[name]).items()}
     flags = {key: next(item for item in field.metadata if isinstance(item, Flag)) for key, field in fields.items()}
     assert told == {key: field.description for key, field in fields.items() if not flags[key].argument}
+
+
+def test_a_file_that_is_not_yaml_is_named_with_its_line(written):
+    file = written("run:\n  keep: [1\n")
+    with pytest.raises(ConfigError, match=rf"{file}:3: not YAML") as wrong:
+        load(TrainConfig, file)
+    assert wrong.value.hint

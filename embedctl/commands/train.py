@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from embedctl import console
@@ -50,11 +51,11 @@ def expect_data(config: TrainConfig) -> None:
     from itertools import islice
 
     from embedctl.data.formats import read_rows
-    from embedctl.data.sources import parse_all
+    from embedctl.data.sources import missing, parse_all
 
     evaluated = [name for name in config.data.eval_dataset if not Path(name).is_file()]
     if evaluated:
-        raise DataError(f"{evaluated[0]}: no such file", "check --eval-dataset")
+        raise DataError(missing(evaluated[0]), "check --eval-dataset")
     for name in (*(source.path for source in parse_all(config.data.dataset)), *config.data.eval_dataset):
         for _row in islice(read_rows(name), 100):
             pass
@@ -94,7 +95,13 @@ def prepare_output(config: TrainConfig) -> Path:
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         (folder / "modules.json").unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as cause:
+        raise ConfigError(
+            f"--output-dir {folder}: can't be written: {cause.strerror}", "choose another --output-dir"
+        ) from None
     return folder
 
 

@@ -43,5 +43,10 @@ def parse_all(specs: Sequence[str]) -> list[Source]:
     sources = [parse(spec) for spec in specs]
     for source in sources:
         if not Path(source.path).is_file():
-            raise DataError(f"{source.path}: no such file", "check --dataset; without it the example rows are used")
+            raise DataError(missing(source.path), "check --dataset; without it the example rows are used")
     return sources
+
+
+def missing(path: str) -> str:
+    """What is wrong with a path that is no file."""
+    return f"{path}: is a folder, not a data file" if Path(path).is_dir() else f"{path}: no such file"

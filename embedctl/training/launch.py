@@ -174,6 +174,8 @@ def _forward(number: int, _frame: FrameType | None) -> None:
 
 
 def _ended(code: int, who: str) -> Failure:
+    if -code in (signal.SIGINT, signal.SIGTERM):
+        return Failure(SIGNAL_EXIT - code, "stopped outside the steps; no new state is saved")
     if code < 0:
         hint = "the machine may have run out of memory; a smaller --tokens-per-forward needs less" if code == -9 else ""
         return Failure(SIGNAL_EXIT - code, f"{who} was killed by signal {-code}", hint)
@@ -204,6 +206,7 @@ def main(folder: Path) -> int:
     Returns:
         The exit code: 0, 2 for a user's error, 130 and 143 for a stop, 128 + signal for a crash, 70 for a bug.
     """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the import below: no traceback
     from accelerate.commands.launch import launch_command, launch_command_parser
 
     config = load(TrainConfig, str(folder / "config.yaml"))

@@ -16,6 +16,9 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds: end without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from embedctl import console
 from embedctl.config import TINY, TrainConfig, load
 from embedctl.data.batches import BatchPlan, Mix
