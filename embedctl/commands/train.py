@@ -28,7 +28,8 @@ def command(config: TrainConfig) -> None:
     from embedctl.training.launch import command_line, exec_shim
 
     if config.launch.dry_run:
-        print(command_line(folder, config))
+        line = command_line(folder, config)
+        console.result({"command": line}) if config.json_output else print(line)
         return
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     exec_shim(folder)

@@ -122,6 +122,9 @@ class Finish:
             )
         facts["next"] = f"embedctl eval --ckpt {self.folder}"
         console.panel("done", facts)
+        if self.config.json_output:
+            measured = {"metrics": account.metrics, "before": account.before}
+            console.result({"model": str(self.folder), "steps": step, **measured, "agreement": agreement})
 
 
 def _change(before: float | None, after: float) -> list[str]:
