@@ -40,6 +40,12 @@ def cache_folder(name: str = "") -> Path:
     return base / name if name else base
 
 
+def shown(path: str) -> str:
+    """A path as a human wants to read it: relative to the working folder if it lies below it."""
+    absolute = Path(path).is_absolute()
+    return str(Path(path).relative_to(Path.cwd())) if absolute and Path(path).is_relative_to(Path.cwd()) else path
+
+
 def input_or_example(path: str) -> tuple[str, bool]:
     """`path` as given, or the example file of that bare name where the working folder has none.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from embedctl import console
 from embedctl.commands.flags import takes
 from embedctl.config import TINY, TrainConfig, dump, with_model_defaults
+from embedctl.data.sources import parse
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.resources import example_data
 
@@ -24,7 +25,7 @@ def command(config: TrainConfig) -> None:
     expect_data(config)
     expect_model(config)
     folder = prepare_output(config)
-    (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
+    write_whole(folder / "config.yaml", dump(with_absolute_paths(config)))
     from embedctl.training.launch import command_line, exec_shim
 
     if config.launch.dry_run:
@@ -36,7 +37,7 @@ def command(config: TrainConfig) -> None:
 
 
 def with_examples(config: TrainConfig) -> TrainConfig:
-    """The configuration with the shipped rows where no data were given, and absolute paths, which workers can find."""
+    """The configuration with the shipped rows where no data were given."""
     data = config.data
     if not data.dataset:
         console.say("no --dataset: training on the example rows shipped with embedctl")
@@ -45,6 +46,31 @@ def with_examples(config: TrainConfig) -> TrainConfig:
             update["eval_dataset"] = (str(example_data("eval.json")),)
         data = data.model_copy(update=update)
     return config.model_copy(update={"data": data})
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The configuration as it is kept with the run, so that it can be resumed from any folder."""
+
+    def absolute(spec: str) -> str:
+        path = parse(spec).path
+        return str(Path(path).absolute()) + spec.removeprefix(path)
+
+    data, model = config.data, config.model
+    files = {
+        "dataset": tuple(map(absolute, data.dataset)),
+        "eval_dataset": tuple(str(Path(name).absolute()) for name in data.eval_dataset),
+    }
+    name = model.model_name_or_path
+    if name != TINY and Path(name).is_dir():
+        model = model.model_copy(update={"model_name_or_path": str(Path(name).absolute())})
+    return config.model_copy(update={"data": data.model_copy(update=files), "model": model})
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is never seen half-written: a run may be killed at any moment, and resumed by it."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def expect_data(config: TrainConfig) -> None:

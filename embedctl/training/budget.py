@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from embedctl.errors import TrainingError
 from embedctl.model.embedder import Embedder
 from embedctl.model.packing import Ragged
 from embedctl.training.gather import world
@@ -38,6 +41,26 @@ def find_budget(session: Probed, device: torch.device) -> int:
     if device.type == "cuda":
         return _agreed(probe(session, device), device)
     return from_memory(session.embedder)
+
+
+@contextlib.contextmanager
+def memory_advice(tokens: int, *, recomputes: bool) -> Iterator[None]:
+    """Turn a GPU that is out of memory into a mistake that its user can mend.
+
+    Args:
+        tokens: of a pass through the model.
+        recomputes: whether activations are recomputed already.
+
+    Raises:
+        TrainingError: names what to change.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as cause:
+        further = "a model with fewer weights, or several GPUs with --strategy fsdp"
+        hint = f"use --tokens-per-forward {max(tokens // 2, 1)} (half of what was tried), then "
+        hint += further if recomputes else f"--gradient-checkpointing, then {further}"
+        raise TrainingError(f"out of GPU memory with {tokens:,} tokens in one forward", hint) from cause
 
 
 def from_memory(embedder: Embedder) -> int:

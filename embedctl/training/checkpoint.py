@@ -72,8 +72,10 @@ def list_states(run: Path) -> list[Path]:
 def find(wanted: str, run: Path) -> Path | None:
     """The state that `--resume` means: the newest whole one, of the run or of a folder, or the one named.
 
+    None for a run that was killed before its first state.
+
     Raises:
-        ConfigError: the folder named holds no whole state.
+        ConfigError: the folder named holds no whole state and is not the run's.
     """
     folder = run if wanted == "latest" else Path(wanted)
     if not folder.is_dir():
@@ -85,7 +87,10 @@ def find(wanted: str, run: Path) -> Path | None:
             return state
         if rank() == 0:
             console.warn(f"{state}: {fault}; it is skipped")
-    if wanted != "latest":
+    if folder.resolve() == run.resolve():
+        if rank() == 0:
+            console.say(f"{run}: holds no whole state yet; the run begins at step 0")
+    elif wanted != "latest":
         raise ConfigError(f"--resume {wanted}: holds no whole state", "leave --resume out to begin anew")
     return None
 

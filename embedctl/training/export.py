@@ -15,6 +15,7 @@ from embedctl import __version__
 from embedctl.config import TrainConfig
 from embedctl.errors import ModelError
 from embedctl.model.embedder import Embedder
+from embedctl.resources import shown
 from embedctl.training.checkpoint import sync_tree
 
 LAST = "modules.json"  # its presence says that the model is whole
@@ -118,7 +119,7 @@ def expect_agreement(found: NDArray[np.float32], expected: NDArray[np.float32], 
 def model_card(embedder: Embedder, account: Account) -> str:
     """README.md of an export: data, parameters, metrics and how to load it."""
     config = account.config
-    base = config.model.model_name_or_path
+    base = shown(config.model.model_name_or_path)
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -148,7 +149,7 @@ def model_card(embedder: Embedder, account: Account) -> str:
         *(_matryoshka(config)),
         "## Data",
         "",
-        f"{account.data['rows']:,} rows ({_kinds(account.data)}) from {', '.join(config.data.dataset)}; "
+        f"{account.data['rows']:,} rows ({_kinds(account.data)}) from {', '.join(map(shown, config.data.dataset))}; "
         f"{account.data['texts']:,} distinct texts.",
         "",
         "## Metrics",

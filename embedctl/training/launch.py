@@ -27,6 +27,7 @@ from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED
 from embedctl.resources import config_file
 
 WORKER = "embedctl.training.worker"
+LAUNCHER = "EMBEDCTL_LAUNCHER"  # the process on which the workers depend
 SIGNAL_EXIT = 128
 SMALL_MODEL_BYTES = 4 << 30  # float32 weights; gradients and AdamW's moments take three times as much again
 
@@ -213,6 +214,7 @@ def main(folder: Path) -> int:
     console.configure(quiet=config.quiet)
     forget_failures(folder)
     write_launch(folder, config)
+    os.environ[LAUNCHER] = str(os.getpid())
     arguments = launch_command_parser().parse_args(launch_arguments(folder))
     _hush_launcher()
     ended = reported(folder, run_launcher(lambda: launch_command(arguments)))

@@ -8,6 +8,7 @@ from embedctl import console
 from embedctl.config import TINY, TrainConfig
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TrainingData
+from embedctl.resources import shown
 from embedctl.training.candidates import Weights
 from embedctl.training.feeder import Schedule
 from embedctl.training.gather import world
@@ -28,7 +29,7 @@ def show_overview(
             "optimizer": _optimizer(config),
             "precision": _precision(session),
             "processes": _processes(session),
-            "evaluation": ", ".join(config.data.eval_dataset)
+            "evaluation": ", ".join(map(shown, config.data.eval_dataset))
             or "none (--eval-dataset FILE measures the model as it learns)",
             "output": config.run.output_dir,
         },
@@ -80,7 +81,7 @@ def _model(config: TrainConfig, session: Session) -> str:
     trained = sum(weight.numel() for weight in session.embedder.parameters() if weight.requires_grad)
     adapters = f", adapters of {trained / 1e6:.1f}M" if config.tune.lora_rank else ""
     size = f"{weights / 1e6:.1f}M weights{adapters}, {session.embedder.dimension} dimensions"
-    return f"{config.model.model_name_or_path}, {size}"
+    return f"{shown(config.model.model_name_or_path)}, {size}"
 
 
 def _precision(session: Session) -> str:

@@ -6,6 +6,7 @@ as OUT/error.rankN.json for the shim, a bug with its traceback beside it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -33,9 +34,11 @@ from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.resources import cache_folder
 from embedctl.training import checkpoint, runtime
+from embedctl.training.budget import PROBES, memory_advice
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.finish import Finish
 from embedctl.training.gather import rank, world
+from embedctl.training.launch import LAUNCHER
 from embedctl.training.loop import History, Loop
 from embedctl.training.measure import Measure
 from embedctl.training.monitor import Monitor, keep_until
@@ -58,7 +61,8 @@ def run(config: TrainConfig) -> None:
     data = open_or_build(
         [source.path for source in sources], embedder.tokenizer, recipe_of(config, embedder), cache_folder("stores")
     )
-    session = Session.prepare(embedder, config, here)
+    with memory_advice(config.launch.tokens_per_forward or PROBES[-1], recomputes=config.tune.gradient_checkpointing):
+        session = Session.prepare(embedder, config, here)
     state = checkpoint.find(config.run.resume, folder) if config.run.resume else None
     plan = plan_batches(config, sources, data, checkpoint.position(state) if state else {})
     optim = config.optim
@@ -84,13 +88,12 @@ def run(config: TrainConfig) -> None:
         keep_epoch=finish.keep_epoch,
         folder=folder,
     )
-    try:
-        if not history.entries and start == 0:
-            loop.evaluate(0)
-        done = loop.run(start)
-    finally:
-        monitor.close()
-    finish.export(done)
+    with memory_advice(session.budget, recomputes=config.tune.gradient_checkpointing):
+        with contextlib.closing(monitor):
+            if not history.entries and start == 0:
+                loop.evaluate(0)
+            done = loop.run(start)
+        finish.export(done)
 
 
 def load_model(config: TrainConfig, sources: list[Source]) -> Embedder:
@@ -171,11 +174,10 @@ def resume(session: Session, state: Path, history: History) -> int:
 
 
 def die_with_parent() -> None:
-    """On Linux, a worker whose launcher was killed ends too."""
+    """On Linux, a worker whose launcher is killed ends too, even if that was before this call."""
     if sys.platform == "linux":
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        if os.getppid() != parent:
+        if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
             os._exit(1)
 
 

@@ -1,6 +1,7 @@
 """Rows a second of training: ours beside sentence-transformers' trainer and RAG-Retrieval's loop, in one run.
 
 By hand: python tests/bench/bench_train.py DATA.jsonl [--model FOLDER] [--steps N] [--only ours,st,rag]
+         python tests/bench/bench_train.py DATA.jsonl --model MINILM --batch-size 4 --neg-nums 7 --once   (a CPU)
 Without --model a BERT-base of random weights with a tokenizer learnt from the data stands in. Prints ratios.
 """
 
@@ -83,6 +84,7 @@ def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any
         "model_name_or_path": model,
         "dataset": [data],
         "batch_size": BATCH,
+        "neg_nums": NEGATIVES,
         "lr": LR,
         "in_batch": "hard",
     } | settings
@@ -193,6 +195,9 @@ def sentence_transformers(model: str, rows: list[dict[str, Any]], steps: int, wa
     times: list[float] = []
 
     class Clock(TrainerCallback):
+        def on_train_begin(self, *_args: Any, **_kwargs: Any) -> None:
+            times.append(time.perf_counter())
+
         def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
             if CUDA:
                 torch.cuda.synchronize()
@@ -218,7 +223,7 @@ def sentence_transformers(model: str, rows: list[dict[str, Any]], steps: int, wa
         encoder, arguments, train_dataset=Dataset.from_dict(columns), loss=loss, callbacks=[Clock()]
     )
     trainer.train()
-    return steps * BATCH / (times[-1] - times[warmup - 1])
+    return steps * BATCH / (times[-1] - times[warmup])
 
 
 def contest(name: str, model: str, data: str, options: argparse.Namespace) -> dict[str, float]:
@@ -234,21 +239,32 @@ def contest(name: str, model: str, data: str, options: argparse.Namespace) -> di
 
 def main() -> None:
     """Run what was asked for, a process each, and print rates and ratios."""
+    global BATCH, NEGATIVES
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
     parser.add_argument("--model")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--only", default="ours,st,rag")
+    parser.add_argument("--batch-size", type=int, default=BATCH)
+    parser.add_argument("--neg-nums", type=int, default=NEGATIVES)
+    parser.add_argument(
+        "--once", action="store_true", help="as many rows as are measured, each visited once: the same texts for all"
+    )
     parser.add_argument(
         "--ours", action="append", default=[], help='settings as JSON, e.g. {"compile": true}; may be repeated'
     )
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    BATCH, NEGATIVES = options.batch_size, options.neg_nums
     if options.contestant:
-        print("RESULT " + json.dumps(contest(options.contestant, options.model, options.data, options)))
+        facts = contest(options.contestant, options.model, options.data, options)
+        print("RESULT " + json.dumps(facts | {"cpu_s": time.process_time(), "threads": torch.get_num_threads()}))
         return
     rows, folder = exploded(options.data), Path(tempfile.mkdtemp())
+    if options.once:
+        options.warmup = 0
+        rows = random.Random(0).sample(rows, BATCH * options.steps)
     data = folder / "rows.jsonl"
     data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     model = options.model or bert_base(rows, str(folder / "model"))
@@ -258,6 +274,7 @@ def main() -> None:
     for name in [*names, *(peer for peer in ("st", "rag") if peer in wanted)]:
         command = [sys.executable, __file__, str(data), "--model", model, "--contestant", name]
         command += ["--steps", str(options.steps), "--warmup", str(options.warmup)]
+        command += ["--batch-size", str(BATCH), "--neg-nums", str(NEGATIVES)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         found = [line for line in ended.stdout.splitlines() if line.startswith("RESULT ")]
         if not found:

@@ -1,15 +1,16 @@
-"""What `train` finds before anything starts."""
+"""What `embedctl train` finds and keeps with a run before it hands over to the launcher."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from embedctl.commands.train import command, expect_data, prepare_output
-from embedctl.config import TrainConfig
+from embedctl.commands.train import command, expect_data, prepare_output, with_absolute_paths, write_whole
+from embedctl.config import TrainConfig, load
 from embedctl.errors import ConfigError, DataError
-from embedctl.resources import example_data
+from embedctl.resources import example_data, shown
 
 
 @pytest.mark.parametrize("key", ["dataset", "eval_dataset"])
@@ -35,3 +36,38 @@ def test_dry_run_with_json_is_one_document(tmp_path, capsys):
     (tmp_path / "c.yaml").write_text(json.dumps(config))
     command(config_file=str(tmp_path / "c.yaml"))
     assert "accelerate launch" in json.loads(capsys.readouterr().out)["command"]
+
+
+def test_a_run_keeps_absolute_paths_and_weights(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.json", "b:2", "eval.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "model").mkdir()
+    flags = {
+        "dataset": ["a.json:0.00001", "b:2", "b:2:3"],
+        "eval_dataset": ["eval.json"],
+        "model_name_or_path": "model",
+    }
+    kept = with_absolute_paths(load(TrainConfig, None, flags))
+    assert kept.data.dataset == (f"{tmp_path}/a.json:0.00001", f"{tmp_path}/b:2", f"{tmp_path}/b:2:3")
+    assert kept.data.eval_dataset == (f"{tmp_path}/eval.json",)
+    assert kept.model.model_name_or_path == f"{tmp_path}/model"
+    assert with_absolute_paths(kept) == kept
+    assert shown(kept.data.dataset[0]) == "a.json:0.00001"
+
+
+def test_names_that_are_no_folders_stay(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    for name in ("tiny", "BAAI/bge-base-zh-v1.5"):
+        kept = with_absolute_paths(load(TrainConfig, None, {"model_name_or_path": name}))
+        assert kept.model.model_name_or_path == name
+        assert shown(name) == name
+    assert shown("/elsewhere/model") == "/elsewhere/model"
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path):
+    for text in ("first", "second"):
+        write_whole(tmp_path / "config.yaml", text)
+        assert (tmp_path / "config.yaml").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

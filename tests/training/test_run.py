@@ -27,14 +27,14 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """24 rows with hard negatives, and 8 others to evaluate on."""
+    """23 rows with hard negatives, a number that no batch or process divides, and 8 others to evaluate on."""
     draw = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("data")
 
     def text(size: int) -> str:
         return " ".join(draw.choice(WORDS, size))
 
-    for name, count in (("train.jsonl", 24), ("eval.jsonl", 8)):
+    for name, count in (("train.jsonl", 23), ("eval.jsonl", 8)):
         rows = [{"query": text(3), "pos": [text(8)], "neg": [text(7) for _ in range(4)]} for _ in range(count)]
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -63,7 +63,7 @@ def flags(data, small_model):
 
 @pytest.fixture(scope="module")
 def finished(flags, data, cache, tmp_path_factory):
-    """A run of one process, 8 queries a step, 6 steps."""
+    """A run of one process, 8 queries a step at most, 6 steps."""
     out = tmp_path_factory.mktemp("runs") / "out"
     ended = runs.embedctl(
         "train",
@@ -120,8 +120,8 @@ def test_the_same_command_gives_the_same_bytes(finished, flags, cache, tmp_path)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_train_what_one_does(strategy, finished, flags, cache, tmp_path):
-    """Half the batch on each of two processes is the batch of one."""
+def test_two_processes_train_what_one_does(strategy, finished, flags, data, cache, tmp_path):
+    """Half the batch on each of two processes is the batch of one, and so are its metrics in between."""
     ended = runs.embedctl(
         "train",
         *flags,
@@ -131,6 +131,10 @@ def test_two_processes_train_what_one_does(strategy, finished, flags, cache, tmp
         2,
         "--strategy",
         strategy,
+        "--eval-dataset",
+        data / "eval.jsonl",
+        "--eval-steps",
+        3,
         "-o",
         tmp_path / "two",
         cache=cache,
@@ -141,6 +145,15 @@ def test_two_processes_train_what_one_does(strategy, finished, flags, cache, tmp
     assert one.keys() == two.keys()
     # AdamW takes whole steps of lr where a gradient is rounding noise; a wrong gradient moves weights by 6 lr
     assert max(float(np.abs(one[name] - two[name]).max()) for name in one) < 0.1 * 1e-3
+    of_one, of_two = recorded(finished[0], "eval"), recorded(tmp_path / "two", "eval")
+    assert list(of_one) == list(of_two) == [0, 3, 6]
+    assert all(of_two[step] == pytest.approx(metrics, abs=1e-6) for step, metrics in of_one.items())
+
+
+def recorded(out: Path, name: str) -> dict[int, object]:
+    """What metrics.jsonl holds under a name, by step."""
+    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line[name] for line in lines if name in line}
 
 
 def test_a_finished_run_is_not_overwritten(finished, flags, cache):
@@ -161,7 +174,7 @@ def test_a_workers_mistake_arrives_as_one_message(flags, data, cache, tmp_path):
         "train", *flags[:2], "--dataset", bad, "--num-processes", 2, "-o", tmp_path / "out", cache=cache
     )
     assert ended.returncode == 2
-    assert f"{bad}:121: pos: a list of strings is expected" in ended.stderr
+    assert f"{bad}:116: pos: a list of strings is expected" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "out" / "modules.json").exists()
 
@@ -185,36 +198,60 @@ def test_only_one_candidate_is_diagnosed(small_model, data, cache, tmp_path):
     assert "only one candidate" in ended.stderr
 
 
-def start(*arguments: object, cache: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(runs.command(*arguments), env=runs.environment(cache), stderr=subprocess.PIPE, text=True)
+LONGER = ["--epochs", 12, "--lr", "2e-5"]
 
 
-def wait_for_step(out: Path, step: int) -> None:
-    """Until the run in `out` has recorded a step."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        path = out / "metrics.jsonl"
-        if path.exists() and f'"step": {step},' in path.read_text():
-            return
+@pytest.fixture(scope="module")
+def whole(flags, cache, tmp_path_factory):
+    """A run of one process and 36 steps that was left alone."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    ended = runs.embedctl("train", *flags[:-4], *LONGER, "--batch-size", 8, "-o", out, cache=cache)
+    assert ended.returncode == 0, ended.stderr
+    return out
+
+
+def stop(out: Path, number: int, *arguments: object, cache: Path, folder: Path) -> tuple[int, str]:
+    """Send a signal to a run in `out`, begun in a working folder, once it has recorded step 4; its code and words."""
+    command = runs.command("train", *arguments, "-o", out)
+    process = subprocess.Popen(command, env=runs.environment(cache), stderr=subprocess.PIPE, text=True, cwd=folder)
+    deadline = time.monotonic() + 240
+    while not ((out / "metrics.jsonl").exists() and '"step": 4,' in (out / "metrics.jsonl").read_text()):
+        assert time.monotonic() < deadline, "step 4 never came"
         time.sleep(0.05)
-    raise AssertionError(f"step {step} never came")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stopped_run_saves_its_state_and_resumes_to_the_same_bytes(number, code, finished, flags, cache, tmp_path):
-    longer = [*flags[:-1], 12, "--batch-size", 8]
-    whole = runs.embedctl("train", *longer, "-o", tmp_path / "whole", cache=cache)
-    assert whole.returncode == 0, whole.stderr
+def test_a_stopped_run_saves_its_state_and_resumes_to_the_same_bytes(number, code, whole, flags, cache, tmp_path):
     out = tmp_path / "stopped"
-    process = start("train", *longer, "-o", out, cache=cache)
-    wait_for_step(out, 4)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == code, said
+    longer = [*flags[:-4], *LONGER, "--batch-size", 8]
+    stopped, said = stop(out, number, *longer, cache=cache, folder=tmp_path)
+    assert stopped == code, said
     assert "the state is saved" in said
     resumed = runs.embedctl("train", "--resume", out, cache=cache)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from" in resumed.stderr
-    assert runs.weights(out) == runs.weights(tmp_path / "whole")
+    assert runs.weights(out) == runs.weights(whole)
     steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 37))
+
+
+@pytest.mark.parametrize(("before", "after", "strategy"), [(1, 2, "fsdp"), (2, 1, "ddp")])
+def test_the_number_of_processes_may_change(before, after, strategy, whole, data, small_model, flags, cache, tmp_path):
+    """Begun with relative paths in one folder, resumed in another."""
+    out = tmp_path / "changed"
+    relative = ["--dataset", "train.jsonl", "--model", Path("..") / small_model.parent.name / small_model.name]
+    arguments = [*relative, *flags[4:-4], *LONGER, "--batch-size", 8 // before, "--num-processes", before]
+    code, said = stop(out, signal.SIGTERM, *arguments, "--strategy", strategy, cache=cache, folder=data)
+    assert code == 143, said
+    resumed = runs.embedctl("train", "--resume", out, "--num-processes", after, "--strategy", strategy, cache=cache)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{after} processes now, {before} before: the same data order" in resumed.stderr.replace("\n", " ")
+    expected, found = recorded(whole, "loss"), recorded(out, "loss")
+    assert expected == pytest.approx(found, abs=1e-5)
+    assert found != expected
+    one, other = (load_file(folder / "model.safetensors") for folder in (whole, out))
+    difference = max(float(np.abs(one[name] - other[name]).max()) for name in one)
+    assert difference < 1e-6

@@ -152,6 +152,70 @@ def test_a_large_loss_is_computed_in_blocks(monkeypatch):
     assert close(whole, blocks)
 
 
+class Meter:
+    """Bytes that graphs hold on to for their backward pass: now, and at most."""
+
+    def __init__(self) -> None:
+        self.now, self.peak = 0, 0
+
+    def watch(self) -> contextlib.AbstractContextManager[None]:
+        return torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: Held(tensor.detach(), self), lambda held: held.tensor
+        )
+
+
+class Held:
+    """A tensor that a graph saved; it counts until the graph lets go of it."""
+
+    def __init__(self, tensor: torch.Tensor, meter: Meter) -> None:
+        self.tensor, self.meter, self.size = tensor, meter, tensor.numel() * tensor.element_size()
+        meter.now += self.size
+        meter.peak = max(meter.peak, meter.now)
+
+    def __del__(self) -> None:
+        self.meter.now -= self.size
+
+
+@dataclass
+class Metered(Plain):
+    """Counts what the model's graphs hold, apart from the loss."""
+
+    meter: Meter
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        with self.meter.watch():
+            return self.model(features)
+
+
+def held_at_most(queries: int, budget: int) -> tuple[int, int]:
+    """Bytes held by the model's graphs, and by the loss, in a step of pairs of texts of 8 tokens."""
+    bounds = np.arange(0, 2 * queries + 1, 2)
+    none, kind = np.full(2 * queries, np.nan, np.float32), np.zeros(queries, np.uint8)
+    store = RowStore(kind, np.zeros(queries, np.int32), bounds, np.ones(queries, int), np.arange(2 * queries), none)
+    batch = BatchPlan(store, Mix(queries, 0, 7)).batch(0, 0)
+    share = deal(np.full(len(batch.texts), 8), budget, padded=False, ranks=1, own=0)
+    features = [torch.from_numpy(batch.texts[chunk] % TEXTS) for chunk in share.chunks]
+    model, loss = Meter(), Meter()
+    stepper = Stepper(Metered(Bag(0.1), model), dict.fromkeys(RowKind, InfoNCE(temperature=0.1)), 11)
+    with loss.watch():
+        stepper(Prepared(batch, share, features, Weights.of(batch, "all"), 0), 0)
+    assert model.now == 0
+    return model.peak, loss.peak
+
+
+def test_memory_follows_the_chunk_and_not_the_batch(monkeypatch):
+    """Of the batch only vectors and one block of similarities are held; directly, every text's activations are."""
+    cells = 1 << 18
+    monkeypatch.setattr("embedctl.training.step.LOSS_CELLS", cells)
+    sizes = (16, 256, 4096)
+    model, loss = zip(*(held_at_most(queries, budget=128) for queries in sizes), strict=True)
+    assert len(set(model)) == 1
+    direct, _ = held_at_most(sizes[-1], budget=10**6)
+    assert direct > 400 * model[-1]
+    vectors = 2 * sizes[-1] * SIZE * 8
+    assert loss[-1] < 8 * (vectors + cells * 8)
+
+
 def test_accumulation_is_the_mean_of_its_batches():
     found, _ = gradients(Bag(0.0), 10**6, accumulation=2)
     model = Bag(0.0)

@@ -1,0 +1,43 @@
+"""The best model stands beside the last one where that is another."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from embedctl.config import TrainConfig, dump, load
+
+GIVEN_METRICS = """
+import sys
+from embedctl.training import worker
+
+values = iter((0.1, 0.9, 0.5))
+worker.Measure.__call__ = lambda *_arguments: {"nDCG@10": next(values)}
+worker.main(sys.argv[1])
+"""
+
+
+def test_the_best_model_is_kept_beside_the_last(tiny_model: str, tmp_path: Path):
+    (tmp_path / "rows.jsonl").write_text('{"query": "river", "pos": ["stone"], "neg": ["cloud"]}\n' * 3)
+    out = tmp_path / "out"
+    out.mkdir()
+    flags = {
+        "model_name_or_path": tiny_model,
+        "dataset": [str(tmp_path / "rows.jsonl")],
+        "eval_dataset": [str(tmp_path / "rows.jsonl")],
+        "output_dir": str(out),
+        "lr": 1e-3,
+        "lr_scheduler": "constant",
+        "cpu": True,
+    }
+    (out / "config.yaml").write_text(dump(load(TrainConfig, None, flags)))
+    command = [sys.executable, "-c", GIVEN_METRICS, str(out / "config.yaml")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    best = out / "checkpoints" / "best"
+    assert json.loads((best / "embedctl.json").read_text())["metrics"] == {"nDCG@10": 0.9}
+    assert json.loads((out / "embedctl.json").read_text())["metrics"] == {"nDCG@10": 0.5}
+    assert (best / "model.safetensors").read_bytes() != (out / "model.safetensors").read_bytes()
+    assert "nDCG@10 0.9000 at step 1" in ended.stderr
