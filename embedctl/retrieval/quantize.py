@@ -41,6 +41,19 @@ class Quantizer:
         return np.asarray(quantize_embeddings(vectors, precision=precision, ranges=self.ranges))
 
 
+def restored(stored: NDArray[Any], ranges: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """The vectors (N, H) that stored ones stand for: floats as they are, int8 at the middle of their steps.
+
+    Args:
+        stored: float32, float16 or int8.
+        ranges: (2, H) of int8.
+    """
+    if ranges is None or stored.dtype != np.int8:
+        return stored.astype(np.float32)
+    steps = (ranges[1] - ranges[0]) / 255
+    return np.asarray(ranges[0] + (stored.astype(np.float32) + 128.5) * steps, dtype=np.float32)
+
+
 def _learn_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     if len(vectors) < CALIBRATION:
         raise ConfigError(
