@@ -372,6 +372,9 @@ class EncodeConfig(Command):
         Flag("Output"),
     ] = None
     overwrite: Annotated[bool, Field(description="replace the output"), Flag("Output")] = False
+    num_processes: Annotated[
+        int, Field(gt=0, description="processes that share the shards of a folder, one a GPU"), Flag("Machine")
+    ] = 1
     device: Device = None
 
 

@@ -21,6 +21,10 @@ def command(config: EncodeConfig) -> None:
     config = with_paths(config)
     expect_usable(config)
     config = with_model(config)
+    if config.num_processes > 1:
+        from embedctl.retrieval.launch import exec_shim
+
+        exec_shim(config)
     from embedctl.retrieval.job import encode_all
 
     encode_all(config)
@@ -72,22 +76,39 @@ def expect_usable(config: EncodeConfig) -> None:
             an index.
         DataError: there is no such input.
     """
-    from embedctl.retrieval.job import is_folder, output_path
-    from embedctl.retrieval.sinks import expect_format
+    from embedctl.retrieval.sinks import expect_format, is_folder
     from embedctl.retrieval.sources import read_texts
 
-    output = output_path(config)
+    output = Path(config.output or "")
     if config.prompt is not None and config.prompt_name is not None:
         raise ConfigError("--prompt and --prompt-name exclude each other", "give one of them")
     read_texts(config.input, config.field)
     if output.exists() and config.input != "-" and output.samefile(config.input):
         raise ConfigError(f"--output {output}: is the input", "choose another --output")
-    if not is_folder(config):
+    if not is_folder(config.output):
         expect_format(output)
     elif output.is_file():
         raise ConfigError(f"--output {output}/: is a file", "choose another --output")
+    if config.num_processes > 1:
+        expect_shareable(config)
     if config.index is not None:
         expect_indexable(config, output)
+
+
+def expect_shareable(config: EncodeConfig) -> None:
+    """Check that several processes can share the work.
+
+    Raises:
+        ConfigError: the output is one file, or the input can be read once only.
+    """
+    from embedctl.retrieval.sinks import is_folder
+
+    many = f"--num-processes {config.num_processes}"
+    if not is_folder(config.output):
+        folder = Path(config.output or "").with_suffix("")
+        raise ConfigError(f"{many}: each writes shards of its own, and {config.output} is one file", f"-o {folder}/")
+    if config.input == "-" or not (Path(config.input).is_file() or Path(config.input).is_dir()):
+        raise ConfigError(f"{many}: each reads the input, and a pipe can be read once", "write the texts to a file")
 
 
 def expect_indexable(config: EncodeConfig, output: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,17 @@ from embedctl.model.embedder import Embedder
 from embedctl.retrieval.encode import Encoder, Tally
 from embedctl.retrieval.index_folder import drafted, index_beside, write_index
 from embedctl.retrieval.quantize import Quantizer
+from embedctl.retrieval.ranks import ALONE, Ranks
 from embedctl.retrieval.shards import Shards
+from embedctl.retrieval.sinks import is_folder
 from embedctl.retrieval.sources import count_texts, read_texts
 from embedctl.retrieval.textmap import TextMapWriter
 
 
-def encode_all(config: EncodeConfig) -> None:
+def encode_all(config: EncodeConfig, ranks: Ranks = ALONE) -> None:
     """Encode the input to its output, then say what was done; `config` names model, input and output.
+
+    With several ranks each of them calls this; the first one writes the index and speaks.
 
     Raises:
         ConfigError: the model has too few dimensions, or the output can't be written or is another's.
@@ -31,11 +35,12 @@ def encode_all(config: EncodeConfig) -> None:
     encoder = encoder_of(config, embedder)
     begun = time.monotonic()
     try:
-        tally, index = run(config, encoder)
+        tally, index = run(config, encoder, ranks)
     except OSError as cause:
         message = f"--output {config.output}: can't be written: {cause.strerror or cause}"
         raise ConfigError(message, "check the folder and the free space") from cause
-    report(config, tally, index, encoder.dim or embedder.dimension, time.monotonic() - begun)
+    if ranks.first:
+        report(config, tally, index, encoder.dim or embedder.dimension, time.monotonic() - begun)
 
 
 def load(config: EncodeConfig) -> Embedder:
@@ -74,36 +79,25 @@ def encoder_of(config: EncodeConfig, embedder: Embedder) -> Encoder:
     return Encoder(embedder, prompt, config.dim, config.batch_tokens, Quantizer(config.dtype))
 
 
-def output_path(config: EncodeConfig) -> Path:
-    """Where the vectors go."""
-    return Path(config.output or "")
-
-
-def is_folder(config: EncodeConfig) -> bool:
-    """Whether the output is a folder of shards: it is one, or its name ends in a slash."""
-    return output_path(config).is_dir() or (config.output or "").endswith("/")
-
-
-def run(config: EncodeConfig, encoder: Encoder) -> tuple[Tally, dict[str, Any] | None]:
+def run(config: EncodeConfig, encoder: Encoder, ranks: Ranks) -> tuple[Tally, dict[str, Any] | None]:
     """Encode the input to its output, and give what was counted and the manifest of the index, if one was asked for."""
     texts, total = read_texts(config.input, config.field), count_texts(config.input, config.field)
-    output, recipe = output_path(config), recipe_of(config, encoder)
-    with ExitStack() as stack:
-        if config.index is not None:
-            draft = stack.enter_context(drafted(index_beside(output)))
-            with TextMapWriter(draft) as writer:
-                tally = encode(config, encoder, writer.through(texts), total)
-            made = recipe | {"name": absolute(config.model.model_name_or_path)}
-            return tally, write_index(draft, output, config.index, made)
-        return encode(config, encoder, texts, total), None
+    if config.index is None or not ranks.first:
+        return encode(config, encoder, texts, total, ranks), None
+    output = Path(config.output or "")
+    with drafted(index_beside(output)) as draft:
+        with TextMapWriter(draft) as writer:
+            tally = encode(config, encoder, writer.through(texts), total, ranks)
+        made = recipe_of(config, encoder) | {"name": absolute(config.model.model_name_or_path)}
+        return tally, write_index(draft, output, config.index, made)
 
 
-def encode(config: EncodeConfig, encoder: Encoder, texts: Any, total: int | None) -> Tally:
-    """Encode texts to the output."""
-    output = output_path(config)
-    if not is_folder(config):
+def encode(config: EncodeConfig, encoder: Encoder, texts: Iterator[str], total: int | None, ranks: Ranks) -> Tally:
+    """Encode texts to the output; with several ranks, to those shards of it that are this one's."""
+    output = Path(config.output or "")
+    if not is_folder(config.output):
         return encoder.to_file(texts, output, total)
-    shards = Shards(output, recipe_of(config, encoder), overwrite=config.overwrite)
+    shards = Shards(output, recipe_of(config, encoder), overwrite=config.overwrite, ranks=ranks)
     return encoder.to_shards(texts, shards, config.shard_rows, total)
 
 
@@ -129,7 +123,7 @@ def report(config: EncodeConfig, tally: Tally, index: dict[str, Any] | None, dim
     """A line or two for a person, or the document of `--json`."""
     if tally.empty:
         console.warn(f"{tally.empty:,} of {tally.rows:,} texts are empty; their vectors mean nothing")
-    output = output_path(config)
+    output = Path(config.output or "")
     rate = (tally.rows - tally.kept) / max(seconds, 1e-9)
     kept = f", {tally.kept:,} of them there already" if tally.kept else ""
     where = f"{output}/" if output.is_dir() else f"{output}"

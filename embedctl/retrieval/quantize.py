@@ -25,6 +25,11 @@ class Quantizer:
     def __init__(self, dtype: str, ranges: NDArray[np.float32] | None = None) -> None:
         self.dtype, self.ranges = dtype, ranges
 
+    @property
+    def learns(self) -> bool:
+        """Whether the type has ranges, which the first block decides."""
+        return self.dtype == "int8"
+
     def __call__(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
         """The vectors (N, H) as stored: (N, H), or (N, H / 8) for binary.
 
@@ -35,7 +40,7 @@ class Quantizer:
             return vectors.astype(self.dtype)
         from sentence_transformers.util.quantization import quantize_embeddings
 
-        if self.dtype == "int8" and self.ranges is None:
+        if self.learns and self.ranges is None:
             self.ranges = _learn_ranges(vectors)
         precision: Any = self.dtype
         return np.asarray(quantize_embeddings(vectors, precision=precision, ranges=self.ranges))
