@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from embedctl import __version__, console
-from embedctl.commands import doctor, encode, evaluate, mine_negatives, train, validate_data
+from embedctl.commands import doctor, encode, evaluate, mine_negatives, search, train, validate_data
 from embedctl.commands.help import CommandHelp
 from embedctl.errors import EXIT_INTERRUPTED, EmbedctlError
 
@@ -27,6 +27,7 @@ app.command("validate-data", cls=CommandHelp, epilog=validate_data.EXAMPLE)(vali
 app.command("mine-negatives", cls=CommandHelp, epilog=mine_negatives.EXAMPLE)(mine_negatives.command)
 app.command("train", cls=CommandHelp, epilog=train.EXAMPLE)(train.command)
 app.command("encode", cls=CommandHelp, epilog=encode.EXAMPLE)(encode.command)
+app.command("search", cls=CommandHelp, epilog=search.EXAMPLE)(search.command)
 app.command("eval", cls=CommandHelp, epilog=evaluate.EXAMPLE)(evaluate.command)
 app.command("doctor", cls=CommandHelp, epilog=doctor.EXAMPLE)(doctor.command)
 

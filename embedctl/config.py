@@ -27,11 +27,13 @@ class Flag:
         panel: the heading in `--help` under which it stands.
         names: further names beside the field's own; `-x` for a short one.
         argument: whether it is positional.
+        metavar: what help shows in place of a positional one.
     """
 
     panel: str
     names: tuple[str, ...] = ()
     argument: bool = False
+    metavar: str = "FILE..."
 
 
 def _split_commas(value: Any) -> Any:
@@ -365,7 +367,35 @@ class EncodeConfig(Command):
     shard_rows: Annotated[
         int, Field(gt=0, description="rows of a file when the output is a folder"), Flag("Output")
     ] = 100_000
+    index: Annotated[
+        Literal["flat", "hnsw", "ivf"] | None,
+        Field(description="also write OUTPUT.index/ to search in: flat is exact, hnsw and ivf are fast"),
+        Flag("Output"),
+    ] = None
     overwrite: Annotated[bool, Field(description="replace the output"), Flag("Output")] = False
+    num_processes: Annotated[
+        int, Field(gt=0, description="processes that share the shards of a folder, one a GPU"), Flag("Machine")
+    ] = 1
+    device: Device = None
+
+
+class SearchConfig(Command):
+    """`embedctl search`."""
+
+    model: ModelSection = ModelSection()
+    texts: Annotated[
+        Strings, Field(description="what to look for"), Flag("Input", argument=True, metavar="TEXT...")
+    ] = ()
+    index: Annotated[
+        str, Field(min_length=1, description="an output of encode --index, or its index folder"), Flag("Input")
+    ] = "texts.npy"
+    input: Annotated[str | None, Field(description="a file of texts to look for"), Flag("Input", ("-i",))] = None
+    field: Annotated[str, Field(description="the key of an object that holds the text"), Flag("Input")] = "text"
+    k: Annotated[int, Field(gt=0, description="nearest texts shown"), Flag("Output", ("-k",))] = 10
+    prompt_name: Annotated[
+        str | None, Field(description="one of the model's prompts; its query prompt by default"), Flag("Input")
+    ] = None
+    prompt: Annotated[str | None, Field(description="put before each text to look for"), Flag("Input")] = None
     device: Device = None
 
 

@@ -13,7 +13,7 @@ import embedctl
 from embedctl import cli
 from embedctl.errors import CheckFailed, DataError
 
-COMMANDS = ["validate-data", "mine-negatives", "train", "encode", "eval", "doctor"]
+COMMANDS = ["validate-data", "mine-negatives", "train", "encode", "search", "eval", "doctor"]
 # Modules that take long to import; help must do without them.
 HEAVY = "{'torch', 'transformers', 'sentence_transformers', 'accelerate', 'faiss', 'numpy', 'pyarrow'}"
 WATCHED = f"""

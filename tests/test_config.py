@@ -15,6 +15,7 @@ from embedctl.config import (
     EvalConfig,
     Flag,
     MineConfig,
+    SearchConfig,
     TrainConfig,
     ValidateConfig,
     dump,
@@ -192,6 +193,7 @@ SHIPPED = {
     "train": TrainConfig,
     "encode": EncodeConfig,
     "mine-negatives": MineConfig,
+    "search": SearchConfig,
     "eval": EvalConfig,
     "validate-data": ValidateConfig,
 }

@@ -16,7 +16,7 @@ LAYERS = (
     ("embedctl", "embedctl.errors", "embedctl.resources", "embedctl.config", "embedctl.console"),
     ("embedctl.data.rows", "embedctl.losses"),
     ("embedctl.data", "embedctl.model", "embedctl.retrieval", "embedctl.evaluation", "embedctl.training"),
-    ("embedctl.training.worker",),
+    ("embedctl.training.worker", "embedctl.retrieval.worker"),
     ("embedctl.commands",),
     ("embedctl.cli",),
     ("embedctl.__main__",),

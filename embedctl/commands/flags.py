@@ -69,7 +69,8 @@ def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
             _keyword(
                 name,
                 Annotated[
-                    kind | None, typer.Argument(metavar="FILE...", help=field.description, rich_help_panel=flag.panel)
+                    kind | None,
+                    typer.Argument(metavar=flag.metavar, help=field.description, rich_help_panel=flag.panel),
                 ],
             )
         ]

@@ -79,7 +79,8 @@ class Encoder:
         """Encode texts into shards of `rows`, those left out that are there already.
 
         Args:
-            texts: any number of them; the texts of a shard are held at a time.
+            texts: any number of them; the texts of a shard are held at a time. With several ranks each goes through
+                all of them, and encodes the shards that are its own.
             shards: the folder.
             rows: of a shard.
             total: how many texts there are, for the bar, if that is known.
@@ -89,18 +90,26 @@ class Encoder:
             DataError: there is no text.
             ModelError: a vector is not finite.
         """
-        tally, count = Tally(), 0
+        tally, count, ranks = Tally(), 0, shards.ranks
         self.quantize.ranges = shards.ranges
+        learning = self.quantize.learns and shards.ranges is None
         with console.progress("encode", total, "texts") as bar:
             for count, block in enumerate(_blocks(texts, rows), start=1):
-                if shards.holds(count - 1, block):
+                place = count - 1
+                if not ranks.owns(place):
+                    tally.count(block)
+                elif shards.holds(place, block):
                     tally.count(block)
                     tally.kept += len(block)
                 else:
-                    shards.write(count - 1, block, self._stored(block, tally), self.quantize.ranges)
+                    shards.write(place, block, self._stored(block, tally), self.quantize.ranges)
+                if place == 0 and learning:
+                    self.quantize.ranges = ranks.share(self.quantize.ranges)
                 bar.advance(len(block))
         _expect_texts(tally)
-        shards.complete(count)
+        tally.kept = ranks.total(tally.kept)
+        if ranks.first:
+            shards.complete(count)
         return tally
 
     def _stored(self, block: list[str], tally: Tally) -> NDArray[np.generic]:

@@ -25,6 +25,11 @@ class Quantizer:
     def __init__(self, dtype: str, ranges: NDArray[np.float32] | None = None) -> None:
         self.dtype, self.ranges = dtype, ranges
 
+    @property
+    def learns(self) -> bool:
+        """Whether the type has ranges, which the first block decides."""
+        return self.dtype == "int8"
+
     def __call__(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
         """The vectors (N, H) as stored: (N, H), or (N, H / 8) for binary.
 
@@ -35,10 +40,23 @@ class Quantizer:
             return vectors.astype(self.dtype)
         from sentence_transformers.util.quantization import quantize_embeddings
 
-        if self.dtype == "int8" and self.ranges is None:
+        if self.learns and self.ranges is None:
             self.ranges = _learn_ranges(vectors)
         precision: Any = self.dtype
         return np.asarray(quantize_embeddings(vectors, precision=precision, ranges=self.ranges))
+
+
+def restored(stored: NDArray[Any], ranges: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """The vectors (N, H) that stored ones stand for: floats as they are, int8 at the middle of their steps.
+
+    Args:
+        stored: float32, float16 or int8.
+        ranges: (2, H) of int8.
+    """
+    if ranges is None or stored.dtype != np.int8:
+        return stored.astype(np.float32)
+    steps = (ranges[1] - ranges[0]) / 255
+    return np.asarray(ranges[0] + (stored.astype(np.float32) + 128.5) * steps, dtype=np.float32)
 
 
 def _learn_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """A folder of vectors in numbered .npy files, which a killed run continues to the same bytes.
 
-`manifest.json` says how the vectors were made and lists the whole files: rows, a hash of the file, a hash of its texts.
-A run goes through its input from the start; what the folder holds already is compared, not encoded again.
+`manifest.json` says how the vectors were made and lists the files: rows, a hash of the file, a hash of its texts. Until
+the input is at its end, each whole file has its entry in a .json file beside it, so that several ranks write at once. A
+run goes through its input from the start; what the folder holds already is compared, not encoded again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.errors import ConfigError
+from embedctl.retrieval.ranks import ALONE, Ranks
 from embedctl.retrieval.sinks import NpySink
 
 MANIFEST = "manifest.json"
@@ -30,23 +32,39 @@ class Shards:
         folder: created if need be.
         recipe: what the vectors follow from, beside the texts; a folder of another recipe is not continued.
         overwrite: begin anew, among whatever else is there.
+        ranks: the processes that share the shards; the first of them opens the folder for all.
 
     Raises:
         ConfigError: the folder was made in another way, or holds something else.
     """
 
-    def __init__(self, folder: Path, recipe: dict[str, Any], *, overwrite: bool) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, recipe: dict[str, Any], *, overwrite: bool, ranks: Ranks = ALONE) -> None:
+        self.folder, self.ranks = folder, ranks
         self.document: dict[str, Any] = {**recipe, "ranges": None, "rows": 0, "shards": [], "complete": False}
+        self.entries: dict[int, dict[str, Any]] = {}
+        if ranks.first:
+            self._open(recipe, overwrite=overwrite)
+        self.document, self.entries = ranks.share((self.document, self.entries))
+
+    def _open(self, recipe: dict[str, Any], *, overwrite: bool) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
-            for old in folder.glob("shard-*.npy"):
+            for old in self.folder.glob("shard-*"):
                 old.unlink()
-        elif (folder / MANIFEST).exists():
+        elif (self.folder / MANIFEST).exists():
             self.document = self._continued(recipe)
-        elif any(folder.iterdir()):
-            raise ConfigError(f"--output {folder}: holds files that are no shards", ANOTHER)
-        self._save()
+            self.entries = dict(enumerate(self.document["shards"]))
+            self._take_in()
+        elif any(self.folder.iterdir()):
+            raise ConfigError(f"--output {self.folder}: holds files that are no shards", ANOTHER)
+        _write(self.folder / MANIFEST, self.document)
+
+    def _take_in(self) -> None:
+        """Read the entries that no manifest lists yet."""
+        for path in sorted(self.folder.glob("shard-*.json")):
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            self.document["ranges"] = entry.pop("ranges")
+            self.entries[int(path.stem.removeprefix("shard-"))] = entry
 
     def _continued(self, recipe: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -76,9 +94,9 @@ class Shards:
         Raises:
             ConfigError: it was made of other texts.
         """
-        if place >= len(self.document["shards"]):
+        if place not in self.entries:
             return False
-        entry = self.document["shards"][place]
+        entry = self.entries[place]
         if entry["texts"] != _hash_texts(texts):
             raise ConfigError(
                 f"--output {self.folder}: {entry['file']} was made of other texts than the input's", ANOTHER
@@ -97,26 +115,31 @@ class Shards:
         with NpySink(path) as sink:
             sink.write(texts, vectors)
         entry = {"file": path.name, "rows": len(texts), "sha256": _hash_file(path), "texts": _hash_texts(texts)}
-        self.document["shards"][place : place + 1] = [entry]
-        self.document["rows"] = sum(shard["rows"] for shard in self.document["shards"])
+        self.entries[place] = entry
         self.document["ranges"] = None if ranges is None else ranges.tolist()
-        self._save()
+        _write(path.with_suffix(".json"), {**entry, "ranges": self.document["ranges"]})
 
     def complete(self, count: int) -> None:
-        """Record that the input is at its end after `count` shards.
+        """List the files in the manifest once the input is at its end after `count` shards; the first rank does it.
 
         Raises:
             ConfigError: the folder holds more shards than that.
         """
-        if len(self.document["shards"]) > count:
+        self._take_in()
+        if len(self.entries) > count:
             raise ConfigError(f"--output {self.folder}: was made of more texts than the input has", ANOTHER)
-        self.document["complete"] = True
-        self._save()
+        listed = [self.entries[place] for place in range(count)]
+        rows = sum(entry["rows"] for entry in listed)
+        self.document |= {"shards": listed, "rows": rows, "complete": True}
+        _write(self.folder / MANIFEST, self.document)
+        for path in self.folder.glob("shard-*.json"):
+            path.unlink()
 
-    def _save(self) -> None:
-        temporary = self.folder / f".{MANIFEST}.tmp"
-        temporary.write_text(json.dumps(self.document, indent=2, ensure_ascii=False), encoding="utf-8")
-        temporary.replace(self.folder / MANIFEST)
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)
 
 
 def _hash_texts(texts: Sequence[str]) -> str:

@@ -207,17 +207,27 @@ def main(folder: Path) -> int:
     Returns:
         The exit code: 0, 2 for a user's error, 130 and 143 for a stop, 128 + signal for a crash, 70 for a bug.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the import below: no traceback
-    from accelerate.commands.launch import launch_command, launch_command_parser
-
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the launcher is imported: no traceback
     config = load(TrainConfig, str(folder / "config.yaml"))
     console.configure(quiet=config.quiet)
     forget_failures(folder)
     write_launch(folder, config)
+    return supervise(folder, launch_arguments(folder))
+
+
+def supervise(folder: Path, arguments: list[str]) -> int:
+    """Run accelerate's launcher with these arguments, say how its workers ended, and give the exit code.
+
+    Args:
+        folder: where the workers leave word of their failures.
+        arguments: what follows `accelerate launch`.
+    """
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
     os.environ[LAUNCHER] = str(os.getpid())
-    arguments = launch_command_parser().parse_args(launch_arguments(folder))
+    parsed = launch_command_parser().parse_args(arguments)
     _hush_launcher()
-    ended = reported(folder, run_launcher(lambda: launch_command(arguments)))
+    ended = reported(folder, run_launcher(lambda: launch_command(parsed)))
     if ended.code:
         console.error(ended.message, ended.hint)
     return ended.code

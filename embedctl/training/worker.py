@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -193,9 +194,8 @@ def report(folder: Path, code: int, message: str, hint: str, trace: str = "") ->
     temporary.replace(folder / f"error.rank{me}.json")
 
 
-def main(config_file: str) -> None:
-    """Run the worker; ends the process at once on a failure, since a peer may be waiting in a collective."""
-    folder = Path(config_file).parent
+def guarded(folder: Path, work: Callable[[], None]) -> None:
+    """Do a worker's work; ends the process at once on a failure, since a peer may be waiting in a collective."""
 
     def on_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
         report(
@@ -207,10 +207,15 @@ def main(config_file: str) -> None:
     sys.excepthook = on_bug
     die_with_parent()
     try:
-        run(load(TrainConfig, config_file))
+        work()
     except EmbedctlError as mistake:
         report(folder, mistake.exit_code, mistake.message, mistake.hint)
         os._exit(mistake.exit_code)
+
+
+def main(config_file: str) -> None:
+    """Run the worker of a training run."""
+    guarded(Path(config_file).parent, lambda: run(load(TrainConfig, config_file)))
 
 
 if __name__ == "__main__":

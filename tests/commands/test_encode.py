@@ -140,6 +140,8 @@ def test_a_file_is_replaced_and_a_folder_goes_on(run):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ({"num_processes": "2"}, "--num-processes 2: each writes shards of its own, and own.npy is one file"),
+        ({"num_processes": "2", "output": "x/", "input": "-"}, "a pipe can be read once"),
         ({"prompt": "a", "prompt_name": "b"}, "--prompt and --prompt-name exclude each other"),
         ({"dim": "257"}, "--dim 257: the model has 256 dimensions"),
         ({"output": "x.bin"}, "suffix is none of"),
@@ -155,7 +157,7 @@ def test_what_is_refused(flags, message, run):
     Path("model").mkdir()
     write("model/config.json", ["dear"])
     with pytest.raises(ConfigError, match=message):
-        run(input="own.txt", **flags)
+        run(**{"input": "own.txt"} | flags)
     assert Path("taken").read_text() == Path("model/config.json").read_text() == "dear\n"
     assert Path("own.txt").read_text(encoding="utf-8").split() == " ".join(TEXTS).split()
 

@@ -18,6 +18,7 @@ CONFIGS = {
     "mine-negatives": config.MineConfig,
     "train": config.TrainConfig,
     "encode": config.EncodeConfig,
+    "search": config.SearchConfig,
     "eval": config.EvalConfig,
     "doctor": config.DoctorConfig,
 }
@@ -60,9 +61,9 @@ def test_every_option_stands_whole_under_its_heading(name, columns, monkeypatch)
     for path, field in leaves(CONFIGS[name]).items():
         flag = next(item for item in field.metadata if isinstance(item, config.Flag))
         own = [flag_of(path[-1])] if not flag.argument and path[-1] != "json_output" else []
-        for spelling in [*own, *flag.names] or ["FILE..."]:
+        for spelling in [*own, *flag.names] or [flag.metavar]:
             assert re.search(rf"(^|, ){re.escape(spelling)}\b", under[flag.panel].replace("...", ""), re.M) or (
-                flag.argument and "FILE..." in under[flag.panel]
+                flag.argument and flag.metavar in under[flag.panel]
             ), spelling
     assert "--config FILE" in under["Run"]
     assert "-h, --help" in under["Output"]

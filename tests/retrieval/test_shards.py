@@ -69,6 +69,7 @@ def test_a_damaged_shard_is_made_again_in_its_place(folder, damage, capsys):
     assert "missing or damaged" in capsys.readouterr().err
     shards.write(0, ["a", "b"], vectors(0))
     assert (folder / "shard-00000.npy").read_bytes() == before
+    again(folder).complete(2)
     assert again(folder).document["rows"] == 4
     assert again(folder).holds(1, ["c", "d"])
 

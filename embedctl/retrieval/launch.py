@@ -1,0 +1,90 @@
+"""Starting the ranks of `encode --num-processes`: a shim that runs accelerate's launcher and reads its failures.
+
+`embedctl encode` replaces itself by `python -m embedctl.retrieval.launch FOLDER`, a temporary folder with the job's
+configuration; the ranks run embedctl.retrieval.worker.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from embedctl import console
+from embedctl.config import EncodeConfig, TrainConfig, dump, load
+from embedctl.errors import EXIT_BUG, ConfigError, EmbedctlError
+from embedctl.training.launch import Plan, accelerate_config, supervise
+
+WORKER = "embedctl.retrieval.worker"
+
+
+def on_gpus(config: EncodeConfig) -> bool:
+    """Whether the ranks run on GPUs, one each.
+
+    Raises:
+        ConfigError: there are fewer GPUs than ranks, or one was named for all of them.
+    """
+    import torch
+
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return False
+    count, ranks = torch.cuda.device_count(), config.num_processes
+    if config.device not in (None, "cuda"):
+        raise ConfigError(f"--device {config.device}: is one device, for {ranks} processes", "leave --device out")
+    if ranks > count:
+        raise ConfigError(
+            f"--num-processes {ranks}: this machine shows {count} GPUs", f"--num-processes {count}, or --device cpu"
+        )
+    return True
+
+
+def exec_shim(config: EncodeConfig) -> None:
+    """Replace this process by the shim; does not return."""
+    folder = Path(tempfile.mkdtemp(prefix="embedctl-encode-"))
+    (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
+    os.execv(sys.executable, [sys.executable, "-m", "embedctl.retrieval.launch", str(folder)])
+
+
+def prepare(folder: Path, config: EncodeConfig) -> None:
+    """Write what accelerate is given, and set the environment that goes with it.
+
+    Raises:
+        ConfigError: there are too few GPUs.
+    """
+    gpus = on_gpus(config)
+    document = accelerate_config(TrainConfig(), Plan(config.num_processes, gpus, "ddp", ""))
+    (folder / "accelerate.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    os.environ["ACCELERATE_USE_CPU"] = str(not gpus).lower()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.num_processes)))
+    if not gpus:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other
+
+
+def main(folder: Path) -> int:
+    """Run the ranks of the job in `folder`, say how they ended, and remove the folder unless it holds a traceback.
+
+    Returns:
+        The exit code, as for `train`.
+    """
+    config = load(EncodeConfig, str(folder / "config.yaml"))
+    console.configure(quiet=config.quiet)
+    try:
+        prepare(folder, config)
+        arguments = ["--config_file", str(folder / "accelerate.yaml"), "-m", WORKER, str(folder / "config.yaml")]
+        code = supervise(folder, arguments)
+    except EmbedctlError as mistake:
+        console.error(mistake.message, mistake.hint)
+        code = mistake.exit_code
+    if code != EXIT_BUG:
+        shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(code)  # the launcher leaves threads behind that would hold the exit back

@@ -1,0 +1,64 @@
+"""Several processes: the same bytes as one, also after a kill, and one message for a failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+THREADS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+TEXTS = [f"{'river stone ' * (number % 7)}cloud {number} 学习" for number in range(3000)]
+
+
+@pytest.fixture
+def command(tiny_model, tmp_path):
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+
+    def command(*arguments: object) -> list[str]:
+        given = ["encode", "--ckpt", tiny_model, "-i", tmp_path / "texts.txt", "--device", "cpu", *arguments]
+        return [sys.executable, "-m", "embedctl", *map(str, given)]
+
+    return command
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=os.environ | THREADS, capture_output=True, text=True, check=False, timeout=200)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_two_processes_go_on_after_a_kill_to_the_bytes_of_one(command, tmp_path):
+    """int8, whose ranges all ranks must have from the first shard."""
+    flags = ["--shard-rows", 100, "--dtype", "int8", "--index", "flat", "--json"]
+    two = command("-o", f"{tmp_path}/two/", *flags, "--num-processes", 2)
+    process = subprocess.Popen(two, env=os.environ | THREADS, stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "two").glob("shard-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    kept = len(list((tmp_path / "two").glob("shard-*.json")))
+    assert 0 < kept < len(TEXTS) // 100
+    ended = run(two)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["rows"] == len(TEXTS)
+    assert f"3,000 texts, {kept * 100:,} of them there already" in ended.stderr
+    assert run(command("-o", f"{tmp_path}/one/", *flags)).returncode == 0
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
+    assert files_of(tmp_path / "two.index") == files_of(tmp_path / "one.index")
+
+
+def test_a_failure_of_ranks_is_one_message(command, tmp_path):
+    (tmp_path / "texts.txt").write_bytes(b"fine\nh\xff\n")
+    ended = run(command("-o", f"{tmp_path}/x/", "--num-processes", 2))
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"error: {tmp_path}/texts.txt:2: line: byte 1 is not UTF-8")
+    assert ended.stderr.count("\n") == 2
