@@ -386,6 +386,25 @@ class LimitSection(Section):
     ] = "hardest"
 
 
+class RerankSection(Section):
+    """A cross-encoder that looks at the candidates again."""
+
+    rerank_with: Annotated[
+        str | None, Field(description="a cross-encoder that judges what is left of the range"), Flag("Rerank")
+    ] = None
+    rerank_margin: Annotated[
+        float | None, Field(description="by its score, a negative is below the positive by this"), Flag("Rerank")
+    ] = None
+    rerank_max_score: Annotated[float | None, Field(description="and its score is at most this"), Flag("Rerank")] = None
+    rerank_batch_size: Annotated[int, Field(gt=0, description="pairs in one pass"), Flag("Rerank")] = 32
+
+    @model_validator(mode="after")
+    def _limits_need_a_judge(self) -> RerankSection:
+        if self.rerank_with is None and (self.rerank_margin, self.rerank_max_score) != (None, None):
+            raise ValueError("--rerank-margin and --rerank-max-score need --rerank-with")
+        return self
+
+
 class MineConfig(Command):
     """`embedctl mine-negatives`."""
 
@@ -428,6 +447,15 @@ class MineConfig(Command):
     ] = False
     seed: Annotated[int, Field(ge=0, description="of the sampling"), Flag("Negatives")] = 42
     limits: LimitSection = LimitSection()
+    rerank: RerankSection = RerankSection()
+    also: Annotated[
+        Literal["bm25"] | None, Field(description="mix in what shares words with the query, by turns"), Flag("Search")
+    ] = None
+    ann: Annotated[
+        Literal["hnsw", "ivf"] | None,
+        Field(description="search approximately; its recall is measured and printed"),
+        Flag("Search"),
+    ] = None
     query_prompt: Annotated[
         str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
     ] = None

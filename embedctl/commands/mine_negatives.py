@@ -18,7 +18,7 @@ from embedctl.resources import cache_folder, example_data
 
 if TYPE_CHECKING:
     from embedctl.retrieval.filters import Limits
-    from embedctl.retrieval.mining import Choice, Judge, Mined, Miner
+    from embedctl.retrieval.mining import Choice, Finder, Judge, Mined, Miner
     from embedctl.retrieval.pool import Pool, Rows
     from embedctl.retrieval.setup import Vectorised
 
@@ -148,6 +148,7 @@ def miner_of(config: MineConfig, choice: Choice, rows: Rows, pool: Pool, vectors
         limits=limits_of(config),
         references=vectors.references(config.limits.positive_score),
     )
+    miner.judge = judge_of(config, rows, pool, vectors.device)
     if config.fill == "random":
         miner.filler = FromTheCorpus(miner, vectors.query_QH, vectors.corpus)
     elif config.fill == "relax":
@@ -155,12 +156,52 @@ def miner_of(config: MineConfig, choice: Choice, rows: Rows, pool: Pool, vectors
     return miner
 
 
+def judge_of(config: MineConfig, rows: Rows, pool: Pool, device: str) -> Judge | None:
+    """The cross-encoder that looks again, if one is asked for.
+
+    Raises:
+        ModelError: it can't be loaded.
+    """
+    from embedctl.retrieval.cache import ArrayCache
+    from embedctl.retrieval.filters import Limits
+    from embedctl.retrieval.rerank import CrossJudge, load_cross_encoder
+
+    wanted = config.rerank
+    if wanted.rerank_with is None:
+        return None
+    model = load_cross_encoder(wanted.rerank_with, device, trust_remote_code=config.model.trust_remote_code)
+    limits = Limits(max_score=wanted.rerank_max_score, margin=wanted.rerank_margin)
+    cache = ArrayCache(cache_folder("vectors") if config.cache else None)
+    return CrossJudge(model, rows, pool, limits, config.limits.positive_score, cache, wanted.rerank_batch_size)
+
+
+def finder_of(config: MineConfig, vectors: Vectorised, depth: int) -> Finder:
+    """How candidates are found: exactly unless --ann, and by words too with --also.
+
+    Raises:
+        ConfigError: a package that this needs is missing.
+    """
+    finder = vectors.finder()
+    if config.ann:
+        from embedctl.retrieval.approximate import approximate
+
+        finder = approximate(config.ann, vectors.query_QH, vectors.corpus, depth, config.seed)
+    if config.also:
+        from embedctl.retrieval.lexical import Lexical, mixed
+
+        lexical = Lexical(vectors.pool.texts[: vectors.pool.searched])
+        finder = mixed(finder, lexical, vectors.rows.queries, vectors.query_QH, vectors.corpus)
+    return finder
+
+
 def write(config: MineConfig, output: Path, rows: Rows, pool: Pool, miner: Miner, vectors: Vectorised) -> Path | None:
     """Write the rows with what is found for them, and beside them why some got fewer; gives the latter file."""
-    from embedctl.retrieval.mining import GPU_QUERY_BLOCK, QUERY_BLOCK
+    from embedctl.retrieval.mining import GPU_QUERY_BLOCK, JUDGED_BLOCK, QUERY_BLOCK
 
     beside = output.with_name(f"{output.stem}.short.jsonl")
-    found = miner.mine(len(rows.queries), vectors.finder(), QUERY_BLOCK.get(vectors.device, GPU_QUERY_BLOCK))
+    block = JUDGED_BLOCK if miner.judge else QUERY_BLOCK.get(vectors.device, GPU_QUERY_BLOCK)
+    finder = finder_of(config, vectors, miner.choice.last + miner.spare)
+    found = miner.mine(len(rows.queries), finder, block)
     with (
         replacing(output) as stream,
         replacing(beside) as reasons,

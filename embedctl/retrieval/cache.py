@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def fingerprint(embedder: Embedder) -> str:
         embedder.weights_hash(),
         re.sub(r"0x[0-9a-f]+", "", repr(embedder.model)),
         repr(sorted(settings.items(), key=lambda item: item[0])),
-        _tokenizer(embedder),
+        tokenizer_settings(embedder.tokenizer),
         str(embedder.max_len),
         str(embedder.dtype),
         embedder.device.type,
@@ -109,11 +109,11 @@ def fingerprint(embedder: Embedder) -> str:
     return digest("embedder", parts)
 
 
-def _tokenizer(embedder: Embedder) -> str:
+def tokenizer_settings(tokenizer: Any) -> str:
     """What the tokenizer does, without the lengths to which it last cut and padded."""
-    backend = getattr(embedder.tokenizer, "backend_tokenizer", None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return repr(sorted(embedder.tokenizer.get_vocab().items()))
+        return repr(sorted(tokenizer.get_vocab().items()))
     settings = json.loads(backend.to_str())
     return json.dumps({name: value for name, value in settings.items() if name not in ("truncation", "padding")})
 

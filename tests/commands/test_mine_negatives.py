@@ -287,3 +287,16 @@ def test_vectors_are_kept_between_runs_but_not_across_weights(mine, tiny_model, 
     assert "were in the cache" not in said
     fresh, _, _ = mine(model_name_or_path=str(copy), sampling="top", scores=True, overwrite=True, no__cache=True)
     assert other == fresh != first
+
+
+@pytest.mark.parametrize("flags", [{"also": "bm25"}, {"ann": "hnsw"}, {"ann": "ivf"}, {"also": "bm25", "ann": "hnsw"}])
+def test_other_ways_to_find_never_give_an_answer(mine, flags):
+    rows, _, said = mine(**flags)
+    for row in rows:
+        assert len(set(row["neg"]) - {*row["pos"], row["query"]}) == len(row["neg"]) == 3
+    assert ("nearest (exact search on 10 of the queries)" in said) is ("ann" in flags)
+
+
+def test_limits_of_a_judge_need_one(mine):
+    with pytest.raises(ConfigError, match="need --rerank-with"):
+        mine(rerank_margin="0.1")
