@@ -437,6 +437,9 @@ class MineConfig(Command):
     keep_negatives: Annotated[
         bool, Field(description="keep a row's own negatives before the mined ones"), Flag("Negatives")
     ] = False
+    report: Annotated[
+        str | None, Field(description="an HTML page of score histograms and rows to read"), Flag("Output")
+    ] = None
     cache: Annotated[
         bool,
         Field(description="keep vectors on the disk: a killed run goes on, a second one is quick"),

@@ -19,6 +19,7 @@ from embedctl.resources import cache_folder, example_data
 if TYPE_CHECKING:
     from embedctl.retrieval.filters import Limits
     from embedctl.retrieval.mining import Choice, Finder, Judge, Mined, Miner
+    from embedctl.retrieval.mining_report import Report
     from embedctl.retrieval.pool import Pool, Rows
     from embedctl.retrieval.setup import Vectorised
 
@@ -35,8 +36,19 @@ def command(config: MineConfig) -> None:
     rows, pool = read(config, files)
     vectors = encode(config, rows, pool)
     miner = miner_of(config, choice, rows, pool, vectors)
-    short = write(config, output, rows, pool, miner, vectors)
-    report(config, output, len(rows.queries), pool.searched, miner.counts, short)
+    page = page_of(config)
+    short = write(config, output, rows, pool, miner, vectors, page)
+    facts = report(config, output, len(rows.queries), pool.searched, miner.counts, short)
+    if page and config.report:
+        with replacing(Path(config.report)) as stream:
+            stream.write(page.html(facts))
+
+
+def page_of(config: MineConfig) -> Report | None:
+    """The page that is asked for."""
+    from embedctl.retrieval.mining_report import Report
+
+    return Report(config.seed) if config.report else None
 
 
 def choice_of(config: MineConfig) -> Choice:
@@ -194,7 +206,9 @@ def finder_of(config: MineConfig, vectors: Vectorised, depth: int) -> Finder:
     return finder
 
 
-def write(config: MineConfig, output: Path, rows: Rows, pool: Pool, miner: Miner, vectors: Vectorised) -> Path | None:
+def write(
+    config: MineConfig, output: Path, rows: Rows, pool: Pool, miner: Miner, vectors: Vectorised, page: Report | None
+) -> Path | None:
     """Write the rows with what is found for them, and beside them why some got fewer; gives the latter file."""
     from embedctl.retrieval.mining import GPU_QUERY_BLOCK, JUDGED_BLOCK, QUERY_BLOCK
 
@@ -209,6 +223,11 @@ def write(config: MineConfig, output: Path, rows: Rows, pool: Pool, miner: Miner
     ):
         for place, (document, mined) in enumerate(zip(documents_of(rows.files), found, strict=True)):
             row = mined_row(document, mined, pool.texts, keep=config.keep_negatives)
+            if page:
+                scorer = miner.judge or vectors
+                positives = scorer.scores([place], [pool.places_of(document["pos"])])[0]
+                texts = [pool.texts[one] for one in mined.ids]
+                page.add(mined, rows.queries[place], (document["pos"], positives), texts)
             row = scored(row, place, pool, miner.judge or vectors) if config.scores else row
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
             if len(mined.ids) < miner.choice.number:
@@ -259,7 +278,7 @@ def replacing(output: Path) -> Iterator[TextIO]:
 
 def report(
     config: MineConfig, output: Path, rows: int, corpus: int, counts: Counter[str], short_file: Path | None
-) -> None:
+) -> dict[str, str]:
     """Say what was found, and where fewer or nearer texts had to do."""
     negatives, short, nearer = counts["negatives"], counts["short rows"], counts["rows with nearer ranks"]
     rejected = {name.removeprefix("rejected: "): n for name, n in counts.items() if name.startswith("rejected: ")}
@@ -276,9 +295,11 @@ def report(
         "short": f"{short:,} rows have fewer than {config.neg_nums}; {short_file} says why",
     }
     unless = {"above": counts["above their positive"], "filled": counts["filled"], "nearer": nearer, "short": short}
-    console.panel("mine-negatives", {name: fact for name, fact in facts.items() if unless.get(name, True)})
+    facts = {name: fact for name, fact in facts.items() if unless.get(name, True)}
+    console.panel("mine-negatives", facts)
     if config.json_output:
         document = {"output": str(output), "rows": rows, "corpus": corpus, "negatives": negatives}
         document |= {"short_rows": short, "short_file": short_file and str(short_file), "nearer_rows": nearer}
         document |= {"filled": counts["filled"], "above_positive": counts["above their positive"]}
         console.result(document | {"rejected": rejected})
+    return facts

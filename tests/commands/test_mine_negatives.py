@@ -300,3 +300,11 @@ def test_other_ways_to_find_never_give_an_answer(mine, flags):
 def test_limits_of_a_judge_need_one(mine):
     with pytest.raises(ConfigError, match="need --rerank-with"):
         mine(rerank_margin="0.1")
+
+
+def test_a_page_to_read_is_written_if_asked_for(mine):
+    mine(report="page.html", max_score="0.9")
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert page.count("<section>") == 10
+    assert page.count("<svg") == 3
+    assert ROWS[3]["query"] in page
