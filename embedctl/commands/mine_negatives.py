@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,49 +14,41 @@ from embedctl.commands.checkpoints import checkpoint_of
 from embedctl.commands.flags import takes
 from embedctl.config import MineConfig
 from embedctl.errors import ConfigError, DataError
-from embedctl.resources import example_data
+from embedctl.resources import cache_folder, example_data
 
 if TYPE_CHECKING:
-    from embedctl.retrieval.index import Ids
-    from embedctl.retrieval.mining import Answers, Choice, Miner
+    from embedctl.retrieval.filters import Limits
+    from embedctl.retrieval.mining import Choice, Finder, Judge, Mined, Miner
+    from embedctl.retrieval.mining_report import Report
+    from embedctl.retrieval.pool import Pool, Rows
+    from embedctl.retrieval.setup import Vectorised
 
 EXAMPLE = "Example: embedctl mine-negatives --model out --dataset train.jsonl --corpus corpus.jsonl -o mined.jsonl"
 STALE = ("neg_scores", "pos_scores")  # they grade texts that are replaced
-
-
-@dataclass
-class Rows:
-    """What mining needs of the rows; the rows themselves are read again when they are written.
-
-    Args:
-        files: where they are.
-        answers: the positives of each query.
-        queries: a row's query.
-        prompts: a row's own prompt, or None.
-        passages: the distinct positives and negatives.
-    """
-
-    files: list[str]
-    answers: Answers
-    queries: list[str] = field(default_factory=list)
-    prompts: list[str | None] = field(default_factory=list)
-    passages: dict[str, None] = field(default_factory=dict)
 
 
 @takes(MineConfig)
 def command(config: MineConfig) -> None:
     """Find hard negatives: near the query, but no known answer."""
     choice = choice_of(config)
-    rows = read(files_of(config), keep_passages=config.corpus is None)
-    output = output_of(config, rows.files)
-    corpus = corpus_of(config, rows)
-    miner, negatives = search(config, rows, corpus, choice)
-    with replacing(output) as stream, console.progress("mine", len(rows.queries), "rows") as bar:
-        for row, ids in zip(documents_of(rows.files), negatives, strict=True):
-            kept = {name: value for name, value in row.items() if name not in STALE}
-            stream.write(json.dumps(kept | {"neg": [corpus[place] for place in ids]}, ensure_ascii=False) + "\n")
-            bar.advance()
-    report(config, output, len(rows.queries), len(corpus), miner.counts)
+    files = files_of(config)
+    output = output_of(config, files)
+    rows, pool = read(config, files)
+    vectors = encode(config, rows, pool)
+    miner = miner_of(config, choice, rows, pool, vectors)
+    page = page_of(config)
+    short = write(config, output, rows, pool, miner, vectors, page)
+    facts = report(config, output, len(rows.queries), pool.searched, miner.counts, short)
+    if page and config.report:
+        with replacing(Path(config.report)) as stream:
+            stream.write(page.html(facts))
+
+
+def page_of(config: MineConfig) -> Report | None:
+    """The page that is asked for."""
+    from embedctl.retrieval.mining_report import Report
+
+    return Report(config.seed) if config.report else None
 
 
 def choice_of(config: MineConfig) -> Choice:
@@ -72,7 +63,7 @@ def choice_of(config: MineConfig) -> Choice:
     if last - first < config.neg_nums:
         message = f"--range {config.range} holds {max(0, last - first)} ranks, fewer than --neg-nums {config.neg_nums}"
         raise ConfigError(message, f"e.g. --range {first}-{first + max(200, config.neg_nums)}, or a lower --neg-nums")
-    return Choice(first, last, config.neg_nums, config.sampling == "random", config.seed)
+    return Choice(first, last, config.neg_nums, config.sampling, config.seed)
 
 
 def files_of(config: MineConfig) -> list[str]:
@@ -106,69 +97,167 @@ def output_of(config: MineConfig, files: Sequence[str]) -> Path:
     return output
 
 
-def read(files: list[str], *, keep_passages: bool) -> Rows:
-    """Go through the rows once.
+def read(config: MineConfig, files: list[str]) -> tuple[Rows, Pool]:
+    """The rows, and the distinct passages to search with the answers that they lack.
 
     Raises:
-        DataError: a row is wrong.
-    """
-    from embedctl.data.formats import read_rows
-    from embedctl.retrieval.mining import Answers
-
-    rows = Rows(files, Answers())
-    for name in files:
-        for row in read_rows(name):
-            rows.answers.add(row)
-            rows.queries.append(row.query)
-            rows.prompts.append(row.prompt)
-            if keep_passages:
-                rows.passages |= dict.fromkeys((*row.pos, *row.neg))
-    return rows
-
-
-def corpus_of(config: MineConfig, rows: Rows) -> list[str]:
-    """The distinct passages to search.
-
-    Raises:
-        DataError: the corpus is missing, wrong or empty.
+        DataError: a row or the corpus is wrong, or the corpus is empty.
     """
     from embedctl.retrieval.corpus import read_passages
+    from embedctl.retrieval.pool import gather
 
-    corpus = list(dict.fromkeys(read_passages(config.corpus))) if config.corpus else list(rows.passages)
-    if not corpus:
-        raise DataError(
-            f"{config.corpus}: has no passages", "give a --corpus, or leave it out to search the rows' texts"
-        )
-    return corpus
+    corpus = read_passages(config.corpus) if config.corpus else None
+    rows, pool = gather(files, corpus, keep_negatives=config.keep_negatives)
+    if not pool.searched:
+        hint = "give a --corpus, or leave it out to search the rows' texts"
+        raise DataError(f"{config.corpus}: has no passages", hint)
+    return rows, pool
 
 
-def search(config: MineConfig, rows: Rows, corpus: list[str], choice: Choice) -> tuple[Miner, Iterator[Ids]]:
-    """Encode queries and corpus; the negatives are searched for as they are asked for.
+def encode(config: MineConfig, rows: Rows, pool: Pool) -> Vectorised:
+    """The vectors of queries and passages.
 
     Raises:
         ModelError: the model can't be loaded.
     """
     from embedctl.model.embedder import Embedder
-    from embedctl.retrieval.mining import Miner, hashes, no_answer, not_the_query
+    from embedctl.retrieval.cache import ArrayCache, CachedEmbedder
+    from embedctl.retrieval.setup import Vectorised
     from embedctl.retrieval.vectors import passage_vectors, query_vectors
 
     checkpoint = checkpoint_of(config.model.model_name_or_path)
     embedder = Embedder.from_pretrained(
         checkpoint, device=config.device, trust_remote_code=config.model.trust_remote_code
     )
-    console.say(f"encoding {len(corpus):,} passages and {len(rows.queries):,} queries with {checkpoint}")
-    passages = passage_vectors(embedder, corpus, prompt=config.passage_prompt, show_progress=True)
-    queries = query_vectors(embedder, rows.queries, rows.prompts, prompt=config.query_prompt, show_progress=True)
-    known = hashes(corpus)
-    filters = {
-        "answers": no_answer(rows.queries, known, rows.answers),
-        "the query itself": not_the_query(rows.queries, known),
-    }
-    miner = Miner(filters, choice, spare=rows.answers.most + 1)
-    return miner, miner.mine(queries, passages, str(embedder.device))
+    cache = ArrayCache(cache_folder("vectors") if config.cache else None)
+    kept = CachedEmbedder(embedder, cache)
+    console.say(f"encoding {len(pool.texts):,} passages and {len(rows.queries):,} queries with {checkpoint}")
+    passages = passage_vectors(kept, pool.texts, prompt=config.passage_prompt, show_progress=True)
+    queries = query_vectors(kept, rows.queries, rows.prompts, prompt=config.query_prompt, show_progress=True)
+    cache.prune()
+    if cache.found:
+        console.say(f"{cache.found:,} of the vectors were in the cache {cache.folder}")
+    return Vectorised(rows, pool, queries, passages, str(embedder.device))
 
 
-def documents_of(files: list[str]) -> Iterator[dict[str, Any]]:
+def limits_of(config: MineConfig) -> Limits:
+    """The scores that a negative may have."""
+    from embedctl.retrieval.filters import Limits
+
+    wanted = config.limits
+    return Limits(wanted.max_score, wanted.min_score, wanted.margin, wanted.relative_margin)
+
+
+def miner_of(config: MineConfig, choice: Choice, rows: Rows, pool: Pool, vectors: Vectorised) -> Miner:
+    """How negatives are found for these rows."""
+    from embedctl.retrieval.mining import FromTheCorpus, Miner, relaxing
+    from embedctl.retrieval.setup import filters_of
+
+    miner = Miner(
+        filters_of(rows, pool),
+        choice,
+        spare=rows.answers.most + 1 + max(map(len, rows.own), default=0),
+        limits=limits_of(config),
+        references=vectors.references(config.limits.positive_score),
+    )
+    miner.judge = judge_of(config, rows, pool, vectors.device)
+    if config.fill == "random":
+        miner.filler = FromTheCorpus(miner, vectors.query_QH, vectors.corpus)
+    elif config.fill == "relax":
+        miner.filler = relaxing
+    return miner
+
+
+def judge_of(config: MineConfig, rows: Rows, pool: Pool, device: str) -> Judge | None:
+    """The cross-encoder that looks again, if one is asked for.
+
+    Raises:
+        ModelError: it can't be loaded.
+    """
+    from embedctl.retrieval.cache import ArrayCache
+    from embedctl.retrieval.filters import Limits
+    from embedctl.retrieval.rerank import CrossJudge, load_cross_encoder
+
+    wanted = config.rerank
+    if wanted.rerank_with is None:
+        return None
+    model = load_cross_encoder(wanted.rerank_with, device, trust_remote_code=config.model.trust_remote_code)
+    limits = Limits(max_score=wanted.rerank_max_score, margin=wanted.rerank_margin)
+    cache = ArrayCache(cache_folder("vectors") if config.cache else None)
+    return CrossJudge(model, rows, pool, limits, config.limits.positive_score, cache, wanted.rerank_batch_size)
+
+
+def finder_of(config: MineConfig, vectors: Vectorised, depth: int) -> Finder:
+    """How candidates are found: exactly unless --ann, and by words too with --also.
+
+    Raises:
+        ConfigError: a package that this needs is missing.
+    """
+    finder = vectors.finder()
+    if config.ann:
+        from embedctl.retrieval.approximate import approximate
+
+        finder = approximate(config.ann, vectors.query_QH, vectors.corpus, depth, config.seed)
+    if config.also:
+        from embedctl.retrieval.lexical import Lexical, mixed
+
+        lexical = Lexical(vectors.pool.texts[: vectors.pool.searched])
+        finder = mixed(finder, lexical, vectors.rows.queries, vectors.query_QH, vectors.corpus)
+    return finder
+
+
+def write(
+    config: MineConfig, output: Path, rows: Rows, pool: Pool, miner: Miner, vectors: Vectorised, page: Report | None
+) -> Path | None:
+    """Write the rows with what is found for them, and beside them why some got fewer; gives the latter file."""
+    from embedctl.retrieval.mining import GPU_QUERY_BLOCK, JUDGED_BLOCK, QUERY_BLOCK
+
+    beside = output.with_name(f"{output.stem}.short.jsonl")
+    block = JUDGED_BLOCK if miner.judge else QUERY_BLOCK.get(vectors.device, GPU_QUERY_BLOCK)
+    finder = finder_of(config, vectors, miner.choice.last + miner.spare)
+    found = miner.mine(len(rows.queries), finder, block)
+    with (
+        replacing(output) as stream,
+        replacing(beside) as reasons,
+        console.progress("mine", len(rows.queries), "rows") as bar,
+    ):
+        for place, (document, mined) in enumerate(zip(documents_of(rows.files), found, strict=True)):
+            row = mined_row(document, mined, pool.texts, keep=config.keep_negatives)
+            if page:
+                scorer = miner.judge or vectors
+                positives = scorer.scores([place], [pool.places_of(document["pos"])])[0]
+                texts = [pool.texts[one] for one in mined.ids]
+                page.add(mined, rows.queries[place], (document["pos"], positives), texts)
+            row = scored(row, place, pool, miner.judge or vectors) if config.scores else row
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            if len(mined.ids) < miner.choice.number:
+                why = {"row": place + 1, "query": rows.queries[place], **mined.why(miner.choice)}
+                reasons.write(json.dumps(why, ensure_ascii=False) + "\n")
+            bar.advance()
+    if miner.counts["short rows"]:
+        return beside
+    beside.unlink()
+    return None
+
+
+def mined_row(document: dict[str, Any], mined: Mined, texts: Sequence[str], *, keep: bool) -> dict[str, Any]:
+    """A row with its new negatives, after its own if they are kept; the scores of the old ones go."""
+    row = {name: value for name, value in document.items() if name not in STALE}
+    row["neg"] = (list(document.get("neg") or ()) if keep else []) + [texts[place] for place in mined.ids]
+    return row
+
+
+def scored(row: dict[str, Any], place: int, pool: Pool, scorer: Judge | Vectorised) -> dict[str, Any]:
+    """The row with the scores that make it one to distil from; graded rows and those without negatives stay."""
+    if row.get("scores") or not row["neg"]:
+        return row
+    for key in ("pos", "neg"):
+        found = scorer.scores([place], [pool.places_of(row[key])])[0]
+        row[f"{key}_scores"] = [round(float(score), 6) for score in found]
+    return row
+
+
+def documents_of(files: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows as they stand in the files, every key kept."""
     from embedctl.data.formats import documents
 
@@ -187,7 +276,9 @@ def replacing(output: Path) -> Iterator[TextIO]:
         temporary.unlink(missing_ok=True)
 
 
-def report(config: MineConfig, output: Path, rows: int, corpus: int, counts: Counter[str]) -> None:
+def report(
+    config: MineConfig, output: Path, rows: int, corpus: int, counts: Counter[str], short_file: Path | None
+) -> dict[str, str]:
     """Say what was found, and where fewer or nearer texts had to do."""
     negatives, short, nearer = counts["negatives"], counts["short rows"], counts["rows with nearer ranks"]
     rejected = {name.removeprefix("rejected: "): n for name, n in counts.items() if name.startswith("rejected: ")}
@@ -196,14 +287,19 @@ def report(config: MineConfig, output: Path, rows: int, corpus: int, counts: Cou
         "corpus": f"{corpus:,} distinct passages",
         "negatives": f"{negatives:,} ({negatives / rows:.1f} a row)",
         "rejected": ", ".join(f"{name} {number:,}" for name, number in rejected.items()),
+        "above": f"{counts['above their positive']:,} negatives score above their row's positive: perhaps answers",
+        "filled": f"{counts['filled']:,} negatives by --fill {config.fill}",
         "output": str(output),
         "next": f"embedctl train --dataset {output}",
+        "nearer": f"{nearer:,} rows: too few candidates for ranks {config.range}, so they begin nearer",
+        "short": f"{short:,} rows have fewer than {config.neg_nums}; {short_file} says why",
     }
-    if nearer:
-        facts["nearer"] = f"{nearer:,} rows: the corpus is too small for ranks {config.range}, so they begin nearer"
-    if short:
-        facts["short"] = f"{short:,} rows have fewer than {config.neg_nums}: the corpus holds no more that may be taken"
+    unless = {"above": counts["above their positive"], "filled": counts["filled"], "nearer": nearer, "short": short}
+    facts = {name: fact for name, fact in facts.items() if unless.get(name, True)}
     console.panel("mine-negatives", facts)
     if config.json_output:
         document = {"output": str(output), "rows": rows, "corpus": corpus, "negatives": negatives}
-        console.result(document | {"short_rows": short, "nearer_rows": nearer, "rejected": rejected})
+        document |= {"short_rows": short, "short_file": short_file and str(short_file), "nearer_rows": nearer}
+        document |= {"filled": counts["filled"], "above_positive": counts["above their positive"]}
+        console.result(document | {"rejected": rejected})
+    return facts

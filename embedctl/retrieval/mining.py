@@ -1,7 +1,7 @@
 """Hard negatives: what a model finds near a query although no row calls it an answer.
 
-A filter is a function of (row, candidate ids, scores) that says which candidates it keeps, so that another one is one
-function and one line where the filters are listed. What the filters leave is ranked, and a range of ranks drawn from.
+A block of rows at a time: a finder gives candidates, filters and limits (filters.py) sift them, a judge may look again,
+and from a range of the ranks of what is left the negatives are drawn. A row that gets too few may be filled.
 """
 
 from __future__ import annotations
@@ -9,38 +9,41 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from embedctl.data.build import text_hash
 from embedctl.data.random import mix
-from embedctl.data.rows import Row
+from embedctl.retrieval.filters import Filter, Limits, Mask
 from embedctl.retrieval.index import Ids, Vectors, search
 
-Hashes = NDArray[np.uint64]
-Mask = NDArray[np.bool_]
-Filter = Callable[[int, Ids, Vectors], Mask]
+Finder = Callable[[slice, int], tuple[Vectors, Ids]]
 QUERY_BLOCK = {"cpu": 1024}
 GPU_QUERY_BLOCK = 16384  # the corpus travels to the GPU once a block
+JUDGED_BLOCK = 16  # a judge takes its time: the bar should move
+
+
+def exact(query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu") -> Finder:
+    """Finds the nearest by exact search: gives scores (B, k) and ids (B, k) of a block of rows."""
+    return lambda rows, k: search(query_QH[rows], corpus_DH, k, device)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How negatives are chosen among the candidates that the filters leave.
+    """How negatives are chosen among the candidates that are left.
 
     Args:
         first: the nearest rank that may be taken, counted from 0.
         last: the rank before which the range ends.
         number: negatives of a row.
-        random: any of the range, or the nearest.
+        sampling: the nearest of the range (top), any (random), or rank r of it with weight 1/r (weighted).
         seed: of the random choice.
     """
 
     first: int
     last: int
     number: int
-    random: bool
+    sampling: str
     seed: int
 
     def begins(self, candidates: int) -> int:
@@ -48,53 +51,101 @@ class Choice:
         return max(0, min(self.first, candidates - self.number))
 
     def pick(self, row: int, ranked: Ids) -> Ids:
-        """The negatives of a row, nearest first, from its candidates, nearest first.
+        """The chosen of `ranked`, in its order.
 
-        A random choice follows from the seed and the row alone, not from the order in which rows are mined.
+        A random choice follows from the seed and the row alone, not from the order in which rows are mined. The
+        weighted one draws without replacement: the smallest of exponentials with the weights as rates (Efraimidis and
+        Spirakis, 2006).
         """
         pool = ranked[self.begins(len(ranked)) : self.last]
-        if not self.random or len(pool) <= self.number:
+        if self.sampling == "top" or len(pool) <= self.number:
             return pool[: self.number]
-        keys = mix(self.seed, row, np.arange(len(pool)))
+        keys = mix(self.seed, row, np.arange(len(pool))).astype(np.float64)
+        if self.sampling == "weighted":
+            keys = -np.log((keys + 0.5) / 2.0**64) * np.arange(1, len(pool) + 1)
         return pool[np.sort(np.argsort(keys, kind="stable")[: self.number])]
 
 
 @dataclass
-class Answers:
-    """The positives of each query over all rows, by the hashes of the texts.
+class Candidates:
+    """What was found for a row, nearest first: N texts that no filter rejects.
 
-    Graded texts count, whatever their grade: they are judged, and no mined negative may contradict that.
+    Args:
+        row: whose.
+        ids: (N,) places in the corpus.
+        scores: (N,) the model's.
+        excess: (N,) by how much they are outside the limits; above 0 they are not taken.
+        judged: (N,) the judge's scores, NaN where it was not asked.
+        rejected: how many each filter and limit rejected.
+        found: how many search found, those rejected by filters counted.
     """
 
-    by_query: dict[int, set[int]] = field(default_factory=dict)
-
-    def add(self, row: Row) -> None:
-        """Learn a row's positives."""
-        self.by_query.setdefault(text_hash(row.query), set()).update(map(text_hash, row.pos))
-
-    def of(self, query: str) -> Hashes:
-        """The hashes of a query's positives."""
-        return np.fromiter(self.by_query.get(text_hash(query), ()), dtype=np.uint64)
+    row: int
+    ids: Ids
+    scores: Vectors
+    excess: Vectors
+    judged: Vectors
+    rejected: Counter[str]
+    found: int
 
     @property
-    def most(self) -> int:
-        """Positives of the query that has most."""
-        return max(map(len, self.by_query.values()), default=0)
+    def allowed(self) -> Ids:
+        """Positions of those within the limits."""
+        return np.flatnonzero(self.excess <= 0)
+
+    def limit(self, places: Ids, outside: dict[str, Vectors], prefix: str = "") -> None:
+        """Apply limits to the candidates at `places`; each counts for the first that rejects it."""
+        for name, excess in outside.items():
+            fresh = (self.excess[places] <= 0) & (excess > 0)
+            self.rejected[prefix + name] += int(fresh.sum())
+            self.excess[places] = np.maximum(self.excess[places], excess)
 
 
-def hashes(texts: Sequence[str]) -> Hashes:
-    """The hash (N,) of each text."""
-    return np.fromiter(map(text_hash, texts), dtype=np.uint64, count=len(texts))
+@dataclass(frozen=True)
+class Mined:
+    """The negatives of a row.
+
+    Args:
+        ids: places in the corpus; those from the range nearest first, then those that fill it up.
+        scores: of the judge where there is one, else the model's.
+        filled: how many fill it up.
+        reference: the score of the row's positive that `scores` compare with.
+        candidates: what was found.
+    """
+
+    ids: Ids
+    scores: Vectors
+    filled: int
+    reference: float
+    candidates: Candidates
+
+    def why(self, choice: Choice) -> dict[str, Any]:
+        """How many were wanted, found and rejected by what: why a row got fewer."""
+        rejected = {name: number for name, number in self.candidates.rejected.items() if number}
+        facts = {"negatives": len(self.ids), "wanted": choice.number, "candidates": self.candidates.found}
+        return facts | {"rejected": rejected}
 
 
-def no_answer(queries: Sequence[str], hashes_D: Hashes, answers: Answers) -> Filter:
-    """Keeps what no row calls an answer to the query."""
-    return lambda row, ids, _scores: ~np.isin(hashes_D[ids], answers.of(queries[row]))
+class Judge(Protocol):
+    """A second, slower opinion on candidates."""
+
+    limits: Limits
+
+    def scores(self, rows: Sequence[int], ids: Sequence[Ids]) -> list[Vectors]:
+        """The score of each row's texts."""
+        ...
+
+    def references(self, rows: Sequence[int]) -> Vectors:
+        """The score of each row's positive."""
+        ...
 
 
-def not_the_query(queries: Sequence[str], hashes_D: Hashes) -> Filter:
-    """Keeps what is not the query's own text."""
-    return lambda row, ids, _scores: hashes_D[ids] != np.uint64(text_hash(queries[row]))
+class Filler(Protocol):
+    """More texts for a row that has too few."""
+
+    def __call__(self, candidates: Candidates, taken: Ids, missing: int) -> tuple[Ids, Vectors]:
+        """At most `missing` ids and their model scores, none of them in `taken`."""
+        ...
 
 
 @dataclass
@@ -105,35 +156,136 @@ class Miner:
         filters: name to filter; a candidate must pass all, and counts for the first that rejects it.
         choice: how negatives are chosen among those that pass.
         spare: candidates that the filters may reject at most, beyond which search need not look.
+        limits: of the scores.
+        references: (Q,) the positive's score of each row, where margins or a report need it.
+        judge: a reranker that looks at what is left of the range.
+        filler: what a row with too few is filled from.
     """
 
     filters: dict[str, Filter]
     choice: Choice
     spare: int
+    limits: Limits = field(default_factory=Limits)
+    references: Vectors | None = None
+    judge: Judge | None = None
+    filler: Filler | None = None
     counts: Counter[str] = field(default_factory=Counter)
 
-    def mine(self, query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu") -> Iterator[Ids]:
-        """The negatives of each query as places in the corpus.
+    def mine(self, rows: int, finder: Finder, block: int = QUERY_BLOCK["cpu"]) -> Iterator[Mined]:
+        """The negatives of each row, in order.
 
         Args:
-            query_QH: vectors of the rows' queries.
-            corpus_DH: vectors of distinct texts.
-            device: where to search.
+            rows: how many.
+            finder: gives scores and ids, -1 for none, of the nearest of a block of rows.
+            block: rows at a time.
         """
-        step = QUERY_BLOCK.get(device, GPU_QUERY_BLOCK)
-        for start in range(0, len(query_QH), step):
-            scores, ids = search(query_QH[start : start + step], corpus_DH, self.choice.last + self.spare, device)
-            for offset in range(len(ids)):
-                yield self.choose(start + offset, ids[offset], scores[offset])
+        self.counts.update({f"rejected: {name}": 0 for name in self.filters})
+        for start in range(0, rows, block):
+            piece = slice(start, min(start + block, rows))
+            scores, ids = finder(piece, self.choice.last + self.spare)
+            found = [self._sift(start + place, ids[place], scores[place]) for place in range(len(ids))]
+            judged = self._judge(found) if self.judge else None
+            yield from (
+                self._choose(candidates, None if judged is None else float(judged[place]))
+                for place, candidates in enumerate(found)
+            )
 
-    def choose(self, row: int, ids: Ids, scores: Vectors) -> Ids:
-        """The negatives of a row among the candidates (N,) that search found for it."""
+    def reference(self, row: int) -> float:
+        """The score of a row's positive, infinite where nobody asked for it."""
+        return np.inf if self.references is None else float(self.references[row])
+
+    def _sift(self, row: int, ids: Ids, scores: Vectors) -> Candidates:
+        """What the filters leave, with how far it is outside the limits."""
+        there = ids >= 0
+        ids, scores, number = ids[there], scores[there], int(there.sum())
+        rejected: Counter[str] = Counter()
         for name, keeps in self.filters.items():
-            kept = keeps(row, ids, scores)
-            self.counts[f"rejected: {name}"] += int((~kept).sum())
+            kept: Mask = keeps(row, ids, scores)
+            rejected[name] += int((~kept).sum())
             ids, scores = ids[kept], scores[kept]
-        chosen = self.choice.pick(row, ids)
-        self.counts["negatives"] += len(chosen)
-        self.counts["short rows"] += len(chosen) < self.choice.number
-        self.counts["rows with nearer ranks"] += self.choice.begins(len(ids)) < self.choice.first
-        return chosen
+        unknown = np.full(len(ids), np.nan, np.float32)
+        found = Candidates(row, ids, scores, np.full(len(ids), -np.inf, np.float32), unknown, rejected, number)
+        found.limit(np.arange(len(ids)), self.limits.excess(scores, self.reference(row)))
+        return found
+
+    def _judge(self, found: list[Candidates]) -> Vectors:
+        """Let the judge look at what may still be taken; gives its scores of the rows' positives."""
+        assert self.judge is not None
+        rows = [candidates.row for candidates in found]
+        places = [candidates.allowed[: self.choice.last] for candidates in found]
+        asked = [candidates.ids[own] for candidates, own in zip(found, places, strict=True)]
+        references = self.judge.references(rows)
+        for candidates, own, scores, positive in zip(
+            found, places, self.judge.scores(rows, asked), references, strict=True
+        ):
+            candidates.judged[own] = scores
+            candidates.limit(own, self.judge.limits.excess(scores, float(positive)), "rerank ")
+        return references
+
+    def _choose(self, candidates: Candidates, judged_reference: float | None) -> Mined:
+        """The negatives of a row."""
+        allowed = candidates.allowed
+        chosen = self.choice.pick(candidates.row, allowed)
+        ids, scores, judged = candidates.ids[chosen], candidates.scores[chosen], candidates.judged[chosen]
+        missing = self.choice.number - len(ids)
+        filled = 0
+        if missing and self.filler:
+            more, theirs = self.filler(candidates, ids, missing)
+            filled, ids, scores = len(more), np.concatenate([ids, more]), np.concatenate([scores, theirs])
+            judged = np.concatenate([judged, np.full(filled, np.nan, np.float32)])
+        if self.judge is not None:
+            unknown = np.isnan(judged)
+            if unknown.any():
+                judged[unknown] = self.judge.scores([candidates.row], [ids[unknown]])[0]
+            scores = judged
+        reference = self.reference(candidates.row) if judged_reference is None else judged_reference
+        self._count(candidates, ids, filled, int((scores > reference).sum()))
+        return Mined(ids, scores, filled, reference, candidates)
+
+    def _count(self, candidates: Candidates, ids: Ids, filled: int, above: int) -> None:
+        self.counts.update({f"rejected: {name}": n for name, n in candidates.rejected.items()})
+        self.counts["negatives"] += len(ids)
+        self.counts["filled"] += filled
+        self.counts["above their positive"] += above
+        self.counts["short rows"] += len(ids) < self.choice.number
+        allowed = len(candidates.allowed)
+        self.counts["rows with nearer ranks"] += self.choice.begins(allowed) < self.choice.first
+
+
+def relaxing(candidates: Candidates, taken: Ids, missing: int) -> tuple[Ids, Vectors]:
+    """Fills a row with what only the limits rejected, the least outside first."""
+    outside = np.flatnonzero((candidates.excess > 0) & ~np.isin(candidates.ids, taken))
+    best = outside[np.argsort(candidates.excess[outside], kind="stable")[:missing]]
+    return candidates.ids[best], candidates.scores[best]
+
+
+@dataclass(frozen=True)
+class FromTheCorpus:
+    """Fills a row with any texts of the corpus that the filters and all limits but the lowest score allow.
+
+    What a judge refused is left out.
+
+    Args:
+        miner: whose filters, limits and seed.
+        query_QH: vectors of the rows' queries.
+        corpus_DH: vectors of the corpus.
+    """
+
+    miner: Miner
+    query_QH: Vectors
+    corpus_DH: Vectors
+
+    def __call__(self, candidates: Candidates, taken: Ids, missing: int) -> tuple[Ids, Vectors]:
+        """See `Filler`: draws several times more than are missing, as some may not be taken."""
+        row, size = candidates.row, len(self.corpus_DH)
+        draws = mix(self.miner.choice.seed, row, np.arange(8 * missing + 64), 1) % np.uint64(size)
+        ids = np.array(list(dict.fromkeys(draws.astype(np.int64).tolist())), dtype=np.int64)
+        refused = candidates.ids[(candidates.excess > 0) & ~np.isnan(candidates.judged)]
+        ids = ids[~np.isin(ids, np.concatenate([taken, refused]))]
+        scores = np.asarray(self.corpus_DH[ids] @ self.query_QH[row], dtype=np.float32)
+        kept = np.ones(len(ids), dtype=bool)
+        for keeps in self.miner.filters.values():
+            kept &= keeps(row, ids, scores)
+        for excess in self.miner.limits.without_floor.excess(scores, self.miner.reference(row)).values():
+            kept &= excess <= 0
+        return ids[kept][:missing], scores[kept][:missing]

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from embedctl.model.embedder import Embedder
-
 Vectors = NDArray[np.float32]
+
+
+class Encodes(Protocol):
+    """What gives vectors: an `Embedder`, or one whose vectors are kept."""
+
+    @property
+    def dimension(self) -> int:
+        """Numbers in a vector."""
+
+    def own_prompt(self, *names: str) -> str:
+        """See `Embedder.own_prompt`."""
+
+    def encode(
+        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+    ) -> Vectors:
+        """See `Embedder.encode`."""
+
+    def encode_passages(
+        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+    ) -> Vectors:
+        """See `Embedder.encode_passages`."""
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -21,7 +39,7 @@ def unit(vectors: Vectors) -> Vectors:
 
 
 def query_vectors(
-    embedder: Embedder,
+    embedder: Encodes,
     queries: Sequence[str],
     own: Sequence[str | None],
     *,
@@ -50,7 +68,7 @@ def query_vectors(
 
 
 def passage_vectors(
-    embedder: Embedder,
+    embedder: Encodes,
     passages: Sequence[str],
     *,
     prompt: str | None = None,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from embedctl import console
 from embedctl.commands import mine_negatives, validate_data
 from embedctl.data.formats import read_rows
+from embedctl.data.rows import RowKind
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.model.embedder import Embedder
 
@@ -27,8 +32,9 @@ def write(name: str, rows: list[dict[str, object]]) -> str:
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMBEDCTL_CACHE", str(tmp_path_factory.mktemp("cache")))
     write("rows.jsonl", ROWS)
     yield tmp_path
     console.configure()
@@ -41,9 +47,8 @@ def mine(tiny_model, capsys):
     def run(dataset: list[str] | None = None, output: str = "mined.jsonl", **flags: object):
         flags = {"neg_nums": "3", "range": "0-5"} | flags
         names = ["rows.jsonl"] if dataset is None else dataset
-        mine_negatives.command(
-            model_name_or_path=tiny_model, dataset=names, output=output, json_output=True, device="cpu", **flags
-        )
+        flags = {"model_name_or_path": tiny_model, "dataset": names, "output": output, "device": "cpu"} | flags
+        mine_negatives.command(json_output=True, **flags)
         printed = capsys.readouterr()
         lines = Path(output).read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines], json.loads(printed.out), printed.err
@@ -66,7 +71,10 @@ def test_the_output_is_valid_data_with_new_negatives(mine):
         "negatives": 30,
         "short_rows": 0,
         "nearer_rows": 0,
-        "rejected": {"answers": 10, "the query itself": 0},
+        "rejected": {"answers": 10, "near-duplicates of answers": 0, "the query itself": 0},
+        "filled": 0,
+        "above_positive": 0,
+        "short_file": None,
     }
     assert sorted(path.name for path in Path().iterdir()) == ["mined.jsonl", "rows.jsonl"]
 
@@ -132,7 +140,7 @@ def test_a_corpus_of_lines_with_the_queries_among_them(mine, packed):
     Path(name).write_bytes(gzip.compress(content) if packed else content)
     rows, document, _ = mine(corpus=name, range="0-19", neg_nums="19")
     assert document["corpus"] == 20
-    assert document["rejected"] == {"answers": 0, "the query itself": 10}
+    assert document["rejected"] == {"answers": 0, "near-duplicates of answers": 0, "the query itself": 10}
     for row in rows:
         assert sorted([*row["neg"], row["query"]]) == sorted(set(lines) - {""})
 
@@ -142,7 +150,7 @@ def test_a_small_corpus_still_yields_negatives_and_says_so(mine):
     assert [len(row["neg"]) for row in rows] == [9] * 10
     assert (document["short_rows"], document["nearer_rows"]) == (10, 10)
     assert "10 rows have fewer than 15" in said
-    assert "too small for ranks 10-210" in said
+    assert "too few candidates for ranks 10-210" in said
 
 
 def test_the_seed_decides_and_nothing_else(mine):
@@ -214,3 +222,89 @@ def test_without_rows_the_example_rows(mine):
     rows, document, said = mine([], range="0-20")
     assert document["rows"] == len(rows) >= 100
     assert "no --dataset: mining for the example rows" in said
+
+
+def test_scores_make_rows_to_distil_from_and_are_the_models(mine, tiny_model):
+    rows, _, _ = mine(scores=True)
+    model = Embedder.from_pretrained(tiny_model, device="cpu")
+    for row, written in zip(rows, read_rows("mined.jsonl"), strict=True):
+        assert written.kind is RowKind.TEACHER
+        query, *texts = model.encode([row["query"], *row["pos"], *row["neg"]], prompt="")
+        np.testing.assert_allclose([*row["pos_scores"], *row["neg_scores"]], texts @ query, atol=1e-5)
+    plain, _, _ = mine(output="plain.jsonl")
+    assert [row["neg"] for row in plain] == [row["neg"] for row in rows]
+    assert {row.kind for row in read_rows("plain.jsonl")} == {RowKind.HARD}
+
+
+def test_own_negatives_are_kept_in_front_and_not_mined_again(mine):
+    own = ["alpha beta castle", "something else"]
+    write("own.jsonl", [row | {"neg": own} for row in ROWS])
+    kept, _, _ = mine(["own.jsonl"], keep_negatives=True, scores=True, corpus="rows.jsonl")
+    for row in kept:
+        assert row["neg"][:2] == own
+        assert len(row["neg"]) == len(set(row["neg"])) == len(row["neg_scores"]) == 5
+    replaced, _, _ = mine(["own.jsonl"], output="replaced.jsonl", corpus="rows.jsonl")
+    assert all("something else" not in row["neg"] and len(row["neg"]) == 3 for row in replaced)
+
+
+def test_rows_with_fewer_are_told_with_their_reasons_or_filled(mine):
+    _, document, said = mine(max_score="-0.9", corpus="rows.jsonl")
+    assert document["short_file"] == "mined.short.jsonl"
+    assert "mined.short.jsonl" in said
+    reasons = [json.loads(line) for line in Path("mined.short.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(reasons) == document["short_rows"] == 10
+    assert reasons[4] == {"row": 5, "query": ROWS[4]["query"], "negatives": 0, "wanted": 3, "candidates": 7} | {
+        "rejected": {"answers": 1, "max score": 6}
+    }
+    filled, document, _ = mine(max_score="-0.9", fill="relax", overwrite=True)
+    assert document["filled"] == 30
+    assert document["short_file"] is None
+    assert not Path("mined.short.jsonl").exists()
+    for row in filled:
+        assert len(set(row["neg"]) - {*row["pos"]}) == 3
+
+
+def test_an_answer_that_the_corpus_lacks_is_measured_but_never_taken(mine):
+    texts = [f"{word} lantern" for word in WORDS]
+    Path("corpus.txt").write_text("\n".join(texts), encoding="utf-8")
+    rows, document, _ = mine(corpus="corpus.txt", scores=True)
+    assert document["corpus"] == 10
+    assert all(set(row["neg"]) <= set(texts) and len(row["pos_scores"]) == 1 for row in rows)
+
+
+def test_vectors_are_kept_between_runs_but_not_across_weights(mine, tiny_model, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("model") / "m"
+    shutil.copytree(tiny_model, copy)
+    first, _, said = mine(model_name_or_path=str(copy), sampling="top", scores=True)
+    assert "were in the cache" not in said
+    again, _, said = mine(model_name_or_path=str(copy), sampling="top", scores=True, overwrite=True)
+    assert again == first
+    assert "20 of the vectors were in the cache" in said
+    weights = copy / "model.safetensors"
+    changed = {name: value + 0.3 * torch.randn_like(value) for name, value in load_file(weights).items()}
+    save_file(changed, weights, metadata={"format": "pt"})
+    other, _, said = mine(model_name_or_path=str(copy), sampling="top", scores=True, overwrite=True)
+    assert "were in the cache" not in said
+    fresh, _, _ = mine(model_name_or_path=str(copy), sampling="top", scores=True, overwrite=True, no__cache=True)
+    assert other == fresh != first
+
+
+@pytest.mark.parametrize("flags", [{"also": "bm25"}, {"ann": "hnsw"}, {"ann": "ivf"}, {"also": "bm25", "ann": "hnsw"}])
+def test_other_ways_to_find_never_give_an_answer(mine, flags):
+    rows, _, said = mine(**flags)
+    for row in rows:
+        assert len(set(row["neg"]) - {*row["pos"], row["query"]}) == len(row["neg"]) == 3
+    assert ("nearest (exact search on 10 of the queries)" in said) is ("ann" in flags)
+
+
+def test_limits_of_a_judge_need_one(mine):
+    with pytest.raises(ConfigError, match="need --rerank-with"):
+        mine(rerank_margin="0.1")
+
+
+def test_a_page_to_read_is_written_if_asked_for(mine):
+    mine(report="page.html", max_score="0.9")
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert page.count("<section>") == 10
+    assert page.count("<svg") == 3
+    assert ROWS[3]["query"] in page
