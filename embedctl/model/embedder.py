@@ -21,6 +21,7 @@ from embedctl.errors import ModelError
 from embedctl.model import attention as packed_attention
 from embedctl.model.loading import hash_weights, load_sentence_transformer
 from embedctl.model.packing import (
+    Integers,
     Ragged,
     cut,
     longest_first,
@@ -29,12 +30,13 @@ from embedctl.model.packing import (
     to_device,
     tokenize,
 )
+from embedctl.model.pipeline import Block, Landing, ahead, landed
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
-BLOCK = 4096  # texts tokenised and sorted at a time: bounds memory, and texts of like length still meet
+BLOCK = 2048  # texts tokenised at a time, while the model runs those before; the longest come first
 PROBES = ("a", "packed and padded texts give the same vector", "the quick brown fox jumps over the lazy dog " * 4)
 PARITY = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.02, torch.float16: 0.005}
 BACKBONE_KEYS = (
@@ -271,10 +273,17 @@ class Embedder(torch.nn.Module):
         budget = batch_tokens or DEFAULT_TOKENS.get(self.device.type, 16384)
         output = np.zeros((len(texts), dim or self.dimension), dtype=np.float32)
         order = np.argsort([-len(text) for text in texts], kind="stable")
+        blocks = [order[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
+        extra = self._prompt_length(prefix)
+
+        def prepare(rows: Integers) -> Block:
+            tokens = tokenize(self.tokenizer, [prefix + texts[row] for row in rows], self.max_len)
+            return self._block(rows, tokens, budget)
+
+        launched = (self._launch(block, extra, dim) for block in ahead(prepare, blocks, depth=2))
         with console.progress("encode", len(texts), "texts") if show_progress else _Silent() as bar:
-            for start in range(0, len(texts), BLOCK):
-                rows = order[start : start + BLOCK]
-                output[rows] = self._encode_block([prefix + texts[row] for row in rows], prefix, dim, budget)
+            for rows, vectors in landed(launched):
+                output[rows] = vectors
                 bar.advance(len(rows))
         return output
 
@@ -320,22 +329,20 @@ class Embedder(torch.nn.Module):
                 f"--dim {dim}: the model's vectors have {self.dimension} dimensions", "choose a smaller --dim"
             )
 
-    @torch.inference_mode()
-    def _encode_block(self, texts: list[str], prefix: str, dim: int | None, budget: int) -> NDArray[np.float32]:
-        tokens = tokenize(self.tokenizer, texts, self.max_len)
+    def _block(self, rows: Integers, tokens: Ragged, budget: int) -> Block:
+        """Tokens of the texts `rows`, cut into passes on this model's device."""
         order = longest_first(tokens.lengths)
         tokens = tokens.take(order)
-        extra = self._prompt_length(prefix)
-        chunks = [
-            self(self.features(tokens.take(np.arange(chunk.start, chunk.stop))) | extra)
-            for chunk in cut(tokens.lengths, budget, padded=not self.packed)
-        ]
-        vectors = torch.cat(chunks).float()
+        pieces = cut(tokens.lengths, budget, padded=not self.packed)
+        return Block(rows[order], [self.features(tokens.take(np.arange(one.start, one.stop))) for one in pieces])
+
+    @torch.inference_mode()
+    def _launch(self, block: Block, extra: dict[str, int], dim: int | None) -> Landing:
+        """Start the passes of a block and the way of its vectors to the CPU, without waiting for a GPU."""
+        vectors = torch.cat([self(features | extra) for features in block.passes]).float()
         if dim is not None:
             vectors = torch.nn.functional.normalize(vectors[:, :dim], dim=-1)
-        output = np.empty(vectors.shape, dtype=np.float32)
-        output[order] = vectors.cpu().numpy()
-        return output
+        return Landing(block.rows, vectors)
 
     def _prompt_length(self, prefix: str) -> dict[str, int]:
         """Tokens that a pooling which leaves the prompt out has to skip."""

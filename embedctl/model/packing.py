@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -133,5 +134,5 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_len: int | None) -> Ragge
             backend.enable_truncation(max_len, direction=tokenizer.truncation_side)
         rows = [encoding.ids for encoding in backend.encode_batch_fast(list(texts))]
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-    ids = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=int(lengths.sum()))
+    ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(lengths.sum()))
     return Ragged(ids, lengths)
