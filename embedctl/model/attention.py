@@ -18,15 +18,14 @@ PACKED = "embedctl_packed"
 
 
 def register() -> None:
-    """Make `PACKED` known to transformers; a second call changes nothing."""
-    from transformers import AttentionInterface, AttentionMaskInterface
+    """Make `PACKED` known to transformers; a second call changes nothing.
+
+    It has no mask function: the borders stand in for a mask, and transformers, which looks for borders of its own where
+    there is one, would make the GPU wait for the answer.
+    """
+    from transformers import AttentionInterface
 
     AttentionInterface.register(PACKED, packed_attention)
-    AttentionMaskInterface.register(PACKED, _no_mask)
-
-
-def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    """The borders stand in for a mask."""
 
 
 def packed_attention(  # noqa: PLR0913  transformers calls it so

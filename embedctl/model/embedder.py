@@ -19,6 +19,7 @@ from torch import Tensor
 from embedctl import console
 from embedctl.errors import ModelError
 from embedctl.model import attention as packed_attention
+from embedctl.model import fused
 from embedctl.model.loading import hash_weights, load_sentence_transformer
 from embedctl.model.packing import (
     Integers,
@@ -165,10 +166,14 @@ class Embedder(torch.nn.Module):
         )
 
     def set_packed(self, packed: bool) -> None:
-        """Run the next batches packed, or padded."""
+        """Run the next batches packed, and through fused kernels where there are any, or padded."""
         self.packed = packed
         if packed:
             packed_attention.register()
+        if packed and self.device.type == "cuda" and fused.available():
+            fused.fuse(self.backbone)
+        else:
+            fused.unfuse(self.backbone)
         wanted = packed_attention.PACKED if packed else "sdpa"
         if packed or self.backbone.config._attn_implementation == packed_attention.PACKED:
             self.backbone.set_attn_implementation(wanted)

@@ -11,6 +11,7 @@ import torch
 from embedctl.config import TuneSection
 from embedctl.errors import ConfigError
 from embedctl.model.embedder import Embedder
+from embedctl.model.fused import unfuse
 from embedctl.model.packing import Ragged
 
 
@@ -117,6 +118,7 @@ def compile_layers(embedder: Embedder) -> None:
     Attention itself is one kernel already; projections, activations, dropout, residuals and norms are fused into few.
     """
     _keep_reductions_apart()
+    unfuse(embedder.backbone)  # the compiler makes kernels of its own
     names = set(embedder._no_split_modules)
     for module in embedder.backbone.modules():
         if type(module).__name__ in names and "Embedding" not in type(module).__name__:

@@ -1,0 +1,98 @@
+"""Fused sublayers against the modules that they stand in for; on the CPU through Triton's interpreter."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+
+from embedctl.model.fused import fuse, unfuse
+
+SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 160}
+
+
+def small(dropout: float = 0.0, kind: str = "bert") -> torch.nn.Module:
+    config_of, model_of = {"bert": (BertConfig, BertModel), "xlm-r": (XLMRobertaConfig, XLMRobertaModel)}[kind]
+    config = config_of(vocab_size=50, hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0, **SIZES)
+    torch.manual_seed(0)
+    model = model_of(config, add_pooling_layer=False).train()
+    for name, weight in model.named_parameters():  # biases and norms begin at 0 and 1, which would hide mistakes
+        if weight.ndim == 1:
+            torch.nn.init.normal_(weight, mean=float("LayerNorm.weight" in name), std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlm-r"])
+def test_what_can_be_fused_is_found_and_left_again(kind: str):
+    model = small(kind=kind)
+    assert fuse(model) == 6  # attention output, intermediate and output of each of two layers
+    assert copy.deepcopy(model).encoder.layer[0].output.forward.__self__ is not model.encoder.layer[0].output
+    unfuse(model)
+    assert not any("forward" in module.__dict__ for module in model.modules())
+
+
+def test_another_activation_is_left_alone():
+    model = BertModel(BertConfig(vocab_size=50, hidden_act="relu", **SIZES))
+    assert fuse(model) == 4
+
+
+def kernels_here() -> torch.device:
+    """Where the kernels run: a GPU, or the CPU through Triton's interpreter (TRITON_INTERPRET=1)."""
+    pytest.importorskip("triton")
+    import os
+
+    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("no GPU, and TRITON_INTERPRET=1 is not set")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def gradients(
+    model: torch.nn.Module, ids: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    hidden = model(input_ids=ids).last_hidden_state
+    model.zero_grad()
+    (hidden * weight).sum().backward()
+    return hidden.detach(), [part.grad.clone() for part in model.parameters()]
+
+
+def test_vectors_and_gradients_are_those_of_the_modules():
+    device = kernels_here()
+    model = small().to(device)
+    ids = torch.randint(0, 50, (3, 7), device=device)
+    weight = torch.randn(3, 7, 48, device=device)
+    plain, plain_grads = gradients(model, ids, weight)
+    fuse(model)
+    fused, fused_grads = gradients(model, ids, weight)
+    torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(fused_grads, plain_grads, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=ids).last_hidden_state, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_is_the_same_forth_and_back_and_follows_the_seed():
+    """The kernel's gradient of its input against differences of its output, for one drawn mask."""
+    device = kernels_here()
+    from embedctl.model.kernels import dropout_add_norm
+
+    torch.manual_seed(1)
+    z, residual, weight = (torch.randn(5, 48, device=device) for _ in range(3))
+    bias, beta, gamma = torch.zeros(48, device=device), torch.zeros(48, device=device), torch.ones(48, device=device)
+
+    def run(z: torch.Tensor, seed: int = 3) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return dropout_add_norm(z, residual, bias, gamma, beta, p=0.5, eps=1e-5)
+
+    z.requires_grad_()
+    (run(z) * weight).sum().backward()
+    dropped = z.grad == 0
+    assert 0.3 < float(dropped.float().mean()) < 0.7
+    direction = torch.randn_like(z)
+    step = 1e-2
+    with torch.no_grad():
+        difference = ((run(z + step * direction) - run(z - step * direction)) * weight).sum() / (2 * step)
+    torch.testing.assert_close(difference, (z.grad * direction).sum(), rtol=2e-2, atol=2e-2)
+    assert torch.equal(run(z), run(z))
+    assert not torch.equal(run(z), run(z, seed=4))
