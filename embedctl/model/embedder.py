@@ -31,12 +31,14 @@ from embedctl.model.packing import (
     to_device,
     tokenize,
 )
-from embedctl.model.pipeline import Block, Landing, ahead, landed
+from embedctl.model.pipeline import Arrival, Block, ahead, one_behind
+from embedctl.model.pooling import can_pool, pool_packed
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
+FIRST_BLOCKS = (256, 768)  # short ones, so that the model begins at once
 BLOCK = 2048  # texts tokenised at a time, while the model runs those before; the longest come first
 PROBES = ("a", "packed and padded texts give the same vector", "the quick brown fox jumps over the lazy dog " * 4)
 PARITY = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.02, torch.float16: 0.005}
@@ -239,6 +241,12 @@ class Embedder(torch.nn.Module):
         hidden = self.backbone(**{name: features[name] for name in BACKBONE_KEYS if name in features}).last_hidden_state
         state = {name: value for name, value in features.items() if name != "input_ids"} | {"token_embeddings": hidden}
         for module in list(self.model.children())[1:]:
+            if self.packed and can_pool(module, features):
+                state["sentence_embedding"] = pool_packed(module, hidden.squeeze(0), features["cu_seq_lens_q"])
+                continue
+            weight = next(module.parameters(), None)
+            if weight is not None and "sentence_embedding" in state:
+                state["sentence_embedding"] = state["sentence_embedding"].to(weight.dtype)
             state = module(state)
         vectors: Tensor = state["sentence_embedding"]
         return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
@@ -278,17 +286,18 @@ class Embedder(torch.nn.Module):
         budget = batch_tokens or DEFAULT_TOKENS.get(self.device.type, 16384)
         output = np.zeros((len(texts), dim or self.dimension), dtype=np.float32)
         order = np.argsort([-len(text) for text in texts], kind="stable")
-        blocks = [order[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
+        borders = [border for border in (*FIRST_BLOCKS, *range(BLOCK, len(texts), BLOCK)) if border < len(texts)]
+        blocks = np.split(order, borders) if len(texts) else []
         extra = self._prompt_length(prefix)
 
         def prepare(rows: Integers) -> Block:
             tokens = tokenize(self.tokenizer, [prefix + texts[row] for row in rows], self.max_len)
             return self._block(rows, tokens, budget)
 
-        launched = (self._launch(block, extra, dim) for block in ahead(prepare, blocks, depth=2))
+        launched = ((block.rows, self._launch(block, extra, dim)) for block in ahead(prepare, blocks, depth=2))
         with console.progress("encode", len(texts), "texts") if show_progress else _Silent() as bar:
-            for rows, vectors in landed(launched):
-                output[rows] = vectors
+            for rows, vectors in one_behind(launched):
+                output[rows] = vectors.wait()
                 bar.advance(len(rows))
         return output
 
@@ -342,12 +351,12 @@ class Embedder(torch.nn.Module):
         return Block(rows[order], [self.features(tokens.take(np.arange(one.start, one.stop))) for one in pieces])
 
     @torch.inference_mode()
-    def _launch(self, block: Block, extra: dict[str, int], dim: int | None) -> Landing:
+    def _launch(self, block: Block, extra: dict[str, int], dim: int | None) -> Arrival:
         """Start the passes of a block and the way of its vectors to the CPU, without waiting for a GPU."""
         vectors = torch.cat([self(features | extra) for features in block.passes]).float()
         if dim is not None:
             vectors = torch.nn.functional.normalize(vectors[:, :dim], dim=-1)
-        return Landing(block.rows, vectors)
+        return Arrival(vectors)
 
     def _prompt_length(self, prefix: str) -> dict[str, int]:
         """Tokens that a pooling which leaves the prompt out has to skip."""

@@ -19,6 +19,20 @@ COLUMNS, ROWS = 128, 16  # a tile of the activation's gradient
 
 
 @triton.jit
+def _kept(seed, place, p):
+    """Whether each place is kept, with probability 1 - p: murmur3's last step (A. Appleby) twice over a counter.
+
+    Philox, Triton's own generator, would take longer than the memory traffic beside it.
+    """
+    word = place.to(tl.uint32) ^ seed.to(tl.uint32)
+    for _ in tl.static_range(2):
+        word = (word ^ (word >> 16)) * 0x85EBCA6B
+        word = (word ^ (word >> 13)) * 0xC2B2AE35
+        word = (word ^ (word >> 16)) + seed.to(tl.uint32)
+    return (word >> 8).to(tl.float32) * (1.0 / (1 << 24)) >= p
+
+
+@triton.jit(do_not_specialize=["seed"])
 def _norm_forward(z_TH, res_TH, gamma_H, beta_H, sum_TH, out_TH, mean_T, rstd_T, seed, p, eps, H: tl.constexpr,
                   DROP: tl.constexpr, KEEP: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
@@ -26,7 +40,7 @@ def _norm_forward(z_TH, res_TH, gamma_H, beta_H, sum_TH, out_TH, mean_T, rstd_T,
     real, place = column < H, token * H + column
     x = tl.load(z_TH + place, mask=real, other=0.0).to(tl.float32)
     if DROP:
-        x = tl.where(tl.rand(seed, place) >= p, x / (1 - p), 0.0)
+        x = tl.where(_kept(seed, place, p), x / (1 - p), 0.0)
     x = x + tl.load(res_TH + place, mask=real, other=0.0).to(tl.float32)
     if KEEP:
         x = x.to(sum_TH.dtype.element_ty)
@@ -43,7 +57,7 @@ def _norm_forward(z_TH, res_TH, gamma_H, beta_H, sum_TH, out_TH, mean_T, rstd_T,
     tl.store(out_TH + place, centred * rstd * gamma + beta, mask=real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["seed", "T"])
 def _norm_backward(grad_TH, sum_TH, gamma_H, mean_T, rstd_T, res_grad_TH, z_grad_TH, parts_3GH, seed, p, T,
                    H: tl.constexpr, DROP: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
     group, groups = tl.program_id(0), tl.num_programs(0)
@@ -65,7 +79,7 @@ def _norm_backward(grad_TH, sum_TH, gamma_H, mean_T, rstd_T, res_grad_TH, z_grad
         gamma_sum += grad * unit
         beta_sum += grad
         if DROP:
-            inner = tl.where(tl.rand(seed, place) >= p, inner / (1 - p), 0.0)
+            inner = tl.where(_kept(seed, place, p), inner / (1 - p), 0.0)
             tl.store(z_grad_TH + place, inner, mask=real)
         bias_sum += inner
     part = parts_3GH + group * H + column
@@ -74,7 +88,7 @@ def _norm_backward(grad_TH, sum_TH, gamma_H, mean_T, rstd_T, res_grad_TH, z_grad
     tl.store(part + 2 * groups * H, beta_sum, mask=real)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["T"])
 def _gelu_backward(grad_TI, x_TI, x_grad_TI, parts_GI, T, I: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # noqa: E741
     group, groups = tl.program_id(1), tl.num_programs(1)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -112,7 +126,7 @@ def dropout_add_norm(
 
 
 def gelu(x: Tensor, bias: Tensor) -> Tensor:
-    """GELU, x Phi(x) (Hendrycks and Gimpel 2016), of x (..., I) with its bias (I,) in it, which gets its gradient here."""
+    """GELU, x Phi(x) (Hendrycks and Gimpel 2016), of x (..., I) with its bias (I,) in it: that gets its gradient."""
     return _Gelu.apply(x, bias)
 
 

@@ -50,34 +50,27 @@ class Block:
     passes: list[dict[str, Any]]
 
 
-class Landing:
-    """Vectors on their way from the device.
+class Arrival:
+    """A tensor on its way from the device to the CPU."""
 
-    Args:
-        rows: (N,) places in the output.
-        vectors: (N, H) on the device.
-    """
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._event = torch.cuda.Event() if tensor.is_cuda else None  # type: ignore[no-untyped-call]
+        self._tensor = tensor.detach().to("cpu", non_blocking=tensor.is_cuda)
+        if self._event is not None:
+            self._event.record()
 
-    def __init__(self, rows: NDArray[np.int64], vectors: torch.Tensor) -> None:
-        self._rows = rows
-        self._arrived = torch.cuda.Event() if vectors.is_cuda else None  # type: ignore[no-untyped-call]
-        self._vectors = vectors.to("cpu", non_blocking=vectors.is_cuda)
-        if self._arrived is not None:
-            self._arrived.record()
-
-    def wait(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The rows and their vectors, once they are here."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        return self._rows, self._vectors.numpy()
+    def wait(self) -> NDArray[np.float32]:
+        """The tensor's numbers, once they are here; what the device was given since is not waited for."""
+        if self._event is not None:
+            self._event.synchronize()
+        numbers: NDArray[np.float32] = self._tensor.numpy()
+        return numbers
 
 
-def landed(launched: Iterable[Landing]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """What each launch gave, waited for only after the next one has been launched."""
-    before: Landing | None = None
-    for landing in launched:
-        if before is not None:
-            yield before.wait()
-        before = landing
-    if before is not None:
-        yield before.wait()
+def one_behind(launched: Iterable[Item]) -> Iterator[Item]:
+    """Each item after the next one has been launched."""
+    before: list[Item] = []
+    for item in launched:
+        yield from before
+        before = [item]
+    yield from before

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from embedctl.config import TrainConfig
 from embedctl.errors import Stopped, TrainingError
+from embedctl.model.pipeline import Arrival
 from embedctl.training import checkpoint
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.gather import any_rank
@@ -60,8 +60,7 @@ class Pending:
     update: int
     epoch: int
     lr: float
-    losses: list[Tensor]
-    norm: Tensor
+    numbers: Arrival
     batches: list[Prepared]
 
 
@@ -133,14 +132,16 @@ class Loop:
             losses.append(self.stepper(prepared, number, last=last, scale=1 / len(batches)))
         norm = self.session.update(self.config.optim.max_grad_norm)
         self._report()
-        self.pending = Pending(update, self.schedule.batches(update)[0][0], lr, losses, norm, batches)
+        numbers = Arrival(torch.stack([*losses, norm.to(losses[0])]))
+        self.pending = Pending(update, self.schedule.batches(update)[0][0], lr, numbers, batches)
 
     def _report(self) -> None:
         """Show and record the update before this one: its numbers have arrived by now, nobody waits for them."""
         if self.pending is None:
             return
         past, self.pending = self.pending, None
-        loss, norm = float(torch.stack(past.losses).mean()), float(past.norm)
+        *losses, norm = past.numbers.wait().tolist()
+        loss = sum(losses) / len(losses)
         if not (math.isfinite(loss) and math.isfinite(norm)) and not self._skipped_by_scaler(loss):
             raise TrainingError(
                 f"the loss is {loss} and the gradient's norm {norm} at step {past.update + 1}", self._advice()
