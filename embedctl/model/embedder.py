@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
-FIRST_BLOCKS = (256, 768)  # short ones, so that the model begins at once
-BLOCK = 2048  # texts tokenised at a time, while the model runs those before; the longest come first
+FIRST_BLOCKS = (128, 384)  # short ones, so that the model begins at once
+BLOCK = 1024  # texts tokenised at a time, while the model runs those before; the longest come first
 PROBES = ("a", "packed and padded texts give the same vector", "the quick brown fox jumps over the lazy dog " * 4)
 PARITY = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.02, torch.float16: 0.005}
 BACKBONE_KEYS = (
