@@ -215,7 +215,7 @@ def write(
     beside = output.with_name(f"{output.stem}.short.jsonl")
     block = JUDGED_BLOCK if miner.judge else QUERY_BLOCK.get(vectors.device, GPU_QUERY_BLOCK)
     finder = finder_of(config, vectors, miner.choice.last + miner.spare)
-    found = miner.mine(len(rows.queries), finder, block)
+    found = miner.mine(range(len(rows.queries)), finder, block)
     with (
         replacing(output) as stream,
         replacing(beside) as reasons,

@@ -171,17 +171,17 @@ class Miner:
     filler: Filler | None = None
     counts: Counter[str] = field(default_factory=Counter)
 
-    def mine(self, rows: int, finder: Finder, block: int = QUERY_BLOCK["cpu"]) -> Iterator[Mined]:
+    def mine(self, rows: range, finder: Finder, block: int = QUERY_BLOCK["cpu"]) -> Iterator[Mined]:
         """The negatives of each row, in order.
 
         Args:
-            rows: how many.
+            rows: which.
             finder: gives scores and ids, -1 for none, of the nearest of a block of rows.
             block: rows at a time.
         """
         self.counts.update({f"rejected: {name}": 0 for name in self.filters})
-        for start in range(0, rows, block):
-            piece = slice(start, min(start + block, rows))
+        for start in rows[::block]:
+            piece = slice(start, min(start + block, rows.stop))
             scores, ids = finder(piece, self.choice.last + self.spare)
             found = [self._sift(start + place, ids[place], scores[place]) for place in range(len(ids))]
             judged = self._judge(found) if self.judge else None

@@ -27,7 +27,7 @@ def filters_of(rows: Rows, pool: Pool) -> dict[str, Filter]:
     filters = {
         "answers": no_answer(rows.queries, exact_P, rows.answers),
         "near-duplicates of answers": no_near_duplicate(positives, normal_P),
-        "the query itself": not_the_query(rows.queries, normal_P),
+        "the query itself": not_the_query(hashes(map(normalised, rows.queries)), normal_P),
     }
     if rows.keep_negatives:
         filters["own negatives"] = not_among([pool.places(own) for own in rows.own])
