@@ -526,6 +526,11 @@ class MineConfig(Command):
     overwrite: Annotated[bool, Field(description="replace the output"), Flag("Data")] = False
     device: Device = None
 
+    @model_validator(mode="after")
+    def _the_range_has_ranks_enough(self) -> MineConfig:
+        expect_ranks("--range", self.range, self.neg_nums)
+        return self
+
 
 class EvalConfig(Command):
     """`embedctl eval`."""

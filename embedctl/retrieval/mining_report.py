@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl.data.random import mix
+from embedctl.retrieval.candidates import Mined
 from embedctl.retrieval.index import Vectors
-from embedctl.retrieval.mining import Mined
 
 BINS = np.linspace(-1, 1, 81)
 SAMPLES = 20

@@ -16,9 +16,10 @@ from embedctl.data.random import mix
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, TextStore, TrainingData
 from embedctl.model.packing import Integers, gather
+from embedctl.retrieval.candidates import Choice
 from embedctl.retrieval.filters import Hashes, Limits, no_near_duplicate, not_the_query, references
 from embedctl.retrieval.index import Ids, Vectors
-from embedctl.retrieval.mining import GPU_QUERY_BLOCK, QUERY_BLOCK, Choice, Miner, exact
+from embedctl.retrieval.mining import GPU_QUERY_BLOCK, QUERY_BLOCK, Miner, exact
 from embedctl.retrieval.pool import pair_scores
 
 MINED_KINDS = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]  # others have scores of their own texts

@@ -20,9 +20,9 @@ from embedctl.data.batches import BatchPlan
 from embedctl.data.random import mix
 from embedctl.data.store import TextStore
 from embedctl.model.packing import Integers, longest_first
+from embedctl.retrieval.candidates import Choice
 from embedctl.retrieval.filters import Limits
 from embedctl.retrieval.index import Ids, Vectors
-from embedctl.retrieval.mining import Choice
 from embedctl.retrieval.store_mining import StoreMiner
 from embedctl.training.checkpoint import states_folder
 from embedctl.training.feeder import Schedule

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from embedctl.data.rows import Row
+from embedctl.retrieval.candidates import Choice
+from embedctl.retrieval.fill import FromTheCorpus, relaxing
 from embedctl.retrieval.filters import Answers, Limits, hashes, no_answer, normalised, not_the_query
-from embedctl.retrieval.mining import Choice, FromTheCorpus, Miner, exact, relaxing
+from embedctl.retrieval.mining import Miner, exact
 
 CORPUS = [f"text {place}" for place in range(40)]
 VECTORS = np.linspace(1, 0.1, 40, dtype=np.float32)[:, None]  # the query (1,) finds them in their order

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from embedctl.retrieval.mining import Candidates, Mined
+from embedctl.retrieval.candidates import Candidates, Mined
 from embedctl.retrieval.mining_report import Report
 
 

@@ -10,8 +10,9 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from embedctl.data.rows import Row
 from embedctl.errors import ModelError
 from embedctl.retrieval.cache import ArrayCache
+from embedctl.retrieval.candidates import Choice
 from embedctl.retrieval.filters import Limits
-from embedctl.retrieval.mining import Choice, Miner, exact
+from embedctl.retrieval.mining import Miner, exact
 from embedctl.retrieval.pool import Pool, Rows
 from embedctl.retrieval.rerank import CrossJudge, load_cross_encoder
 

@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 
 from embedctl.data.build import Recipe, open_or_build, text_hash
 from embedctl.data.store import TrainingData
+from embedctl.retrieval.candidates import Choice
 from embedctl.retrieval.filters import Limits
-from embedctl.retrieval.mining import Choice
 from embedctl.retrieval.store_mining import StoreMiner, token_hashes
 
 WORDS = ["alpha", "beta", "gamma", "delta", "river", "stone", "cloud", "engine"]
