@@ -92,6 +92,7 @@ class Mined:
     Args:
         ids: places in the corpus; those from the range nearest first, then those that fill it up.
         scores: of the judge where there is one, else the model's.
+        similarities: the model's.
         filled: how many fill it up.
         reference: the score of the row's positive that `scores` compare with.
         candidates: what was found.
@@ -99,6 +100,7 @@ class Mined:
 
     ids: Ids
     scores: Vectors
+    similarities: Vectors
     filled: int
     reference: float
     candidates: Candidates

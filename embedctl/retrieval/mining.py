@@ -135,6 +135,7 @@ class Miner:
             more, theirs = self.filler(candidates, ids, missing)
             filled, ids, scores = len(more), np.concatenate([ids, more]), np.concatenate([scores, theirs])
             judged = np.concatenate([judged, np.full(filled, np.nan, np.float32)])
+        similarities = scores
         if self.judge is not None:
             unknown = np.isnan(judged)
             if unknown.any():
@@ -142,7 +143,7 @@ class Miner:
             scores = judged
         reference = self.reference(candidates.row) if judged_reference is None else judged_reference
         self._count(candidates, ids, filled, int((scores > reference).sum()))
-        return Mined(ids, scores, filled, reference, candidates)
+        return Mined(ids, scores, similarities, filled, reference, candidates)
 
     def _count(self, candidates: Candidates, ids: Ids, filled: int, above: int) -> None:
         self.counts.update({f"rejected: {name}": n for name, n in candidates.rejected.items()})

@@ -13,7 +13,7 @@ from embedctl.config import MineConfig
 from embedctl.data.formats import documents
 from embedctl.retrieval.candidates import Mined
 from embedctl.retrieval.mining import GPU_QUERY_BLOCK, JUDGED_BLOCK, QUERY_BLOCK, Judge, Miner
-from embedctl.retrieval.mining_report import Report
+from embedctl.retrieval.mining_report import Report, Texts
 from embedctl.retrieval.pool import Pool
 from embedctl.retrieval.setup import Vectorised, finder_of
 
@@ -44,9 +44,8 @@ def write(config: MineConfig, output: Path, vectors: Vectorised, miner: Miner, p
         for place, (document, mined) in enumerate(zip(documents_of(rows.files), found, strict=True)):
             row = mined_row(document, mined, pool.texts, keep=config.keep_negatives)
             if page:
-                positives = scorer.scores([place], [pool.places_of(document["pos"])])[0]
-                texts = [pool.texts[one] for one in mined.ids]
-                page.add(mined, rows.queries[place], (document["pos"], positives), texts)
+                positives = _scored_by_all(place, document["pos"], vectors, miner.judge)
+                page.add(mined, rows.queries[place], positives, [pool.texts[one] for one in mined.ids])
             row = scored(row, place, pool, scorer) if config.scores else row
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
             if len(mined.ids) < miner.choice.number:
@@ -57,6 +56,12 @@ def write(config: MineConfig, output: Path, vectors: Vectorised, miner: Miner, p
         return beside
     beside.unlink()
     return None
+
+
+def _scored_by_all(place: int, texts: list[str], vectors: Vectorised, judge: Judge | None) -> Texts:
+    """Texts of a row with their scores by the model and by the judge."""
+    places = [vectors.pool.places_of(texts)]
+    return Texts(texts, vectors.scores([place], places)[0], judge.scores([place], places)[0] if judge else None)
 
 
 def mined_row(document: dict[str, Any], mined: Mined, texts: Sequence[str], *, keep: bool) -> dict[str, Any]:
