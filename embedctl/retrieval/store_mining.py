@@ -7,7 +7,6 @@ Q distinct queries, P distinct passages, R rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +62,7 @@ class StoreMiner:
         twin_Q = twin[np.where(texts.hashes[place] == asked_Q, place, query_Q)]
         everyone = np.ones(len(rows), dtype=bool)
         answers, measured = (
-            [np.searchsorted(passage_P, ids) for ids in _positives(data, asked_Q, wanted)]
-            for wanted in (everyone, np.asarray(rows.kind) != GRADED)
+            _positives(data, asked_Q, passage_P, wanted) for wanted in (everyone, np.asarray(rows.kind) != GRADED)
         )
         return cls(query_Q, passage_P, query_R, answers, measured, twin_Q, twin[passage_P])
 
@@ -103,12 +101,12 @@ class StoreMiner:
         return ids, above
 
 
-def _positives(data: TrainingData, asked_Q: Hashes, wanted_R: NDArray[np.bool_]) -> list[Ids]:
-    """The text ids of the positives that the wanted rows give each query, whatever the rows' prompts."""
+def _positives(data: TrainingData, asked_Q: Hashes, passage_P: Integers, wanted_R: NDArray[np.bool_]) -> list[Ids]:
+    """The positives that the wanted rows give each query, whatever the rows' prompts, as places in `passage_P`."""
     rows, asked_R = data.rows, np.asarray(data.query_as_passage)
     order = np.flatnonzero(wanted_R)[np.argsort(asked_R[wanted_R], kind="stable")]
     count = np.asarray(rows.pos_count)[order]
-    flat: NDArray[Any] = gather(rows.text, np.asarray(rows.bounds[:-1])[order] + 1, count)
+    flat = np.searchsorted(passage_P, gather(rows.text, np.asarray(rows.bounds[:-1])[order] + 1, count))
     ends = np.append(0, np.cumsum(count))
     low, high = (ends[np.searchsorted(asked_R[order], asked_Q, side=side)] for side in ("left", "right"))
     return [np.unique(flat[begin:end]) for begin, end in zip(low, high, strict=True)]

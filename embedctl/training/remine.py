@@ -79,7 +79,7 @@ class Remine:
             mined = np.load(path)
         else:
             if update > epoch * self.schedule.updates_per_epoch and rank() == 0:
-                console.warn(f"{path}: is gone; the rest of the epoch gets negatives of the model as it is now")
+                console.warn(f"{path}: is missing; the rest of epoch {epoch + 1} gets what the model finds now")
             mined = self._mine(epoch, update)
             if rank() == 0:
                 _keep(path, mined)

@@ -11,13 +11,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from embedctl.config import RemineSection
+from embedctl.data.batches import BatchPlan, Mix
+from embedctl.data.rows import RowKind
+from embedctl.data.store import KINDS, RowStore, TextStore, TrainingData
+from embedctl.retrieval.store_mining import StoreMiner
 from embedctl.training.feeder import Feeder, Schedule
-from embedctl.training.remine import forget_later, kept_file
+from embedctl.training.remine import Remine, forget_later, kept_file
 
 SPEC = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
 runs = importlib.util.module_from_spec(SPEC)
@@ -63,6 +70,68 @@ def test_what_was_mined_after_the_state_is_forgotten(tmp_path):
         kept_file(tmp_path, epoch).touch()
     forget_later(tmp_path, Schedule(8, 2, 5), start=8)
     assert [kept_file(tmp_path, epoch).exists() for epoch in (1, 2, 3)] == [True, True, False]
+
+
+ROWS, PASSAGES, WANTED = 12, 50, 3
+
+
+@dataclass(frozen=True)
+class Given(Remine):
+    """Mines with vectors that are given, by text id."""
+
+    vectors: np.ndarray
+
+    def _vectors(self, ids: np.ndarray) -> np.ndarray:
+        return self.vectors[ids]
+
+
+def remine(run: Path, vectors: np.ndarray, said: list[dict[str, int]]) -> Given:
+    """For rows without negatives: query and positive of row r are the texts r and ROWS + r."""
+    texts = TextStore(
+        np.arange(ROWS + PASSAGES, dtype=np.uint64),
+        np.arange(ROWS + PASSAGES) * 2,
+        np.full(ROWS + PASSAGES, 2),
+        np.arange(2 * (ROWS + PASSAGES), dtype=np.int32),
+    )
+    text = np.stack([np.arange(ROWS), ROWS + np.arange(ROWS)], axis=1).ravel()
+    kind, none = np.full(ROWS, KINDS.index(RowKind.IN_BATCH), np.uint8), np.full(2 * ROWS, np.nan, np.float32)
+    rows = RowStore(kind, np.zeros(ROWS, np.int32), np.arange(ROWS + 1) * 2, np.ones(ROWS, np.int64), text, none)
+    data = TrainingData(texts, rows, np.arange(ROWS, dtype=np.uint64) + 1000, {})
+    plan = BatchPlan(rows, Mix(4, WANTED, seed=1))
+    session = SimpleNamespace(device=torch.device("cpu"))
+    monitor = SimpleNamespace(mined=lambda step, epoch, numbers, _: said.append(numbers | {"at": step, "in": epoch}))
+    ranks = RemineSection(remine_every_epoch=True, remine_range="0-8")
+    return Given(session, texts, StoreMiner.of(data), plan, Schedule(3, 1, 9), ranks, monitor, run, vectors)
+
+
+def negatives(plan: BatchPlan) -> list[list[int]]:
+    """The negatives of each row."""
+    rows = plan.rows
+    return [rows.text[rows.bounds[row] + 2 : rows.bounds[row + 1]].tolist() for row in range(ROWS)]
+
+
+def test_an_epoch_keeps_what_it_got_and_the_next_gets_others(tmp_path, capsys):
+    said: list[dict[str, int]] = []
+    one, other = np.random.default_rng(0).standard_normal((2, ROWS + PASSAGES, 6)).astype(np.float32)
+    first = remine(tmp_path, one, said)
+    assert first(0, 0) is first.plan
+    found = negatives(first(1, 3))
+    assert said == [
+        {"negatives": WANTED * ROWS, "rows": ROWS, "above_positive": said[0]["above_positive"], "at": 3, "in": 1}
+    ]
+    for row, chosen in enumerate(found):
+        nearest = np.argsort(-(one[ROWS:] @ one[row]), kind="stable") + ROWS
+        nearest = nearest[nearest != ROWS + row][:8]
+        assert len(set(chosen)) == WANTED
+        assert set(chosen) <= set(nearest.tolist())
+    later = remine(tmp_path, other, said)
+    assert negatives(later(1, 4)) == found
+    assert len(said) == 1
+    assert negatives(first(2, 6)) != found
+    kept_file(tmp_path, 1).unlink()
+    assert negatives(later(1, 4)) != found
+    assert "is missing; the rest of epoch 2 gets what the model finds now" in " ".join(capsys.readouterr().err.split())
+    assert [numbers["in"] for numbers in said] == [1, 2, 1]
 
 
 @pytest.fixture(scope="module")
