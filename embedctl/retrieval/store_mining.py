@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from embedctl.data.random import mix
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, TextStore, TrainingData
+from embedctl.errors import TrainingError
 from embedctl.model.packing import Integers, gather
 from embedctl.retrieval.candidates import Choice
 from embedctl.retrieval.filters import Hashes, Limits, no_near_duplicate, not_the_query, references
@@ -50,9 +51,15 @@ class StoreMiner:
 
     @classmethod
     def of(cls, data: TrainingData) -> StoreMiner:
-        """The miner of a store's rows."""
+        """The miner of a store's rows.
+
+        Raises:
+            TrainingError: all of them have scores of their own texts.
+        """
         texts, rows, own_query = data.texts, data.rows, data.rows.query
         mined = np.isin(rows.kind, MINED_KINDS)
+        if not mined.any():
+            raise TrainingError("--remine-every-epoch: every row has scores of its own texts", "leave it out")
         query_Q, first = np.unique(own_query[mined], return_index=True)
         asked_Q = data.query_as_passage[np.flatnonzero(mined)[first]]
         query_R = np.where(mined, np.searchsorted(query_Q, own_query), -1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
 from embedctl.data.build import Recipe, open_or_build, text_hash
-from embedctl.data.store import TrainingData
+from embedctl.data.rows import RowKind
+from embedctl.data.store import KINDS, TrainingData
+from embedctl.errors import TrainingError
 from embedctl.retrieval.candidates import Choice
 from embedctl.retrieval.filters import Limits
 from embedctl.retrieval.store_mining import StoreMiner, token_hashes
@@ -113,6 +116,12 @@ def test_the_data_have_what_is_claimed_of_them(data):
     assert {kind: bool(count) for kind, count in data.facts["kinds"].items()} == dict.fromkeys(
         ("in-batch", "hard-negatives", "graded", "teacher"), True
     )
+
+
+def test_rows_that_all_have_scores_are_refused(data):
+    graded = replace(data.rows, kind=np.full_like(data.rows.kind, KINDS.index(RowKind.GRADED)))
+    with pytest.raises(TrainingError, match="every row has scores"):
+        StoreMiner.of(replace(data, rows=graded))
 
 
 def test_a_random_choice_stays_in_the_range_and_follows_the_seed(data, vectors):
