@@ -10,9 +10,9 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
-import pytest
 
 SCRIPT = """
 import sys
@@ -26,10 +26,10 @@ from embedctl.retrieval.index import search_blocks, search_faiss
 from embedctl.training.worker import run
 
 def train(name):
-    flags = {"dataset": f"{folder}/rows.jsonl", "output_dir": f"{folder}/{name}", "max_steps": 3, "batch_size": 8}
-    flags |= {"model_name_or_path": f"{folder}/model", "neg_nums": 0, "cpu": True, "quiet": True}
+    flags = {"dataset": f"{folder}/rows.jsonl", "output_dir": f"{folder}/{first}/{name}", "max_steps": 3}
+    flags |= {"batch_size": 8, "model_name_or_path": f"{folder}/model", "neg_nums": 0, "cpu": True, "quiet": True}
     run(load(TrainConfig, None, flags))
-    return Embedder.from_pretrained(f"{folder}/{name}", device="cpu").encode([f"tea {n}" for n in range(300)])
+    return Embedder.from_pretrained(f"{folder}/{first}/{name}", device="cpu").encode([f"tea {n}" for n in range(300)])
 
 for vectors in (train("before"), train("after")):
     scores, ids = search_faiss(vectors, vectors, 5)
@@ -40,8 +40,8 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("first", ["torch", "faiss"])
-def test_training_searching_and_training_again(first, tmp_path):
+def test_training_searching_and_training_again(tmp_path):
+    """Both orders at the same time, each in a folder of its own."""
     from embedctl.model.tiny import build_tiny
 
     words = np.array(["tea", "water", "leaf", "cup", "kettle", "steam", "garden", "bee"])
@@ -52,18 +52,27 @@ def test_training_searching_and_training_again(first, tmp_path):
     model[0].auto_model.encoder.layer = model[0].auto_model.encoder.layer[:1]
     model[0].auto_model.config.num_hidden_layers = 1
     model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    processes = {first: start(first, tmp_path) for first in ("torch", "faiss")}
+    try:
+        said = {first: process.communicate(timeout=240) for first, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
+    for first, process in processes.items():
+        assert (process.returncode, said[first][0]) == (0, "done\n"), said[first][1]
+        weights = [(tmp_path / first / name / "model.safetensors").read_bytes() for name in ("before", "after")]
+        assert hashlib.sha256(weights[0]).digest() == hashlib.sha256(weights[1]).digest()
+
+
+def start(first: str, folder: Path) -> subprocess.Popen[str]:
+    """Run the script with this package imported first."""
     for name in ("before", "after"):
-        (tmp_path / name).mkdir()
-    own = {"EMBEDCTL_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
-    ended = subprocess.run(
-        [sys.executable, "-c", SCRIPT, first, str(tmp_path)],
+        (folder / first / name).mkdir(parents=True)
+    own = {"EMBEDCTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, first, str(folder)],
         env=os.environ | own,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=240,
     )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == "done\n"
-    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("before", "after")]
-    assert hashlib.sha256(weights[0]).digest() == hashlib.sha256(weights[1]).digest()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,18 +181,21 @@ def killed(command: list[object], out: Path, cache: Path, awaited: Path) -> np.n
 
 def test_a_killed_run_ends_with_the_same_bytes_and_two_ranks_mine_the_same(begin, cache, tmp_path):
     whole, out, two = tmp_path / "whole", tmp_path / "killed", tmp_path / "two"
-    ended = runs.embedctl(*begin(whole, 1), cache=cache)
+    with ThreadPoolExecutor(2) as beside:
+        left_alone = beside.submit(runs.embedctl, *begin(whole, 1), cache=cache)
+        of_two = beside.submit(killed, begin(two, 2), two, cache, kept_file(two, 1))
+        mined = killed(begin(out, 1), out, cache, out / "states" / "step-00000005")
+        resumed = runs.embedctl("train", "--resume", out, cache=cache)
+    ended = left_alone.result()
     assert ended.returncode == 0, ended.stderr
     assert "epoch 2: mined 72 negatives for 24 rows in" in ended.stderr
     assert "from epoch 2 on mined anew: 3 of ranks 1-9" in ended.stderr
-    mined = killed(begin(out, 1), out, cache, out / "states" / "step-00000005")
-    resumed = runs.embedctl("train", "--resume", out, cache=cache)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from" in resumed.stderr
     assert runs.weights(out) == runs.weights(whole)
     assert mined_at(out) == mined_at(whole) == [UPDATES * epoch for epoch in range(1, EPOCHS)]
     assert not (out / "states").exists()
-    np.testing.assert_array_equal(killed(begin(two, 2), two, cache, kept_file(two, 1)), mined)
+    np.testing.assert_array_equal(of_two.result(), mined)
     assert (mined >= 0).all()
 
 
