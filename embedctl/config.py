@@ -152,6 +152,22 @@ class DataSection(Section):
     )
 
 
+class RemineSection(Section):
+    """Negatives that a run mines itself."""
+
+    remine_every_epoch: Annotated[
+        bool,
+        Field(description="from the second epoch on, replace the negatives by those that the model as it is now finds"),
+        Flag("Negatives"),
+    ] = False
+    remine_range: Annotated[
+        Range, Field(description="ranks from which they are drawn, nearest first"), Flag("Negatives")
+    ] = "10-210"
+    remine_margin: Annotated[
+        float | None, Field(description="their similarity is below the positive's by this"), Flag("Negatives")
+    ] = None
+
+
 class LossSection(Section):
     """What is minimised."""
 
@@ -287,6 +303,7 @@ class TrainConfig(Command):
     tune: TuneSection = TuneSection()
     text: TextSection = TextSection()
     data: DataSection = DataSection()
+    remine: RemineSection = RemineSection()
     loss: LossSection = LossSection()
     optim: OptimSection = OptimSection()
     run: RunSection = RunSection()
@@ -301,6 +318,16 @@ class TrainConfig(Command):
         named = Path(flags.get("output_dir") or RunSection().output_dir if wanted == "latest" else wanted)
         run = next((folder for folder in (named, *named.parents) if (folder / "config.yaml").is_file()), None)
         return (str(run / "config.yaml"), {"output_dir": str(run)}) if run else (None, {})
+
+    @model_validator(mode="after")
+    def _mining_has_ranks_to_draw_from(self) -> TrainConfig:
+        if self.remine.remine_every_epoch:
+            if self.data.neg_nums == 0:
+                raise ValueError("--remine-every-epoch needs --neg-nums above 0")
+            if self.optim.epochs == 1 and self.optim.max_steps is None:
+                raise ValueError("--remine-every-epoch mines from the second epoch on: raise --epochs")
+            expect_ranks("--remine-range", self.remine.remine_range, self.data.neg_nums)
+        return self
 
     @model_validator(mode="after")
     def _several_machines_need_an_address(self) -> TrainConfig:
@@ -499,6 +526,11 @@ class MineConfig(Command):
     overwrite: Annotated[bool, Field(description="replace the output"), Flag("Data")] = False
     device: Device = None
 
+    @model_validator(mode="after")
+    def _the_range_has_ranks_enough(self) -> MineConfig:
+        expect_ranks("--range", self.range, self.neg_nums)
+        return self
+
 
 class EvalConfig(Command):
     """`embedctl eval`."""
@@ -546,6 +578,14 @@ def leaves(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[tuple[st
         else:
             found[*path, name] = field
     return found
+
+
+def expect_ranks(flag: str, ranks: str, number: int) -> None:
+    """Raise a ValueError if a range holds fewer ranks than there are to be negatives."""
+    first, last = map(int, ranks.split("-"))
+    if last - first < number:
+        wanted = f"e.g. {flag} {first}-{first + max(200, number)}, or a lower --neg-nums"
+        raise ValueError(f"{flag} {ranks} holds {max(0, last - first)} ranks, fewer than --neg-nums {number}: {wanted}")
 
 
 def flag_of(name: str) -> str:

@@ -215,3 +215,17 @@ def test_a_file_that_is_not_yaml_is_named_with_its_line(written):
     with pytest.raises(ConfigError, match=rf"{file}:3: not YAML") as wrong:
         load(TrainConfig, file)
     assert wrong.value.hint
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        ({"neg_nums": 0}, "needs --neg-nums above 0"),
+        ({"epochs": 1}, "raise --epochs"),
+        ({"remine_range": "5-15"}, "--remine-range 5-15 holds 10 ranks, fewer than --neg-nums 15: e.g. .* 5-205"),
+    ],
+)
+def test_a_run_that_mines_must_have_something_to_mine(flags, fault):
+    with pytest.raises(ConfigError, match=fault):
+        load(TrainConfig, None, {"remine_every_epoch": True} | flags)
+    load(TrainConfig, None, flags)

@@ -29,7 +29,7 @@ from embedctl.data.rows import Row
 from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array
 from embedctl.model.packing import tokenize
 
-VERSION = 1
+VERSION = 2
 ROWS_AT_A_TIME = 2048
 HASHES_AT_A_TIME = 1 << 20
 KIND_NUMBER = {kind: number for number, kind in enumerate(KINDS)}
@@ -132,7 +132,11 @@ def text_hash(text: str) -> int:
 def _hashes(row: Row, recipe: Recipe) -> list[int]:
     """A query and a passage of the same text differ: they may be cut at different lengths."""
     query, *passages = recipe.texts(row)
-    return [text_hash("q\0" + query), *(text_hash("p\0" + passage) for passage in passages)]
+    return [text_hash("q\0" + query), *map(_passage_hash, passages)]
+
+
+def _passage_hash(text: str) -> int:
+    return text_hash("p\0" + text)
 
 
 def _scores(row: Row) -> list[float]:
@@ -141,11 +145,12 @@ def _scores(row: Row) -> list[float]:
     return [none, *graded, *(list(row.neg_scores) or [none] * len(row.neg))]
 
 
-SHAPES: dict[str, tuple[Any, Callable[[int, Row], list[Any]]]] = {
-    "kind": (np.uint8, lambda _source, row: [KIND_NUMBER[row.kind]]),
-    "source": (np.int32, lambda source, _row: [source]),
-    "pos_count": (np.int64, lambda _source, row: [len(row.pos)]),
-    "score": (np.float32, lambda _source, row: _scores(row)),
+SHAPES: dict[str, Callable[[int, Row, Recipe], list[Any]]] = {
+    "kind": lambda _source, row, _recipe: [KIND_NUMBER[row.kind]],
+    "source": lambda source, _row, _recipe: [source],
+    "pos_count": lambda _source, row, _recipe: [len(row.pos)],
+    "score": lambda _source, row, _recipe: _scores(row),
+    "query_as_passage": lambda _source, row, recipe: [_passage_hash(recipe.passage_prompt + row.query)],
 }
 
 
@@ -156,8 +161,9 @@ def _write_shapes(files: Sequence[str], recipe: Recipe, folder: Path) -> int:
         out = {name: _append(stack, folder, name) for name in (*SHAPES, "bounds", "occurrence")}
         np.zeros(1, dtype=np.int64).tofile(out["bounds"])
         for source, block in _blocks(files):
-            for name, (dtype, values) in SHAPES.items():
-                np.array([value for row in block for value in values(source, row)], dtype=dtype).tofile(out[name])
+            for name, values in SHAPES.items():
+                found = [value for row in block for value in values(source, row, recipe)]
+                np.array(found, dtype=DTYPES[name]).tofile(out[name])
             hashes = [_hashes(row, recipe) for row in block]
             bounds = texts + np.cumsum([len(row) for row in hashes])
             bounds.astype(np.int64).tofile(out["bounds"])

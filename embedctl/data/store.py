@@ -7,7 +7,7 @@ has to be kept in memory. `build.py` writes the folder that is opened here.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ DTYPES: dict[str, Any] = {
     "pos_count": np.int64,
     "text": np.int64,
     "score": np.float32,
+    "query_as_passage": np.uint64,
 }
 
 
@@ -81,13 +82,41 @@ class RowStore:
         """(R,) each row's query."""
         return np.asarray(self.text[self.bounds[:-1]])
 
+    def with_negatives(self, mined_QN: Integers, query_R: Integers) -> RowStore:
+        """The rows with other negatives, which have no scores.
+
+        Args:
+            mined_QN: text ids, -1 for none.
+            query_R: whose of them each row gets; a row with -1, or of whom there are none, keeps its own.
+        """
+        there = mined_QN >= 0
+        mined, number_Q = mined_QN[there], np.append(there.sum(axis=1), 0)  # the last is that of -1
+        first_Q = len(self.text) + np.cumsum(number_Q) - number_Q
+        begin, head = np.asarray(self.bounds[:-1]), 1 + np.asarray(self.pos_count)
+        fresh = number_Q[query_R] > 0
+        tail = np.where(fresh, number_Q[query_R], np.diff(self.bounds) - head)
+        starts = np.stack([begin, np.where(fresh, first_Q[query_R], begin + head)], axis=1).ravel()
+        lengths = np.stack([head, tail], axis=1).ravel()
+        unscored = np.full(len(mined), np.nan, dtype=np.float32)
+        return replace(
+            self,
+            bounds=np.concatenate([[0], np.cumsum(head + tail)]),
+            text=gather(np.concatenate([self.text, mined]), starts, lengths),
+            score=gather(np.concatenate([self.score, unscored]), starts, lengths),
+        )
+
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from, opened from a store folder."""
+    """What a run learns from, opened from a store folder.
+
+    `query_as_passage` (R,) is the hash that each row's query has where it is a passage: the same whatever the row's
+    prompt.
+    """
 
     texts: TextStore
     rows: RowStore
+    query_as_passage: NDArray[np.uint64]
     facts: dict[str, Any]
 
     @classmethod
@@ -100,4 +129,4 @@ class TrainingData:
         facts = json.loads((folder / "facts.json").read_text())
         texts = TextStore(array("hashes"), array("starts"), array("lengths"), array("tokens"))
         rows = RowStore(*(array(name) for name in ("kind", "source", "bounds", "pos_count", "text", "score")))
-        return cls(texts, rows, facts)
+        return cls(texts, rows, array("query_as_passage"), facts)

@@ -82,9 +82,9 @@ def no_near_duplicate(positives: Sequence[Ids], normal_P: Hashes) -> Filter:
     return lambda row, ids, _scores: ~np.isin(normal_P[ids], normal_P[positives[row]])
 
 
-def not_the_query(queries: Sequence[str], normal_P: Hashes) -> Filter:
-    """Keeps what is not, but for case, punctuation and spacing, the query's own text."""
-    return lambda row, ids, _scores: normal_P[ids] != np.uint64(text_hash(normalised(queries[row])))
+def not_the_query(normal_Q: Hashes, normal_P: Hashes) -> Filter:
+    """Keeps what is not, but for case, punctuation and spacing, the query's own text: both given as hashes of that."""
+    return lambda row, ids, _scores: normal_P[ids] != normal_Q[row]
 
 
 def not_among(own: Sequence[Ids]) -> Filter:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from embedctl.data.random import mix
+from embedctl.retrieval.candidates import Candidates, Choice, Mined
 from embedctl.retrieval.filters import Filter, Limits, Mask
 from embedctl.retrieval.index import Ids, Vectors, search
 
@@ -26,104 +26,6 @@ JUDGED_BLOCK = 16  # a judge takes its time: the bar should move
 def exact(query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu") -> Finder:
     """Finds the nearest by exact search: gives scores (B, k) and ids (B, k) of a block of rows."""
     return lambda rows, k: search(query_QH[rows], corpus_DH, k, device)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How negatives are chosen among the candidates that are left.
-
-    Args:
-        first: the nearest rank that may be taken, counted from 0.
-        last: the rank before which the range ends.
-        number: negatives of a row.
-        sampling: the nearest of the range (top), any (random), or rank r of it with weight 1/r (weighted).
-        seed: of the random choice.
-    """
-
-    first: int
-    last: int
-    number: int
-    sampling: str
-    seed: int
-
-    def begins(self, candidates: int) -> int:
-        """The rank at which the range begins: nearer where there are too few candidates for `number` beyond `first`."""
-        return max(0, min(self.first, candidates - self.number))
-
-    def pick(self, row: int, ranked: Ids) -> Ids:
-        """The chosen of `ranked`, in its order.
-
-        A random choice follows from the seed and the row alone, not from the order in which rows are mined. The
-        weighted one draws without replacement: the smallest of exponentials with the weights as rates (Efraimidis and
-        Spirakis, 2006).
-        """
-        pool = ranked[self.begins(len(ranked)) : self.last]
-        if self.sampling == "top" or len(pool) <= self.number:
-            return pool[: self.number]
-        keys = mix(self.seed, row, np.arange(len(pool))).astype(np.float64)
-        if self.sampling == "weighted":
-            keys = -np.log((keys + 0.5) / 2.0**64) * np.arange(1, len(pool) + 1)
-        return pool[np.sort(np.argsort(keys, kind="stable")[: self.number])]
-
-
-@dataclass
-class Candidates:
-    """What was found for a row, nearest first: N texts that no filter rejects.
-
-    Args:
-        row: whose.
-        ids: (N,) places in the corpus.
-        scores: (N,) the model's.
-        excess: (N,) by how much they are outside the limits; above 0 they are not taken.
-        judged: (N,) the judge's scores, NaN where it was not asked.
-        rejected: how many each filter and limit rejected.
-        found: how many search found, those rejected by filters counted.
-    """
-
-    row: int
-    ids: Ids
-    scores: Vectors
-    excess: Vectors
-    judged: Vectors
-    rejected: Counter[str]
-    found: int
-
-    @property
-    def allowed(self) -> Ids:
-        """Positions of those within the limits."""
-        return np.flatnonzero(self.excess <= 0)
-
-    def limit(self, places: Ids, outside: dict[str, Vectors], prefix: str = "") -> None:
-        """Apply limits to the candidates at `places`; each counts for the first that rejects it."""
-        for name, excess in outside.items():
-            fresh = (self.excess[places] <= 0) & (excess > 0)
-            self.rejected[prefix + name] += int(fresh.sum())
-            self.excess[places] = np.maximum(self.excess[places], excess)
-
-
-@dataclass(frozen=True)
-class Mined:
-    """The negatives of a row.
-
-    Args:
-        ids: places in the corpus; those from the range nearest first, then those that fill it up.
-        scores: of the judge where there is one, else the model's.
-        filled: how many fill it up.
-        reference: the score of the row's positive that `scores` compare with.
-        candidates: what was found.
-    """
-
-    ids: Ids
-    scores: Vectors
-    filled: int
-    reference: float
-    candidates: Candidates
-
-    def why(self, choice: Choice) -> dict[str, Any]:
-        """How many were wanted, found and rejected by what: why a row got fewer."""
-        rejected = {name: number for name, number in self.candidates.rejected.items() if number}
-        facts = {"negatives": len(self.ids), "wanted": choice.number, "candidates": self.candidates.found}
-        return facts | {"rejected": rejected}
 
 
 class Judge(Protocol):
@@ -171,17 +73,17 @@ class Miner:
     filler: Filler | None = None
     counts: Counter[str] = field(default_factory=Counter)
 
-    def mine(self, rows: int, finder: Finder, block: int = QUERY_BLOCK["cpu"]) -> Iterator[Mined]:
+    def mine(self, rows: range, finder: Finder, block: int = QUERY_BLOCK["cpu"]) -> Iterator[Mined]:
         """The negatives of each row, in order.
 
         Args:
-            rows: how many.
+            rows: which.
             finder: gives scores and ids, -1 for none, of the nearest of a block of rows.
             block: rows at a time.
         """
         self.counts.update({f"rejected: {name}": 0 for name in self.filters})
-        for start in range(0, rows, block):
-            piece = slice(start, min(start + block, rows))
+        for start in rows[::block]:
+            piece = slice(start, min(start + block, rows.stop))
             scores, ids = finder(piece, self.choice.last + self.spare)
             found = [self._sift(start + place, ids[place], scores[place]) for place in range(len(ids))]
             judged = self._judge(found) if self.judge else None
@@ -233,6 +135,7 @@ class Miner:
             more, theirs = self.filler(candidates, ids, missing)
             filled, ids, scores = len(more), np.concatenate([ids, more]), np.concatenate([scores, theirs])
             judged = np.concatenate([judged, np.full(filled, np.nan, np.float32)])
+        similarities = scores
         if self.judge is not None:
             unknown = np.isnan(judged)
             if unknown.any():
@@ -240,7 +143,7 @@ class Miner:
             scores = judged
         reference = self.reference(candidates.row) if judged_reference is None else judged_reference
         self._count(candidates, ids, filled, int((scores > reference).sum()))
-        return Mined(ids, scores, filled, reference, candidates)
+        return Mined(ids, scores, similarities, filled, reference, candidates)
 
     def _count(self, candidates: Candidates, ids: Ids, filled: int, above: int) -> None:
         self.counts.update({f"rejected: {name}": n for name, n in candidates.rejected.items()})
@@ -250,42 +153,3 @@ class Miner:
         self.counts["short rows"] += len(ids) < self.choice.number
         allowed = len(candidates.allowed)
         self.counts["rows with nearer ranks"] += self.choice.begins(allowed) < self.choice.first
-
-
-def relaxing(candidates: Candidates, taken: Ids, missing: int) -> tuple[Ids, Vectors]:
-    """Fills a row with what only the limits rejected, the least outside first."""
-    outside = np.flatnonzero((candidates.excess > 0) & ~np.isin(candidates.ids, taken))
-    best = outside[np.argsort(candidates.excess[outside], kind="stable")[:missing]]
-    return candidates.ids[best], candidates.scores[best]
-
-
-@dataclass(frozen=True)
-class FromTheCorpus:
-    """Fills a row with any texts of the corpus that the filters and all limits but the lowest score allow.
-
-    What a judge refused is left out.
-
-    Args:
-        miner: whose filters, limits and seed.
-        query_QH: vectors of the rows' queries.
-        corpus_DH: vectors of the corpus.
-    """
-
-    miner: Miner
-    query_QH: Vectors
-    corpus_DH: Vectors
-
-    def __call__(self, candidates: Candidates, taken: Ids, missing: int) -> tuple[Ids, Vectors]:
-        """See `Filler`: draws several times more than are missing, as some may not be taken."""
-        row, size = candidates.row, len(self.corpus_DH)
-        draws = mix(self.miner.choice.seed, row, np.arange(8 * missing + 64), 1) % np.uint64(size)
-        ids = np.array(list(dict.fromkeys(draws.astype(np.int64).tolist())), dtype=np.int64)
-        refused = candidates.ids[(candidates.excess > 0) & ~np.isnan(candidates.judged)]
-        ids = ids[~np.isin(ids, np.concatenate([taken, refused]))]
-        scores = np.asarray(self.corpus_DH[ids] @ self.query_QH[row], dtype=np.float32)
-        kept = np.ones(len(ids), dtype=bool)
-        for keeps in self.miner.filters.values():
-            kept &= keeps(row, ids, scores)
-        for excess in self.miner.limits.without_floor.excess(scores, self.miner.reference(row)).values():
-            kept &= excess <= 0
-        return ids[kept][:missing], scores[kept][:missing]

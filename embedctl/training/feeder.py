@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
@@ -49,6 +50,10 @@ class Schedule:
         first = within * self.accumulation
         return [(epoch, step) for step in range(first, min(first + self.accumulation, self.batches_per_epoch))]
 
+    def epoch(self, update: int) -> int:
+        """The epoch of an update."""
+        return update // self.updates_per_epoch
+
     def ends_epoch(self, update: int) -> bool:
         """Whether an epoch is over after this update."""
         return (update + 1) % self.updates_per_epoch == 0
@@ -63,12 +68,15 @@ class Feeder:
         plan: which rows meet.
         texts: their tokens.
         in_batch: which of a batch's texts are negatives.
+        renew: gives the batches of an epoch that begins, or goes on, at an update, when the updates before are done;
+            None if `plan` holds for all epochs.
     """
 
     session: Session
     plan: BatchPlan
     texts: TextStore
     in_batch: str
+    renew: Callable[[int, int], BatchPlan] | None = None
 
     def prepare(self, epoch: int, step: int) -> Prepared:
         """The batch of a step, with this rank's share of its texts as features on the device."""
@@ -85,13 +93,26 @@ class Feeder:
 
     def updates(self, schedule: Schedule, start: int) -> Generator[tuple[int, list[Prepared]]]:
         """The batches of each update from `start` on."""
+        updates = range(start, schedule.total)
         with ThreadPoolExecutor(1, "embedctl-batches") as thread:
-            ahead: deque[Future[Prepared]] = deque()
-            wanted = (place for update in range(start, schedule.total) for place in schedule.batches(update))
-            for update in range(start, schedule.total):
-                batches = []
-                for _ in schedule.batches(update):
-                    while len(ahead) <= AHEAD and (place := next(wanted, None)) is not None:
-                        ahead.append(thread.submit(self.prepare, *place))
-                    batches.append(ahead.popleft().result())
-                yield update, batches
+            if self.renew is None:
+                yield from self._in_turn(thread, schedule, updates)
+                return
+            for epoch, part in groupby(updates, schedule.epoch):
+                own = list(part)
+                feeder = replace(self, plan=self.renew(epoch, own[0]))
+                yield from feeder._in_turn(thread, schedule, own)
+
+    def _in_turn(
+        self, thread: ThreadPoolExecutor, schedule: Schedule, updates: Sequence[int]
+    ) -> Iterator[tuple[int, list[Prepared]]]:
+        """The batches of these updates, some made ahead, none of any other."""
+        ahead: deque[Future[Prepared]] = deque()
+        wanted = (place for update in updates for place in schedule.batches(update))
+        for update in updates:
+            batches = []
+            for _ in schedule.batches(update):
+                while len(ahead) <= AHEAD and (place := next(wanted, None)) is not None:
+                    ahead.append(thread.submit(self.prepare, *place))
+                batches.append(ahead.popleft().result())
+            yield update, batches

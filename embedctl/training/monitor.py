@@ -69,6 +69,17 @@ class Monitor:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:3])
         self.say(f"step {step}: {shown}")
 
+    def mined(self, step: int, epoch: int, numbers: dict[str, int], seconds: float) -> None:
+        """Record that negatives were mined for an epoch (counted from 0); its time does not count in the rates."""
+        self._paused += seconds
+        self._write({"step": step, **{f"mined_{name}": n for name, n in numbers.items()}, "mined_seconds": seconds})
+        above = numbers["above_positive"]
+        perhaps = f"; {above:,} score above their positive: perhaps answers" if above else ""
+        self.say(
+            f"epoch {epoch + 1}: mined {numbers['negatives']:,} negatives for {numbers['rows']:,} rows "
+            f"in {seconds:.1f} s{perhaps}"
+        )
+
     def say(self, message: str) -> None:
         """A line for a human, from the main rank."""
         if self.runtime.main:

@@ -25,6 +25,7 @@ def show_overview(
             "model": _model(config, session),
             "data": _data(data),
             **_batch(config, session, data, plan),
+            **_negatives(config),
             "steps": _steps(config, schedule, start),
             "optimizer": _optimizer(config),
             "precision": _precision(session),
@@ -54,6 +55,15 @@ def _batch(config: TrainConfig, session: Session, data: TrainingData, plan: Batc
         "batch": f"{plan.mixture.batch_size} queries{accumulated}; about {candidates:,.0f} candidates a query",
         "tokens": f"about {tokens:,} a step, {session.budget:,} at most in one forward ({layout})",
     }
+
+
+def _negatives(config: TrainConfig) -> dict[str, str]:
+    remine = config.remine
+    if not remine.remine_every_epoch:
+        return {}
+    margin = f", at least {remine.remine_margin:g} below the positive" if remine.remine_margin is not None else ""
+    taken = f"{config.data.neg_nums} of ranks {remine.remine_range}{margin}"
+    return {"negatives": f"from epoch 2 on mined anew: {taken}"}
 
 
 def _steps(config: TrainConfig, schedule: Schedule, start: int) -> str:

@@ -34,6 +34,7 @@ from embedctl.losses.select import losses_for
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.resources import cache_folder
+from embedctl.retrieval.store_mining import StoreMiner
 from embedctl.training import checkpoint, runtime
 from embedctl.training.budget import PROBES, memory_advice
 from embedctl.training.feeder import Feeder, Schedule
@@ -44,6 +45,7 @@ from embedctl.training.loop import History, Loop
 from embedctl.training.measure import Measure
 from embedctl.training.monitor import Monitor, keep_until
 from embedctl.training.overview import show_overview
+from embedctl.training.remine import Remine, forget_later
 from embedctl.training.session import Session
 from embedctl.training.step import Stepper
 
@@ -73,13 +75,18 @@ def run(config: TrainConfig) -> None:
     start = resume(session, state, history) if state else 0
     if here.main:
         keep_until(folder / "metrics.jsonl", start)
+        forget_later(folder, schedule, start)
         show_overview(config, session, data, plan, schedule, start)
     monitor = Monitor(here, folder, config.run.log_with, config.model_dump(mode="json"), start, schedule.total)
+    remine = None
+    if config.remine.remine_every_epoch:
+        miner = StoreMiner.of(data)
+        remine = Remine(session, data.texts, miner, plan, schedule, config.remine, monitor, folder)
     finish = Finish(config, session, data, history, folder)
     loop = Loop(
         config=config,
         session=session,
-        feeder=Feeder(session, plan, data.texts, config.loss.in_batch),
+        feeder=Feeder(session, plan, data.texts, config.loss.in_batch, remine),
         schedule=schedule,
         stepper=Stepper(session, losses_for(config.loss), optim.seed),
         monitor=monitor,

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from embedctl.data.rows import Row
+from embedctl.retrieval.candidates import Choice
+from embedctl.retrieval.fill import FromTheCorpus, relaxing
 from embedctl.retrieval.filters import Answers, Limits, hashes, no_answer, normalised, not_the_query
-from embedctl.retrieval.mining import Choice, FromTheCorpus, Miner, exact, relaxing
+from embedctl.retrieval.mining import Miner, exact
 
 CORPUS = [f"text {place}" for place in range(40)]
 VECTORS = np.linspace(1, 0.1, 40, dtype=np.float32)[:, None]  # the query (1,) finds them in their order
@@ -19,7 +21,7 @@ def miner(choice: Choice, rows: list[Row], corpus: list[str] = CORPUS) -> Miner:
         answers.add(row)
     filters = {
         "answers": no_answer(queries, hashes(corpus), answers),
-        "query": not_the_query(queries, hashes(map(normalised, corpus))),
+        "query": not_the_query(hashes(map(normalised, queries)), hashes(map(normalised, corpus))),
     }
     return Miner(filters, choice, answers.most + 1)
 
@@ -30,7 +32,7 @@ def mine(choice: Choice, rows: list[Row], corpus: list[str] = CORPUS) -> list[li
 
 def run(one: Miner, rows: int, size: int = 40, block: int = 1024) -> list[list[int]]:
     finder = exact(np.ones((rows, 1), np.float32), VECTORS[:size])
-    return [mined.ids.tolist() for mined in one.mine(rows, finder, block)]
+    return [mined.ids.tolist() for mined in one.mine(range(rows), finder, block)]
 
 
 def top(first: int, last: int, number: int) -> Choice:
@@ -174,7 +176,7 @@ def test_relaxing_takes_the_least_outside_and_never_an_answer():
     one = limited(Limits(max_score=0.5, min_score=0.45), [Row("q", ("text 20", "text 0"))], 1.0, 8)
     inside = [place for place in range(40) if 0.45 <= SCORES[place] <= 0.5]
     one.filler = relaxing
-    (mined,) = one.mine(1, exact(np.ones((1, 1), np.float32), VECTORS))
+    (mined,) = one.mine(range(1), exact(np.ones((1, 1), np.float32), VECTORS))
     assert mined.ids[: len(inside)].tolist() == inside
     outside = [place for place in range(40) if place not in (*inside, 20, 0)]
     distance = {place: max(SCORES[place] - 0.5, 0.45 - SCORES[place]) for place in outside}
@@ -195,7 +197,7 @@ def test_random_texts_fill_but_none_that_filters_or_upper_limits_reject():
 
 def test_a_row_says_why_it_got_fewer():
     one = limited(Limits(max_score=0.5), [Row("q", ("text 39",))], 1.0)
-    (mined,) = one.mine(1, exact(np.ones((1, 1), np.float32), VECTORS))
+    (mined,) = one.mine(range(1), exact(np.ones((1, 1), np.float32), VECTORS))
     above = int((SCORES > 0.5).sum())
     rejected = {"answers": 1, "max score": above}
     facts = {"negatives": 39 - above, "wanted": 40, "candidates": 40, "rejected": rejected}

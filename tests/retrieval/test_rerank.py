@@ -10,8 +10,9 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from embedctl.data.rows import Row
 from embedctl.errors import ModelError
 from embedctl.retrieval.cache import ArrayCache
+from embedctl.retrieval.candidates import Choice
 from embedctl.retrieval.filters import Limits
-from embedctl.retrieval.mining import Choice, Miner, exact
+from embedctl.retrieval.mining import Miner, exact
 from embedctl.retrieval.pool import Pool, Rows
 from embedctl.retrieval.rerank import CrossJudge, load_cross_encoder
 
@@ -55,7 +56,9 @@ def test_its_limits_reject_and_its_scores_are_given(judge):
     scores = judge.scores([0], [np.arange(8)])[0]
     judge.limits = Limits(max_score=float(np.median(scores[2:])))
     miner = Miner({}, Choice(0, 8, 8, "top", 0), 0, judge=judge)
-    (mined,) = miner.mine(1, exact(np.ones((1, 1), np.float32), np.linspace(1, 0.1, 8, dtype=np.float32)[:, None]))
+    (mined,) = miner.mine(
+        range(1), exact(np.ones((1, 1), np.float32), np.linspace(1, 0.1, 8, dtype=np.float32)[:, None])
+    )
     expected = np.flatnonzero(scores <= judge.limits.max_score)
     assert mined.ids.tolist() == expected.tolist()
     np.testing.assert_allclose(mined.scores, scores[expected], atol=1e-6)
