@@ -26,10 +26,10 @@ from embedctl import console
 from embedctl.data.formats import read_rows
 from embedctl.data.hashes import HashParts
 from embedctl.data.rows import Row
-from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array
+from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array, visits_of
 from embedctl.model.packing import tokenize
 
-VERSION = 1
+VERSION = 2
 ROWS_AT_A_TIME = 2048
 HASHES_AT_A_TIME = 1 << 20
 KIND_NUMBER = {kind: number for number, kind in enumerate(KINDS)}
@@ -101,9 +101,11 @@ def _build(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path) -
     rows = _write_shapes(files, recipe, folder)
     _write_hashes(folder)
     _write_text_ids(folder)
-    _write_tokens(files, tokenizer, recipe, folder, rows)
+    _write_index(folder, rows)
     (folder / "occurrence.bin").unlink()
-    kinds = np.bincount(read_array(folder, "kind"), minlength=len(KINDS))
+    _write_tokens(files, tokenizer, recipe, folder, rows)
+    kind = read_array(folder, "kind")
+    kinds = np.sum([np.bincount(kind[block], minlength=len(KINDS)) for block in _slices(rows)], axis=0)
     lengths = read_array(folder, "lengths")
     facts = {
         "rows": rows,
@@ -194,6 +196,30 @@ def _write_text_ids(folder: Path) -> None:
     with (folder / "text.bin").open("wb") as stream:
         for block in _occurrences(folder):
             np.searchsorted(hashes, block).astype(np.int64).tofile(stream)
+
+
+def _write_index(folder: Path, rows: int) -> None:
+    """Where rows are found: ids ascend with hashes, so rows sorted by their query's hash are sorted by its id."""
+    kind, bounds, pos_count, text, hashes = (
+        read_array(folder, name) for name in ("kind", "bounds", "pos_count", "text", "occurrence")
+    )
+    parts, visits = HashParts(folder / "parts", width=3), 0
+    with ExitStack() as stack:
+        out = {name: _append(stack, folder, name) for name in ("rows_by_query", "sorted_query", "positive_ends")}
+        for block in _slices(rows):
+            ends = visits + np.cumsum(visits_of(kind[block], pos_count[block]))
+            ends.tofile(out["positive_ends"])
+            visits, place = int(ends[-1]), bounds[block]
+            row = np.arange(block.start, block.stop, dtype=np.uint64)
+            parts.add(np.stack([hashes[place], text[place].astype(np.uint64), row], axis=1))
+        for part in parts.sorted_parts():
+            part[:, 1].astype(np.int64).tofile(out["sorted_query"])
+            part[:, 2].astype(np.int64).tofile(out["rows_by_query"])
+    (folder / "parts").rmdir()
+
+
+def _slices(rows: int) -> Iterator[slice]:
+    return (slice(start, min(start + HASHES_AT_A_TIME, rows)) for start in range(0, rows, HASHES_AT_A_TIME))
 
 
 def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path, rows: int) -> None:
