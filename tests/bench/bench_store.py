@@ -59,7 +59,7 @@ class Peak:
 def write_rows(path: Path, size: float) -> int:
     """Write rows to a file of `size` bytes: every tenth query occurred before, every second row has a negative."""
     draw = random.Random(0)
-    stems = [" ".join(draw.choices(WORDS, k=20))[:90] for _ in range(5000)]
+    stems = [" ".join(draw.choices(WORDS, k=20))[:52] for _ in range(5000)]
     rows = 0
     with path.open("w", encoding="utf-8") as stream:
         while stream.tell() < size:
