@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -32,6 +33,7 @@ from embedctl.model.packing import tokenize
 VERSION = 2
 ROWS_AT_A_TIME = 2048
 HASHES_AT_A_TIME = 1 << 20
+Block = tuple[int, list[Row]]
 KIND_NUMBER = {kind: number for number, kind in enumerate(KINDS)}
 
 
@@ -118,12 +120,21 @@ def _build(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path) -
     temporary.rename(folder / "facts.json")
 
 
-def _blocks(files: Sequence[str]) -> Iterator[tuple[int, list[Row]]]:
+def _blocks(files: Sequence[str]) -> Iterator[Block]:
     """The rows of all files, a few at a time, with the number of their file."""
     for number, name in enumerate(files):
         rows = read_rows(name)
         while block := list(islice(rows, ROWS_AT_A_TIME)):
             yield number, block
+
+
+def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks, the next one read while the last one is tokenised, which holds up no other thread."""
+    with ThreadPoolExecutor(1, "embedctl-rows") as thread:
+        coming = thread.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block
 
 
 def text_hash(text: str) -> int:
@@ -230,7 +241,7 @@ def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: 
     )
     text, bounds, written, first = read_array(folder, "text"), read_array(folder, "bounds"), 0, 0
     with (folder / "tokens.bin").open("wb") as stream, console.progress("tokenise", rows, "rows") as bar:
-        for _source, block in _blocks(files):
+        for _source, block in _ahead(_blocks(files)):
             ids = np.asarray(text[bounds[first] : bounds[first + len(block)]])
             queries = np.zeros(len(ids), dtype=bool)
             queries[np.asarray(bounds[first : first + len(block)]) - bounds[first]] = True

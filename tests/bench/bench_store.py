@@ -2,7 +2,7 @@
 
 Run by hand: python tests/bench/bench_store.py [GB ...]. A file of rows of about 200 bytes is written for each size
 into a folder that is removed afterwards (--folder says where; about six times the file is needed). Building and
-running over are processes of their own, looked at every 50 ms together with their children: `own` is memory that only
+running over are processes of their own, looked at every 200 ms together with their children: `own` is memory that only
 giving up could free, `mapped` are pages of the store's files, which the kernel takes back whenever it needs them.
 """
 
@@ -30,7 +30,7 @@ from embedctl.model.loading import load_tokenizer
 from embedctl.model.tiny import build_tiny
 from embedctl.resources import example_data
 
-BATCH, EVERY = 1024, 0.05
+BATCH, EVERY = 1024, 0.2
 WORDS = example_data("texts.txt").read_text(encoding="utf-8").lower().split()
 
 
