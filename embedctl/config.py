@@ -391,6 +391,11 @@ class EncodeConfig(Command):
         Field(description="compute type; auto: float32"),
         Flag("Machine"),
     ] = "auto"
+    backend: Annotated[
+        Literal["torch", "onnx", "openvino"],
+        Field(description="what computes the transformer; onnx, openvino: on the CPU, extras of the same names"),
+        Flag("Machine"),
+    ] = "torch"
     shard_rows: Annotated[
         int, Field(gt=0, description="rows of a file when the output is a folder"), Flag("Output")
     ] = 100_000

@@ -41,6 +41,8 @@ EXTRAS = {
     "wandb": ("--log-with wandb", "pip install wandb"),
     "tensorboard": ("--log-with tensorboard", "pip install tensorboard"),
     "trackio": ("--log-with trackio", "pip install trackio"),
+    "onnxruntime": ("encode --backend onnx", "pip install onnxruntime onnx onnxscript"),
+    "openvino": ("encode --backend openvino", "pip install openvino onnx onnxscript"),
 }
 IMPORT_FAULTS = (ImportError, OSError, RuntimeError, AttributeError)
 PATIENCE_SECONDS = 2.0

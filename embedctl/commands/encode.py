@@ -73,7 +73,7 @@ def expect_usable(config: EncodeConfig) -> None:
 
     Raises:
         ConfigError: two prompts, an unknown format of the output, an output that is the input, or one that can't have
-            an index.
+            an index, or a backend that can't be used.
         DataError: there is no such input.
     """
     from embedctl.retrieval.sinks import expect_format, is_folder
@@ -89,10 +89,27 @@ def expect_usable(config: EncodeConfig) -> None:
         expect_format(output)
     elif output.is_file():
         raise ConfigError(f"--output {output}/: is a file", "choose another --output")
+    if config.backend != "torch":
+        expect_backend(config)
     if config.num_processes > 1:
         expect_shareable(config)
     if config.index is not None:
         expect_indexable(config, output)
+
+
+def expect_backend(config: EncodeConfig) -> None:
+    """Check that a backend other than torch can be used.
+
+    Raises:
+        ConfigError: its packages are not installed, or it is asked for another device or type.
+    """
+    from embedctl.model.onnx import expect_installed
+
+    if config.device not in (None, "cpu"):
+        raise ConfigError(f"--backend {config.backend}: computes on the CPU, not on {config.device}", "--device cpu")
+    if config.precision not in ("auto", "float32"):
+        raise ConfigError(f"--backend {config.backend}: computes in float32", "leave --precision out")
+    expect_installed(config.backend)
 
 
 def expect_shareable(config: EncodeConfig) -> None:

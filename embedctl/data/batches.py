@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl.data.random import mix, ranks_within, shuffled
-from embedctl.data.rows import RowKind
-from embedctl.data.store import KINDS, RowStore
+from embedctl.data.store import GRADED, RowStore
 from embedctl.model.packing import Integers
 
 WINDOW = 16  # batches among which rows are exchanged so that no positive stands twice in a batch
-GRADED = KINDS.index(RowKind.GRADED)
 
 
 @dataclass(frozen=True)
@@ -77,17 +75,12 @@ class BatchPlan:
 
     def __init__(self, rows: RowStore, mixture: Mix) -> None:
         self.rows, self.mixture = rows, mixture
-        sources = int(rows.source.max()) + 1
+        self.index = rows.index
+        sources = int(rows.source[-1]) + 1
         self.weights = np.array(mixture.weights or (1.0,) * sources)
-        graded = rows.kind == GRADED
-        visits_of_row = np.where(graded, 1, rows.pos_count) if mixture.explode else np.ones(len(rows), dtype=np.int64)
-        self.row_ends = np.cumsum(visits_of_row)
-        edges = np.searchsorted(rows.source, np.arange(sources + 1))
-        self.unit_edges = np.concatenate([[0], self.row_ends])[edges]
+        edges = np.searchsorted(rows.source, np.arange(sources + 1, dtype=rows.source.dtype))
+        self.unit_edges = self._first_unit(edges)
         self.visits = np.rint(np.diff(self.unit_edges) * self.weights).astype(np.int64)
-        query = rows.query
-        self.rows_by_query = np.argsort(query, kind="stable")
-        self.sorted_query = query[self.rows_by_query]
         pools = self.visits if mixture.one_dataset_per_batch else self.visits.sum(keepdims=True)
         self.pool_batches = -(-pools // mixture.batch_size)
         self.steps_per_epoch = int(self.pool_batches.sum())
@@ -134,13 +127,18 @@ class BatchPlan:
             for turn in np.unique(cycle[mine]):
                 now = mine[cycle[mine] == turn]
                 unit[now] = first + shuffled(nth[now] % size, int(size), self._key(int(turn), 3, int(number)))
-        row = np.searchsorted(self.row_ends, unit, side="right")
         if self.mixture.explode:
-            positive = unit - (np.concatenate([[0], self.row_ends])[row])
-        else:
-            turn_start = (mix(self.mixture.seed, 4, row) % self.rows.pos_count[row].astype(np.uint64)).astype(np.int64)
-            positive = (turn_start + cycle) % self.rows.pos_count[row]
-        return row, positive
+            row = np.searchsorted(self.index.positive_ends, unit, side="right")
+            return row, unit - self._first_unit(row)
+        count = np.asarray(self.rows.pos_count[unit])
+        turn_start = (mix(self.mixture.seed, 4, unit) % count.astype(np.uint64)).astype(np.int64)
+        return unit, (turn_start + cycle) % count
+
+    def _first_unit(self, row: Integers) -> Integers:
+        """What a row's first visit is counted as: a unit is a row, or a positive if they are exploded."""
+        if not self.mixture.explode:
+            return row
+        return np.where(row > 0, self.index.positive_ends[np.maximum(row, 1) - 1], 0)
 
     def _query_of(self, row: Integers) -> Integers:
         return np.asarray(self.rows.text[self.rows.bounds[row]])
@@ -189,9 +187,9 @@ class BatchPlan:
 
     def _known_pairs(self, query: Integers, documents: Integers, own_QC: Integers) -> Integers:
         """(M, 2) pairs whose document some row lists as a positive of that query; a query's own is left out."""
-        low, high = (np.searchsorted(self.sorted_query, query, side=side) for side in ("left", "right"))
+        low, high = (np.searchsorted(self.index.sorted_query, query, side=side) for side in ("left", "right"))
         which = np.repeat(np.arange(len(query)), high - low)
-        rows = self.rows_by_query[
+        rows = self.index.rows_by_query[
             np.repeat(low - np.cumsum(high - low) + (high - low), high - low) + np.arange(len(which))
         ]
         keep = np.asarray(self.rows.kind[rows]) != GRADED

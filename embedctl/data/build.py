@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -26,12 +27,13 @@ from embedctl import console
 from embedctl.data.formats import read_rows
 from embedctl.data.hashes import HashParts
 from embedctl.data.rows import Row
-from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array
+from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array, visits_of
 from embedctl.model.packing import tokenize
 
-VERSION = 2
+VERSION = 3
 ROWS_AT_A_TIME = 2048
 HASHES_AT_A_TIME = 1 << 20
+Block = tuple[int, list[Row]]
 KIND_NUMBER = {kind: number for number, kind in enumerate(KINDS)}
 
 
@@ -101,9 +103,11 @@ def _build(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path) -
     rows = _write_shapes(files, recipe, folder)
     _write_hashes(folder)
     _write_text_ids(folder)
-    _write_tokens(files, tokenizer, recipe, folder, rows)
+    _write_index(folder, rows)
     (folder / "occurrence.bin").unlink()
-    kinds = np.bincount(read_array(folder, "kind"), minlength=len(KINDS))
+    _write_tokens(files, tokenizer, recipe, folder, rows)
+    kind = read_array(folder, "kind")
+    kinds = np.sum([np.bincount(kind[block], minlength=len(KINDS)) for block in _slices(rows)], axis=0)
     lengths = read_array(folder, "lengths")
     facts = {
         "rows": rows,
@@ -116,12 +120,21 @@ def _build(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path) -
     temporary.rename(folder / "facts.json")
 
 
-def _blocks(files: Sequence[str]) -> Iterator[tuple[int, list[Row]]]:
+def _blocks(files: Sequence[str]) -> Iterator[Block]:
     """The rows of all files, a few at a time, with the number of their file."""
     for number, name in enumerate(files):
         rows = read_rows(name)
         while block := list(islice(rows, ROWS_AT_A_TIME)):
             yield number, block
+
+
+def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks, the next one read while the last one is tokenised, which holds up no other thread."""
+    with ThreadPoolExecutor(1, "embedctl-rows") as thread:
+        coming = thread.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block
 
 
 def text_hash(text: str) -> int:
@@ -202,6 +215,30 @@ def _write_text_ids(folder: Path) -> None:
             np.searchsorted(hashes, block).astype(np.int64).tofile(stream)
 
 
+def _write_index(folder: Path, rows: int) -> None:
+    """Where rows are found: ids ascend with hashes, so rows sorted by their query's hash are sorted by its id."""
+    kind, bounds, pos_count, text, hashes = (
+        read_array(folder, name) for name in ("kind", "bounds", "pos_count", "text", "occurrence")
+    )
+    parts, visits = HashParts(folder / "parts", width=3), 0
+    with ExitStack() as stack:
+        out = {name: _append(stack, folder, name) for name in ("rows_by_query", "sorted_query", "positive_ends")}
+        for block in _slices(rows):
+            ends = visits + np.cumsum(visits_of(kind[block], pos_count[block]))
+            ends.tofile(out["positive_ends"])
+            visits, place = int(ends[-1]), bounds[block]
+            row = np.arange(block.start, block.stop, dtype=np.uint64)
+            parts.add(np.stack([hashes[place], text[place].astype(np.uint64), row], axis=1))
+        for part in parts.sorted_parts():
+            part[:, 1].astype(np.int64).tofile(out["sorted_query"])
+            part[:, 2].astype(np.int64).tofile(out["rows_by_query"])
+    (folder / "parts").rmdir()
+
+
+def _slices(rows: int) -> Iterator[slice]:
+    return (slice(start, min(start + HASHES_AT_A_TIME, rows)) for start in range(0, rows, HASHES_AT_A_TIME))
+
+
 def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path, rows: int) -> None:
     """Tokenise each distinct text where it occurs first."""
     count = len(read_array(folder, "hashes"))
@@ -210,7 +247,7 @@ def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: 
     )
     text, bounds, written, first = read_array(folder, "text"), read_array(folder, "bounds"), 0, 0
     with (folder / "tokens.bin").open("wb") as stream, console.progress("tokenise", rows, "rows") as bar:
-        for _source, block in _blocks(files):
+        for _source, block in _ahead(_blocks(files)):
             ids = np.asarray(text[bounds[first] : bounds[first + len(block)]])
             queries = np.zeros(len(ids), dtype=bool)
             queries[np.asarray(bounds[first : first + len(block)]) - bounds[first]] = True

@@ -7,7 +7,7 @@ has to be kept in memory. `build.py` writes the folder that is opened here.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from embedctl.data.rows import RowKind
 from embedctl.model.packing import Integers, Ragged, gather
 
 KINDS = list(RowKind)
+GRADED = KINDS.index(RowKind.GRADED)
 DTYPES: dict[str, Any] = {
     "hashes": np.uint64,
     "starts": np.int64,
@@ -28,8 +29,12 @@ DTYPES: dict[str, Any] = {
     "bounds": np.int64,
     "pos_count": np.int64,
     "text": np.int64,
+    "occurrence": np.uint64,
     "score": np.float32,
     "query_as_passage": np.uint64,
+    "rows_by_query": np.int64,
+    "sorted_query": np.int64,
+    "positive_ends": np.int64,
 }
 
 
@@ -60,11 +65,35 @@ class TextStore:
 
 
 @dataclass(frozen=True)
+class RowIndex:
+    """Where rows are found: `rows_by_query` (R,) sorted by query, then by row; `sorted_query` (R,) the query of each.
+
+    `positive_ends` (R,) counts the positives up to a row's last; a graded row, whose texts belong together, counts as
+    one.
+    """
+
+    rows_by_query: Integers
+    sorted_query: Integers
+    positive_ends: Integers
+
+    @classmethod
+    def of(cls, rows: RowStore) -> RowIndex:
+        """The index of rows that lie in memory."""
+        order = np.argsort(rows.query, kind="stable")
+        return cls(order, rows.query[order], np.cumsum(visits_of(rows.kind, rows.pos_count)))
+
+
+def visits_of(kind: NDArray[np.uint8], pos_count: Integers) -> Integers:
+    """How often each row is visited if each positive is a visit of its own."""
+    return np.where(kind == GRADED, 1, pos_count)
+
+
+@dataclass(frozen=True)
 class RowStore:
     """R rows. Row r owns `text[bounds[r]:bounds[r+1]]`: its query, then its positives, then its negatives.
 
     `score` has the shape of `text`: a grade or a teacher's score, NaN for none. `kind` (R,) indexes `KINDS`,
-    `source` (R,) the files, `pos_count` (R,) says how many positives there are.
+    `source` (R,) the files, ascending, `pos_count` (R,) says how many positives there are.
     """
 
     kind: NDArray[np.uint8]
@@ -73,9 +102,15 @@ class RowStore:
     pos_count: Integers
     text: Integers
     score: NDArray[np.float32]
+    ready_index: RowIndex | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    @property
+    def index(self) -> RowIndex:
+        """The index that was built with the rows, or one made now."""
+        return self.ready_index or RowIndex.of(self)
 
     @property
     def query(self) -> Integers:
@@ -83,7 +118,7 @@ class RowStore:
         return np.asarray(self.text[self.bounds[:-1]])
 
     def with_negatives(self, mined_QN: Integers, query_R: Integers) -> RowStore:
-        """The rows with other negatives, which have no scores.
+        """The rows with other negatives, which have no scores; their index stays, as queries and positives do.
 
         Args:
             mined_QN: text ids, -1 for none.
@@ -128,5 +163,7 @@ class TrainingData:
 
         facts = json.loads((folder / "facts.json").read_text())
         texts = TextStore(array("hashes"), array("starts"), array("lengths"), array("tokens"))
-        rows = RowStore(*(array(name) for name in ("kind", "source", "bounds", "pos_count", "text", "score")))
+        index = RowIndex(array("rows_by_query"), array("sorted_query"), array("positive_ends"))
+        row_arrays = (array(name) for name in ("kind", "source", "bounds", "pos_count", "text", "score"))
+        rows = RowStore(*row_arrays, ready_index=index)
         return cls(texts, rows, array("query_as_passage"), facts)

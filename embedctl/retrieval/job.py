@@ -11,6 +11,8 @@ from embedctl import console
 from embedctl.config import EncodeConfig
 from embedctl.errors import ConfigError
 from embedctl.model.embedder import Embedder
+from embedctl.model.onnx import RUNTIMES, use_backend
+from embedctl.resources import cache_folder
 from embedctl.retrieval.encode import Encoder, Tally
 from embedctl.retrieval.index_folder import drafted, index_beside, write_index
 from embedctl.retrieval.quantize import Quantizer
@@ -52,7 +54,7 @@ def load(config: EncodeConfig) -> Embedder:
     """
     embedder = Embedder.from_pretrained(
         config.model.model_name_or_path,
-        device=config.device,
+        device="cpu" if config.backend in RUNTIMES else config.device,
         dtype=precision_of(config),
         trust_remote_code=config.model.trust_remote_code,
         max_len=config.max_len,
@@ -61,6 +63,8 @@ def load(config: EncodeConfig) -> Embedder:
         raise ConfigError(
             f"--dim {config.dim}: the model has {embedder.dimension} dimensions", "choose a smaller --dim"
         )
+    if config.backend in RUNTIMES:
+        use_backend(embedder, config.backend, cache_folder("onnx"))
     return embedder
 
 
@@ -109,6 +113,7 @@ def recipe_of(config: EncodeConfig, encoder: Encoder) -> dict[str, Any]:
         "max_len": encoder.embedder.max_len,
         "dim": config.dim or encoder.embedder.dimension,
         "precision": precision_of(config),
+        "backend": config.backend,
         "dtype": config.dtype,
         "shard_rows": config.shard_rows,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from embedctl import console
 from embedctl.commands import encode
 from embedctl.errors import ConfigError, DataError, ModelError
+from embedctl.model.onnx import NEEDS
 from embedctl.resources import example_data
 
 TEXTS = ["alpha river", "beta stone", "学习"]
@@ -115,6 +117,21 @@ def test_prompts(run, theirs, tmp_path):
         run(model_name_or_path="model", input="own.txt", prompt_name="quary")
 
 
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_other_backends_give_torchs_vectors(backend, run, theirs, exports, monkeypatch):
+    monkeypatch.setenv("EMBEDCTL_CACHE", str(exports))
+    write("own.txt", TEXTS)
+    missing = [name for name in NEEDS[backend] if find_spec(name) is None]
+    if missing:
+        with pytest.raises(ConfigError, match="not installed: " + ", ".join(missing)):
+            run(input="own.txt", backend=backend)
+        pytest.skip(f"the extra {backend} is not installed")
+    run(input="own.txt", output="shards/", backend=backend)
+    assert difference("shards/shard-00000.npy", theirs.encode(TEXTS)) < 1e-4
+    with pytest.raises(ConfigError, match="another backend"):
+        run(input="own.txt", output="shards/")
+
+
 def test_short_vectors_have_length_1(run, theirs):
     run(input=write("own.txt", TEXTS), dim="16")
     cut = theirs.encode(TEXTS)[:, :16]
@@ -144,6 +161,8 @@ def test_a_file_is_replaced_and_a_folder_goes_on(run):
         ({"num_processes": "2", "output": "x/", "input": "-"}, "a pipe can be read once"),
         ({"prompt": "a", "prompt_name": "b"}, "--prompt and --prompt-name exclude each other"),
         ({"dim": "257"}, "--dim 257: the model has 256 dimensions"),
+        ({"backend": "onnx", "device": "cuda"}, "--backend onnx: computes on the CPU, not on cuda"),
+        ({"backend": "openvino", "precision": "float16"}, "--backend openvino: computes in float32"),
         ({"output": "x.bin"}, "suffix is none of"),
         ({"output": "own.txt"}, "is the input"),
         ({"output": "taken/"}, "is a file"),

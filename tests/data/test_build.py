@@ -12,7 +12,7 @@ from embedctl.data import build
 from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.sources import Source, parse, parse_all
-from embedctl.data.store import KINDS
+from embedctl.data.store import KINDS, RowIndex
 from embedctl.errors import ConfigError, DataError
 
 ROWS = [
@@ -74,6 +74,15 @@ def test_kinds_scores_and_sources(files, tokenizer, tmp_path):
     assert rows.score[rows.bounds[2] + 1 : rows.bounds[3]].tolist() == [1.0, 0.25]
     assert rows.score[rows.bounds[3] + 1 :].tolist() == [3.0, 1.0, 0.5]
     assert np.isnan(rows.score[: rows.bounds[2]]).all()
+
+
+def test_rows_are_found_as_if_they_had_been_sorted_in_memory(files, tokenizer, tmp_path):
+    rows = open_or_build(files * 40, tokenizer, RECIPE, tmp_path / "stores").rows
+    expected = RowIndex.of(rows)
+    assert rows.index.rows_by_query.tolist() == expected.rows_by_query.tolist()
+    assert rows.index.sorted_query.tolist() == expected.sorted_query.tolist()
+    assert rows.index.positive_ends.tolist() == expected.positive_ends.tolist()
+    assert expected.positive_ends[:4].tolist() == [2, 3, 4, 5]
 
 
 def test_a_store_is_built_once_for_the_same_bytes_and_tokens(files, tokenizer, tmp_path, monkeypatch):

@@ -1,0 +1,159 @@
+"""A model's transformer computed by ONNX Runtime or OpenVINO on the CPU; everything around it stays as it was.
+
+The transformer is exported once for its weights, into the cache folder, and compared with torch before it is used.
+Pooling and the modules behind it are torch's. To add a runtime: one function and one line in `RUNTIMES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from filelock import FileLock
+from torch import Tensor
+
+from embedctl import console
+from embedctl.errors import ConfigError, ModelError
+from embedctl.model.embedder import PARITY, PROBES, Embedder
+from embedctl.model.loading import hash_weights
+from embedctl.model.packing import tokenize
+
+INPUTS = ("input_ids", "attention_mask")
+GRAPH = "model.onnx"
+NEEDS = {"onnx": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino", "onnx", "onnxscript")}
+Run = Callable[[dict[str, Any]], Any]
+
+
+def expect_installed(backend: str) -> None:
+    """Check that the packages of a backend are there.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    missing = [name for name in NEEDS.get(backend, ()) if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"--backend {backend}: not installed: {', '.join(missing)}", f"pip install 'embedctl[{backend}]'"
+        )
+
+
+def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
+    """Let `backend` compute the transformer of a float32 embedder on the CPU; batches are padded.
+
+    Args:
+        embedder: changed in place; its weights stay, so their hash and their number do.
+        backend: a name of `RUNTIMES`.
+        cache: the folder of exported transformers.
+
+    Raises:
+        ModelError: the transformer can't be exported, or computes something else there.
+    """
+    embedder.set_packed(False)
+    backbone = embedder.backbone
+    try:
+        run = RUNTIMES[backend](_exported(backbone, cache), torch.get_num_threads())
+        ours, theirs = (_probe(embedder, forward) for forward in (backbone.forward, _forward(run)))
+    except Exception as cause:  # exporters and runtimes raise whatever they like
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:300]
+        raise ModelError(f"--backend {backend}: this model can't be run there: {reason}", "--backend torch") from cause
+    difference = float((ours - theirs).abs().max())
+    if not difference <= PARITY[torch.float32]:
+        raise ModelError(f"--backend {backend}: its vectors differ from torch's by {difference:.1e}", "--backend torch")
+
+
+def _forward(run: Run) -> Callable[..., SimpleNamespace]:
+    def forward(input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
+        hidden = run({"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()})
+        return SimpleNamespace(last_hidden_state=torch.from_numpy(np.asarray(hidden)))
+
+    return forward
+
+
+@torch.inference_mode()
+def _probe(embedder: Embedder, forward: Callable[..., Any]) -> Tensor:
+    """The vectors of a few texts, the transformer computed by `forward` from now on."""
+    embedder.backbone.forward = forward
+    features = embedder.features(tokenize(embedder.tokenizer, PROBES, embedder.max_len))
+    return torch.nn.functional.normalize(embedder(features), dim=-1)
+
+
+class _Graph(torch.nn.Module):
+    """Tokens in, hidden states out: what is exported."""
+
+    def __init__(self, backbone: torch.nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        hidden: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return hidden
+
+
+def _exported(backbone: Any, cache: Path) -> Path:
+    """The ONNX file of a transformer, written if no earlier run did; one process writes while the others wait."""
+    recipe = (hash_weights(backbone), backbone.config.to_json_string(), torch.__version__, transformers.__version__)
+    folder = cache / hashlib.blake2b("\0".join(recipe).encode(), digest_size=16).hexdigest()
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            console.say("exporting the model to ONNX, once for these weights")
+            work = Path(f"{folder}.tmp")
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            _export(backbone, work / GRAPH)
+            work.rename(folder)
+    return folder / GRAPH
+
+
+@torch.no_grad()
+def _export(backbone: Any, path: Path) -> None:
+    example = (torch.ones(2, 8, dtype=torch.long), torch.ones(2, 8, dtype=torch.long))
+    any_size = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    chatter = logging.getLogger("torch.onnx")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            torch.onnx.export(
+                _Graph(backbone).eval(),
+                example,
+                str(path),
+                dynamo=True,
+                verbose=False,
+                input_names=INPUTS,
+                output_names=("hidden",),
+                dynamic_shapes=dict.fromkeys(INPUTS, any_size),
+            )
+    finally:
+        chatter.setLevel(level)
+
+
+def _onnxruntime(path: Path, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda inputs: session.run(None, inputs)[0]
+
+
+def _openvino(path: Path, threads: int) -> Run:
+    import openvino
+
+    # by default it computes in bfloat16 where the CPU can
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+    return lambda inputs: request.infer(inputs)[0].copy()  # the request writes its next output over this one
+
+
+RUNTIMES: dict[str, Callable[[Path, int], Run]] = {"onnx": _onnxruntime, "openvino": _openvino}
