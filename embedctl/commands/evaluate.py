@@ -26,7 +26,8 @@ EXAMPLE_COLLECTION = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 @takes(EvalConfig)
 def command(config: EvalConfig) -> None:
     """Measure how well a model retrieves."""
-    from embedctl.evaluation.metrics import expect_metric, means
+    from embedctl.evaluation.metrics import means
+    from embedctl.evaluation.names import expect_metric
 
     expect_metric(config.metric)
     checkpoint = checkpoint_of(config.model.model_name_or_path)
