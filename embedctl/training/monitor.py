@@ -105,7 +105,7 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | 
 
 
 def _settle_wandb(folder: Path, main: bool) -> None:
-    """Keep the run's files in OUT. Without a login wandb would ask at a terminal and wait: record offline, and say so."""
+    """Files go to OUT. Without a login wandb would ask at a terminal and wait: record offline instead, and say so."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_DIR", str(folder))
     if "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ or _has_wandb_login():

@@ -1,7 +1,7 @@
 """How fast `validate-data` reads clean rows, in MB for a second of one core, and its peak memory.
 
-Run by hand: python tests/bench/bench_validate.py [MB]. The bar of the project is 100 MB/s. Seconds are the CPU's, so that
-other work on the machine counts little; the work is done by one thread.
+Run by hand: python tests/bench/bench_validate.py [MB]. The bar of the project is 100 MB/s. Seconds are the CPU's, so
+that other work on the machine counts little; one thread does all of it.
 """
 
 from __future__ import annotations
