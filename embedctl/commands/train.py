@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from embedctl import console
@@ -24,6 +25,7 @@ def command(config: TrainConfig) -> None:
     """Fine-tune a text-embedding model on query/passage rows."""
     config = with_examples(with_model_defaults(settle_resume(config)))
     expect_metric(config.run.metric, config.loss.mrl_dims)
+    expect_packages(config)
     expect_data(config)
     expect_model(config)
     folder = prepare_output(config)
@@ -99,6 +101,16 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def expect_packages(config: TrainConfig) -> None:
+    """Raise a ConfigError if an option needs a package that is not installed."""
+    tracker = config.run.log_with
+    needed = {f"--log-with {tracker}": tracker if tracker != "none" else None}
+    needed["--lora-rank"] = "peft" if config.tune.lora_rank else None
+    for flag, package in needed.items():
+        if package and find_spec(package) is None:
+            raise ConfigError(f"{flag}: needs the package {package}", f'pip install "embedctl[{package}]"')
 
 
 def expect_data(config: TrainConfig) -> None:

@@ -118,3 +118,12 @@ def test_a_metric_that_no_run_has_is_said_before_the_workers_start(tmp_path: Pat
     with pytest.raises(ConfigError, match="--metric nDCG@10 dim 64: no such metric"):
         command(metric="nDCG@10 dim 64", mrl_dims=["32"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", [{"log_with": "trackio"}, {"lora_rank": "8"}])
+def test_a_package_that_is_missing_is_said_before_the_workers_start(flags, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("embedctl.commands.train.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs the package (trackio|peft)"):
+        command(**flags)
+    assert list(tmp_path.iterdir()) == []
