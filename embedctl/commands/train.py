@@ -106,10 +106,11 @@ def write_whole(path: Path, text: str) -> None:
 def expect_packages(config: TrainConfig) -> None:
     """Raise a ConfigError if an option needs a package that is not installed."""
     tracker = config.run.log_with
-    needed = {f"--log-with {tracker}": tracker if tracker != "none" else None}
-    needed["--lora-rank"] = "peft" if config.tune.lora_rank else None
+    needed: dict[str, str] = {} if tracker == "none" else {f"--log-with {tracker}": tracker}
+    if config.tune.lora_rank:
+        needed["--lora-rank"] = "peft"
     for flag, package in needed.items():
-        if package and find_spec(package) is None:
+        if find_spec(package) is None:
             raise ConfigError(f"{flag}: needs the package {package}", f'pip install "embedctl[{package}]"')
 
 
