@@ -12,7 +12,7 @@ from embedctl.commands.checkpoints import checkpoint_of
 from embedctl.commands.flags import takes
 from embedctl.config import EvalConfig
 from embedctl.errors import CheckFailed, DataError
-from embedctl.resources import example_data
+from embedctl.resources import example_data, shown
 
 if TYPE_CHECKING:
     from embedctl.evaluation.collections import Collection
@@ -41,7 +41,7 @@ def command(config: EvalConfig) -> None:
         "documents": len(collection.corpus),
         "metrics": metrics,
     }
-    title = f"{checkpoint}: {len(collection.queries):,} queries, {len(collection.corpus):,} documents ({source})"
+    title = f"{checkpoint}: {len(collection.queries):,} queries, {len(collection.corpus):,} documents ({shown(source)})"
     document |= beside_baseline(config, collection, values, title) if config.baseline else alone(title, metrics)
     if config.json_output:
         console.result(document)
