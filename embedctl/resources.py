@@ -41,9 +41,11 @@ def cache_folder(name: str = "") -> Path:
 
 
 def shown(path: str) -> str:
-    """A path as a human wants to read it: relative to the working folder if it lies below it."""
-    absolute = Path(path).is_absolute()
-    return str(Path(path).relative_to(Path.cwd())) if absolute and Path(path).is_relative_to(Path.cwd()) else path
+    """A path as a human wants to read it: from the working folder if it lies there, `example_data/...` if shipped."""
+    for root, name in ((Path.cwd(), ""), (example_data(), "example_data")):
+        if Path(path).is_absolute() and Path(path).is_relative_to(root):
+            return str(name / Path(path).relative_to(root))
+    return path
 
 
 def input_or_example(path: str) -> tuple[str, bool]:

@@ -45,3 +45,11 @@ def test_the_manuals_file_names_fall_back_to_the_examples(tmp_path: Path, monkey
     assert resources.input_or_example("mine.txt") == ("mine.txt", False)
     Path("texts.txt").write_text("own", encoding="utf-8")
     assert resources.input_or_example("texts.txt") == ("texts.txt", False)
+
+
+def test_a_path_is_shown_as_short_as_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert resources.shown(str(tmp_path / "a" / "b.json")) == "a/b.json"
+    assert resources.shown(str(resources.example_data("eval.json"))) == "example_data/eval.json"
+    assert resources.shown("/elsewhere/b.json") == "/elsewhere/b.json"
+    assert resources.shown("a.json:2") == "a.json:2"

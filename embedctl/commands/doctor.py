@@ -10,9 +10,6 @@ import importlib
 import os
 import platform
 import shutil
-import threading
-import urllib.error
-import urllib.request
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -22,6 +19,7 @@ from embedctl import __version__, console
 from embedctl.commands.flags import takes
 from embedctl.config import DoctorConfig
 from embedctl.errors import CheckFailed
+from embedctl.model import hub
 from embedctl.resources import cache_folder, shipped
 
 EXAMPLE = "Example: embedctl doctor --json"
@@ -46,7 +44,6 @@ EXTRAS = {
 }
 IMPORT_FAULTS = (ImportError, OSError, RuntimeError, AttributeError)
 PATIENCE_SECONDS = 2.0
-TRUE_WORDS = {"1", "true", "yes", "on"}
 
 
 @dataclass(frozen=True)
@@ -177,31 +174,11 @@ def _cache(name: str, folder: Path, advice: str, *, needed: bool) -> Finding:
 def _hub() -> Finding:
     """Whether models can be fetched by name."""
     local = "name models by folder, or only cached ones"
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in TRUE_WORDS:
+    if hub.is_offline():
         return Finding("hub", "hub", "offline by HF_HUB_OFFLINE", local)
-    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    if _answers(address):
-        return Finding("hub", "hub", f"{address} answers")
-    return Finding("hub", "hub", f"{address} does not answer", local)
-
-
-def _answers(address: str) -> bool:
-    """Whether an address answers in time; looking up its name counts, which a socket's own limit leaves out."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PATIENCE_SECONDS):
-                answered.set()
-        except urllib.error.HTTPError:
-            answered.set()
-        except (OSError, ValueError):
-            return
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(PATIENCE_SECONDS)
-    return answered.is_set()
+    if hub.answers(hub.address(), PATIENCE_SECONDS):
+        return Finding("hub", "hub", f"{hub.address()} answers")
+    return Finding("hub", "hub", f"{hub.address()} does not answer", local)
 
 
 def _extras() -> list[Finding]:

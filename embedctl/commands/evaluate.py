@@ -12,7 +12,7 @@ from embedctl.commands.checkpoints import checkpoint_of
 from embedctl.commands.flags import takes
 from embedctl.config import EvalConfig
 from embedctl.errors import CheckFailed, DataError
-from embedctl.resources import example_data
+from embedctl.resources import example_data, shown
 
 if TYPE_CHECKING:
     from embedctl.evaluation.collections import Collection
@@ -26,7 +26,8 @@ EXAMPLE_COLLECTION = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 @takes(EvalConfig)
 def command(config: EvalConfig) -> None:
     """Measure how well a model retrieves."""
-    from embedctl.evaluation.metrics import expect_metric, means
+    from embedctl.evaluation.metrics import means
+    from embedctl.evaluation.names import expect_metric
 
     expect_metric(config.metric)
     checkpoint = checkpoint_of(config.model.model_name_or_path)
@@ -40,7 +41,7 @@ def command(config: EvalConfig) -> None:
         "documents": len(collection.corpus),
         "metrics": metrics,
     }
-    title = f"{checkpoint}: {len(collection.queries):,} queries, {len(collection.corpus):,} documents ({source})"
+    title = f"{checkpoint}: {len(collection.queries):,} queries, {len(collection.corpus):,} documents ({shown(source)})"
     document |= beside_baseline(config, collection, values, title) if config.baseline else alone(title, metrics)
     if config.json_output:
         console.result(document)

@@ -88,6 +88,8 @@ def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
 def _help(field: FieldInfo) -> str:
     """The field's words and its default, which Typer does not see."""
     words = field.description or ""
+    if field.default is True:
+        return f"{words} (default: on)"
     if field.default is None or field.default == () or isinstance(field.default, bool):
         return words
     return f"{words} (default: {field.default})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from embedctl import console
@@ -12,6 +13,7 @@ from embedctl.commands.flags import takes
 from embedctl.config import TINY, TrainConfig, dump, with_model_defaults
 from embedctl.data.sources import parse
 from embedctl.errors import ConfigError, DataError, ModelError
+from embedctl.evaluation.names import expect_metric
 from embedctl.resources import example_data
 
 EXAMPLE = "Example: embedctl train --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl --eval-dataset eval.jsonl -o out"
@@ -21,7 +23,9 @@ OURS = ("config.yaml", "embedctl.json", "states", "checkpoints", "metrics.jsonl"
 @takes(TrainConfig)
 def command(config: TrainConfig) -> None:
     """Fine-tune a text-embedding model on query/passage rows."""
-    config = with_examples(with_model_defaults(config))
+    config = with_examples(with_model_defaults(settle_resume(config)))
+    expect_metric(config.run.metric, config.loss.mrl_dims)
+    expect_packages(config)
     expect_data(config)
     expect_model(config)
     folder = prepare_output(config)
@@ -34,6 +38,32 @@ def command(config: TrainConfig) -> None:
         return
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     exec_shim(folder)
+
+
+def settle_resume(config: TrainConfig) -> TrainConfig:
+    """The configuration without --resume where there is no run yet, so that a scheduler may always pass it.
+
+    Raises:
+        ConfigError: another folder was named, which holds no state.
+    """
+    folder, wanted = Path(config.run.output_dir), config.run.resume
+    if wanted is None:
+        return config
+    if wanted != "latest" and Path(wanted).resolve() != folder.resolve():
+        _expect_state(wanted)
+        return config
+    if (folder / "config.yaml").exists():
+        return config
+    console.say(f"--resume: {folder} holds no run yet; it begins at step 0")
+    return config.model_copy(update={"run": config.run.model_copy(update={"resume": None})})
+
+
+def _expect_state(wanted: str) -> None:
+    folder, hint = Path(wanted), "give the folder of a run, or one of its states; leave --resume out to begin anew"
+    if not folder.is_dir():
+        raise ConfigError(f"--resume {wanted}: no such folder", hint)
+    if not any((*folder.glob("manifest.json"), *folder.glob("states/step-*"))):
+        raise ConfigError(f"--resume {wanted}: holds no state", hint)
 
 
 def with_examples(config: TrainConfig) -> TrainConfig:
@@ -71,6 +101,17 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def expect_packages(config: TrainConfig) -> None:
+    """Raise a ConfigError if an option needs a package that is not installed."""
+    tracker = config.run.log_with
+    needed: dict[str, str] = {} if tracker == "none" else {f"--log-with {tracker}": tracker}
+    if config.tune.lora_rank:
+        needed["--lora-rank"] = "peft"
+    for flag, package in needed.items():
+        if find_spec(package) is None:
+            raise ConfigError(f"{flag}: needs the package {package}", f'pip install "embedctl[{package}]"')
 
 
 def expect_data(config: TrainConfig) -> None:

@@ -13,7 +13,7 @@ from embedctl import console
 from embedctl.commands.flags import takes
 from embedctl.config import TINY, ValidateConfig
 from embedctl.errors import CheckFailed, ConfigError
-from embedctl.resources import input_or_example
+from embedctl.resources import input_or_example, shown
 
 if TYPE_CHECKING:
     from embedctl.data.lengths import TokenCount
@@ -37,7 +37,7 @@ def command(config: ValidateConfig) -> None:
     reports = []
     for path, size in zip(paths, sizes, strict=True):
         megabytes = None if size is None else -(-size // MEGABYTE)  # rounded up
-        with console.progress(f"check {path}", megabytes, "MB") as bar:
+        with console.progress(f"check {shown(path)}", megabytes, "MB") as bar:
             reports.append(validate(path, config.neg_nums, config.max_errors, tokens, bar))
         if not config.json_output:
             print_findings(reports[-1])
@@ -100,7 +100,8 @@ def show(report: dict[str, Any]) -> None:
     for name, value in facts_of(report).items():
         facts.add_row(name, value)
     colour = next((style for severity, style in STYLES.items() if stats[severity]), "green")
-    title, verdict = Text(report["path"]), Text(f"{report['path']}: {verdict_of(stats)}", style=colour)
+    name = shown(report["path"])
+    title, verdict = Text(name), Text(f"{name}: {verdict_of(stats)}", style=colour)
     body = Group(facts, "", lengths_table(stats)) if report["rows"] else facts
     console.console().print(Panel(body, title=title, title_align="left", border_style=colour, expand=False))
     console.console().print(verdict, soft_wrap=True)

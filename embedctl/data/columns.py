@@ -6,10 +6,11 @@ those who look at them one by one and say what it is.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from operator import contains, itemgetter
+from operator import contains, eq, itemgetter
 from typing import Any
 
 import orjson
@@ -21,20 +22,38 @@ from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, Row
 RARE_KEYS = frozenset((*SCORE_KEYS, *PROMPT_KEYS))
 
 
+@dataclass(slots=True)
+class Lists:
+    """Lists of texts one behind the other: all texts, and how many each list has."""
+
+    texts: list[str] = field(default_factory=list)
+    counts: array[int] = field(default_factory=lambda: array("q"))
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[str]]) -> Lists:
+        """The lists flattened."""
+        return cls(list(chain.from_iterable(lists)), array("q", map(len, lists)))
+
+    def extend(self, more: Lists) -> None:
+        """Add other lists at the end."""
+        self.texts += more.texts
+        self.counts += more.counts
+
+
 @dataclass
 class Columns:
     """Valid rows, a list for each field; places are the line and the number of a row in its file."""
 
-    lines: list[int] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    lines: array[int] = field(default_factory=lambda: array("Q"))
+    numbers: array[int] = field(default_factory=lambda: array("Q"))
     queries: list[str] = field(default_factory=list)
-    pos: list[Sequence[str]] = field(default_factory=list)
-    neg: list[Sequence[str]] = field(default_factory=list)
+    pos: Lists = field(default_factory=Lists)
+    neg: Lists = field(default_factory=Lists)
     prompts: list[str | None] = field(default_factory=list)
 
     def add(self, line: int, number: int, row: Row) -> None:
         """Add one row."""
-        self.extend([line], [number], Texts([row.query], [row.pos], [row.neg]), [row.prompt])
+        self.extend([line], [number], Texts([row.query], Lists.of([row.pos]), Lists.of([row.neg])), [row.prompt])
 
     def extend(self, lines: Iterable[int], numbers: Iterable[int], texts: Texts, prompts: Iterable[str | None]) -> None:
         """Add several rows."""
@@ -50,9 +69,13 @@ class Columns:
 class Texts:
     """The texts of some rows."""
 
-    queries: Sequence[str]
-    pos: Sequence[Sequence[str]]
-    neg: Sequence[Sequence[str]]
+    queries: list[str]
+    pos: Lists
+    neg: Lists
+
+    def all(self) -> tuple[list[str], list[str], list[str]]:
+        """The texts of each field."""
+        return self.queries, self.pos.texts, self.neg.texts
 
 
 def clean_texts(lines: Sequence[bytes]) -> Texts | None:
@@ -60,14 +83,20 @@ def clean_texts(lines: Sequence[bytes]) -> Texts | None:
 
     Such a row has no scores and no prompt. How many negatives it has is not looked at.
     """
-    texts = _texts(lines)
-    if texts is None or not _are_strings(texts) or _repeat_themselves(texts):
+    fields = _fields(lines)
+    if fields is None:
         return None
-    damaged = may_be_damaged(b"\n".join(lines)) and any(map(DAMAGE.search, _all(texts)))
+    queries, pos, neg = fields
+    if {*map(type, pos), *map(type, neg)} != {list} or not all(pos):
+        return None
+    texts = Texts(queries, Lists.of(pos), Lists.of(neg))
+    if not all(map(_are_texts, texts.all())) or _repeat_themselves(texts, pos, neg):
+        return None
+    damaged = may_be_damaged(b"\n".join(lines)) and any(map(DAMAGE.search, chain(*texts.all())))
     return None if damaged else texts
 
 
-def _texts(lines: Sequence[bytes]) -> Texts | None:
+def _fields(lines: Sequence[bytes]) -> tuple[list[Any], list[Any], list[Any]] | None:
     """What stands under query, pos and neg, if every line is an object with the first two and no rare key."""
     try:
         rows = list(map(orjson.loads, lines))
@@ -77,31 +106,26 @@ def _texts(lines: Sequence[bytes]) -> Texts | None:
     except (orjson.JSONDecodeError, KeyError):
         return None
     nothing: list[str] = []
-    return Texts(queries, pos, list(map(dict.get, rows, repeat("neg"), repeat(nothing))))
+    return queries, pos, list(map(dict.get, rows, repeat("neg"), repeat(nothing)))
 
 
-def _are_strings(texts: Texts) -> bool:
-    """Whether queries are strings, pos and neg lists of strings, none blank, and each pos has one."""
-    lists: set[Any] = {*map(type, texts.pos), *map(type, texts.neg)}
-    if lists != {list} or not all(texts.pos):
-        return False
-    return set(map(type, _all(texts))) == {str} and all(map(str.strip, _all(texts)))
+def _are_texts(texts: list[Any]) -> bool:
+    """Whether all are strings, none of them blank."""
+    return set(map(type, texts)) <= {str} and all(map(str.strip, texts))
 
 
-def _repeat_themselves(texts: Texts) -> bool:
+def _repeat_themselves(texts: Texts, pos: list[list[str]], neg: list[list[str]]) -> bool:
     """Whether any row holds a text twice, be it as query, positive or negative."""
-    if any(map(contains, texts.pos, texts.queries)) or _any_twice(texts.pos):
+    single = len(texts.pos.texts) == len(pos)
+    if any(map(eq, texts.queries, texts.pos.texts)) if single else any(map(contains, pos, texts.queries)):
         return True
-    if not any(texts.neg):
+    if _any_twice(texts.pos, pos):
+        return True
+    if not texts.neg.texts:
         return False
-    return _any_twice(texts.neg) or not all(map(set.isdisjoint, map(set, texts.neg), texts.pos))
+    return _any_twice(texts.neg, neg) or not all(map(set.isdisjoint, map(set, neg), pos))
 
 
-def _any_twice(lists: Sequence[Sequence[str]]) -> bool:
+def _any_twice(flat: Lists, lists: Sequence[Sequence[str]]) -> bool:
     """Whether any list holds a text twice."""
-    counts = list(map(len, lists))
-    return max(counts) > 1 and counts != list(map(len, map(set, lists)))
-
-
-def _all(texts: Texts) -> Iterable[str]:
-    return chain(texts.queries, chain.from_iterable(texts.pos), chain.from_iterable(texts.neg))
+    return max(flat.counts) > 1 and sum(map(len, map(set, lists))) < len(flat.texts)

@@ -7,7 +7,6 @@ different ones share a hash once in some forty files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -37,29 +36,31 @@ class CrossCheck:
 
     def add(self, rows: Columns) -> None:
         """Add some rows."""
-        line_of, number_of = (np.fromiter(of, dtype=np.uint64, count=len(of)) for of in (rows.lines, rows.numbers))
+        line_of, number_of = (np.frombuffer(of, dtype=np.uint64) for of in (rows.lines, rows.numbers))
         queries = _hashes(rows.queries)
         self._queries.add(np.column_stack([queries, line_of, number_of]))
         for role, lists in ((POSITIVE, rows.pos), (NEGATIVE, rows.neg)):
-            texts = _hashes(list(chain.from_iterable(lists)))
-            owner = np.repeat(np.arange(len(lists)), list(map(len, lists)))
-            self._texts.add(texts)
-            self._pairs.add(np.column_stack([mix(queries[owner], texts), line_of[owner], number_of[owner] * 2 + role]))
+            if lists.texts:
+                texts = _hashes(lists.texts)
+                owner = np.repeat(np.arange(len(queries)), np.frombuffer(lists.counts, dtype=np.int64))
+                self._texts.add(texts)
+                pairs = mix(queries[owner], texts)
+                self._pairs.add(np.column_stack([pairs, line_of[owner], number_of[owner] * 2 + role]))
 
     def repeated_queries(self) -> Iterator[tuple[Place, int]]:
         """The place of each row whose query an earlier row has, and the line of the first that has it."""
-        for part in self._queries.sorted_parts():
+        for part in self._queries.repeated_parts():
             first = np.maximum.accumulate(np.where(_differs_from_last(part[:, 0]), np.arange(len(part)), 0))
             for again in np.flatnonzero(first != np.arange(len(part))):
                 yield (int(part[again, 1]), int(part[again, 2])), int(part[first[again], 1])
 
     def repeated_texts(self) -> int:
         """Passages that stand in the file already, in this row or an earlier one."""
-        return sum(len(part) - int(_differs_from_last(part[:, 0]).sum()) for part in self._texts.sorted_parts())
+        return sum(len(part) - int(_differs_from_last(part[:, 0]).sum()) for part in self._texts.repeated_parts())
 
     def contradictions(self) -> Iterator[tuple[Place, int]]:
         """The place of each negative that is a positive of another row with the same query, and that row's line."""
-        for part in self._pairs.sorted_parts():
+        for part in self._pairs.repeated_parts():
             number, negative = part[:, 2] >> np.uint64(1), (part[:, 2] & np.uint64(1)).astype(bool)
             positives, owners = part[~negative], number[~negative]
             asked, askers = part[negative], number[negative]

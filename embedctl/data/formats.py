@@ -11,7 +11,7 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -40,22 +40,33 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Whole lines of a file, not looked at yet, without their ends; `first` is the number of the first."""
+    """Whole lines of a file, not looked at yet, without their ends, and their numbers."""
 
-    first: int
+    numbers: Sequence[int]
     raw: list[bytes]
 
     def cut(self, most: int) -> Iterator[Lines]:
         """The same lines, so many at a time."""
-        return (Lines(self.first + at, self.raw[at : at + most]) for at in range(0, len(self.raw), most))
+        pieces = (slice(at, at + most) for at in range(0, len(self.raw), most))
+        return (type(self)(self.numbers[piece], self.raw[piece]) for piece in pieces)
 
     def documents(self) -> Iterator[Document]:
         """The JSON value of each line, or what is wrong with it."""
-        for number, line in enumerate(self.raw, start=self.first):
+        for number, line in zip(self.numbers, self.raw, strict=True):
             try:
                 yield Document(number, orjson.loads(line), None, line)
             except orjson.JSONDecodeError:
-                yield _second_look(number, line) if line.strip() else _fault(number, "blank-line", "the line is blank")
+                yield _second_look(number, line) if line.strip() else self._nothing(number)
+
+    def _nothing(self, number: int) -> Document:
+        return _fault(number, "blank-line", "the line is blank")
+
+
+class Elements(Lines):
+    """Elements of an array, and the numbers of the lines on which they begin."""
+
+    def _nothing(self, number: int) -> Document:
+        return _fault(number, "not-json", "not JSON: a comma with no element before or after it")
 
 
 class _Unpacked(io.BufferedReader):
@@ -126,7 +137,7 @@ def documents(path: str) -> Iterator[Document]:
 
 
 def pieces(path: str) -> Iterator[Document | Lines]:
-    """The same, with lines left together as they were read, for those who are quicker with many at once.
+    """The same, with lines or elements left together as they were read, for those who are quicker with many at once.
 
     Raises:
         DataError: the file can't be opened.
@@ -135,7 +146,7 @@ def pieces(path: str) -> Iterator[Document | Lines]:
     with open_bytes(path) as stream:
         try:
             for piece in _layout(stream):
-                line = piece.line if isinstance(piece, Document) else piece.first + len(piece.raw) - 1
+                line = piece.line if isinstance(piece, Document) else max(piece.numbers, default=line)
                 yield piece
         except DAMAGE as cause:
             message = f"the file is damaged and can't be read any further: {cause}"
@@ -159,23 +170,32 @@ def _lines(stream: BinaryIO) -> Iterator[Lines]:
         if ended:
             ended[0] = b"".join((*begun, ended[0]))
             begun = []
-            yield Lines(first, ended)
+            yield Lines(range(first, first + len(ended)), ended)
             first += len(ended)
         begun.append(rest)
     if any(begun):
-        yield Lines(first, [b"".join(begun)])
+        yield Lines([first], [b"".join(begun)])
 
 
-def _array(stream: BinaryIO) -> Iterator[Document]:
+def _array(stream: BinaryIO) -> Iterator[Document | Lines]:
+    numbers: list[int] = []
+    raw: list[bytes] = []
+    size = 0
     try:
         for number, element in elements(stream):
-            try:
-                yield Document(number, orjson.loads(element), None, element)
-            except orjson.JSONDecodeError:
-                empty = _fault(number, "not-json", "not JSON: a comma with no element before or after it")
-                yield _second_look(number, element) if element else empty
-    except BrokenArrayError as broken:
-        yield _fault(broken.line, "not-json", f"not JSON: {broken.message}", "file")
+            numbers.append(number)
+            raw.append(element)
+            size += len(element)
+            if size >= CHUNK:
+                yield Elements(numbers, raw)
+                numbers, raw, size = [], [], 0
+    except (BrokenArrayError, *DAMAGE) as cause:
+        yield Elements(numbers, raw)
+        if not isinstance(cause, BrokenArrayError):
+            raise
+        yield _fault(cause.line, "not-json", f"not JSON: {cause.message}", "file")
+    else:
+        yield Elements(numbers, raw)
 
 
 def _fault(line: int, code: str, message: str, field: str = "line") -> Document:

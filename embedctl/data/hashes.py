@@ -54,13 +54,26 @@ class HashParts:
 
     def sorted_parts(self) -> Iterator[Hashes]:
         """The records (n, width), part by part, sorted by hash and then as they came; ends the writing."""
+        for part in self._parts():
+            yield part[np.argsort(part[:, 0], kind="stable")]
+
+    def repeated_parts(self) -> Iterator[Hashes]:
+        """The same, without those whose hash no other record has, which is a lot quicker if they are few."""
+        for part in self._parts():
+            ordered = np.sort(part[:, 0])
+            again = ordered[1:][ordered[1:] == ordered[:-1]]
+            if len(again):
+                shared = part[np.isin(part[:, 0], again)]
+                yield shared[np.argsort(shared[:, 0], kind="stable")]
+
+    def _parts(self) -> Iterator[Hashes]:
         self._write_block()
         with self._path.open("rb") as stream:
             for number in range(PARTS):
                 slices = [(int(edges[number]), int(edges[number + 1])) for edges in self._edges[1:]]
                 part = np.concatenate([self._read(stream, *edges) for edges in slices])
                 if len(part):
-                    yield part[np.argsort(part[:, 0], kind="stable")]
+                    yield part
         self._path.unlink()
 
     def _read(self, stream: BinaryIO, first: int, end: int) -> Hashes:

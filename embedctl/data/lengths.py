@@ -19,11 +19,11 @@ class Lengths:
         self._histogram: NDArray[np.int64] = np.zeros(LONGEST + 1, dtype=np.int64)
         self._total, self._longest = 0, 0
 
-    def add(self, lengths: Sequence[int]) -> None:
+    def add(self, lengths: Sequence[int] | NDArray[np.int64]) -> None:
         """Add the lengths of some texts."""
-        if not lengths:
+        if not len(lengths):
             return
-        values = np.array(lengths)
+        values = np.asarray(lengths)
         counts = np.bincount(np.minimum(values, LONGEST))
         self._histogram[: len(counts)] += counts
         self._total, self._longest = self._total + int(values.sum()), max(self._longest, int(values.max()))

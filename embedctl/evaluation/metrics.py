@@ -1,4 +1,4 @@
-"""Retrieval metrics of vectors, through ir-measures. To add one: a line in `METRICS`."""
+"""Retrieval metrics of vectors, through ir-measures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedctl.errors import ConfigError
 from embedctl.evaluation.collections import Collection
+from embedctl.evaluation.names import METRICS
 from embedctl.retrieval.index import search
 from embedctl.retrieval.vectors import passage_vectors, query_vectors
 
@@ -20,22 +20,8 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 PerQuery = dict[str, dict[str, float]]  # metric, then query id
 
-METRICS = {
-    "nDCG@10": "nDCG@10",
-    "MRR@10": "RR@10",
-    "Recall@1": "R@1",
-    "Recall@10": "R@10",
-    "Recall@100": "R@100",
-    "MAP": "AP",
-}
 DEPTH = 1000  # documents of a ranking, as TREC has it; MAP counts an answer below as not found
 QUERIES_AT_A_TIME = 512
-
-
-def expect_metric(name: str) -> None:
-    """Raise a ConfigError that names the metrics if `name` is none of them."""
-    if name not in METRICS:
-        raise ConfigError(f"--metric {name}: no such metric", f"use one of {', '.join(METRICS)}")
 
 
 def rank(

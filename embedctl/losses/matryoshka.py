@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -57,12 +58,17 @@ class Matryoshka(Loss):
         return sum(parts[1:], parts[0]) / sum(weights.values())
 
     def _weight_of_each(self, whole: int) -> dict[int, float]:
-        if max(self.dims) > whole:
-            raise ConfigError(
-                f"--mrl-dims: {max(self.dims)} is more than the model's {whole} dimensions",
-                f"give lengths below {whole}; all {whole} are trained anyway",
-            )
+        expect_dims(self.dims, whole)
         return {whole: 1.0} | dict(zip(self.dims, self.weights or [1.0] * len(self.dims), strict=True))
+
+
+def expect_dims(dims: Sequence[int], whole: int) -> None:
+    """Raise a ConfigError if a prefix is longer than the vector of `whole` dimensions."""
+    if max(dims, default=0) > whole:
+        raise ConfigError(
+            f"--mrl-dims: {max(dims)} is more than the model's {whole} dimensions",
+            f"give lengths below {whole}; all {whole} are trained anyway",
+        )
 
 
 def _prefix(vectors: Tensor, length: int) -> Tensor:

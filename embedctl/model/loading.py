@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from embedctl.errors import ModelError
+from embedctl.model import hub
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -32,6 +33,7 @@ def load_sentence_transformer(
         ModelError: there is no such model, it can't be read, or its first module is no transformer.
     """
     _expect_a_model(path)
+    hub.settle(path)
     from sentence_transformers import SentenceTransformer
 
     settings: dict[str, Any] = {
@@ -125,6 +127,7 @@ def load_tokenizer(path: str) -> Any:
         ModelError: there is none.
     """
     _expect_a_model(path)
+    hub.settle(path)
     from transformers import AutoTokenizer
 
     quiet_transformers()

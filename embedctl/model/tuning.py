@@ -60,7 +60,7 @@ def freeze_unused(embedder: Embedder) -> list[str]:
     token = embedder.tokenizer.pad_token_id or 0
     text = Ragged(np.full(4, token, dtype=np.int32), np.array([4]))
     training = embedder.training
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         embedder.eval()(embedder.features(text)).sum().backward()
     embedder.train(training)
     unused = [name for name, weight in embedder.named_parameters() if weight.requires_grad and weight.grad is None]

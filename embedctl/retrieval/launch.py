@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
+
+if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds: end without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import yaml
 

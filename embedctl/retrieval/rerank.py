@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedctl.errors import ModelError
+from embedctl.model import hub
 from embedctl.model.loading import hash_weights, quiet_transformers
 from embedctl.retrieval.cache import ArrayCache, digest, tokenizer_settings
 from embedctl.retrieval.filters import Limits, references
@@ -32,6 +33,7 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
     import sentence_transformers
 
     quiet_transformers()
+    hub.settle(path)
     try:
         model: CrossEncoder = sentence_transformers.CrossEncoder(
             path, device=device, trust_remote_code=trust_remote_code

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
+
+if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds: end without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from embedctl import console
 from embedctl.config import EncodeConfig, load

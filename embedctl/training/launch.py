@@ -13,6 +13,10 @@ import os
 import signal
 import subprocess
 import sys
+
+if __name__ == "__main__":  # Ctrl-C while this and the launcher are imported: end without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,10 +171,14 @@ def run_launcher(start: Callable[[], None]) -> Failure:
 
 
 def _forward(number: int, _frame: FrameType | None) -> None:
-    """A single worker is told to stop, and its end is waited for: it saves its state first."""
+    """A single worker is told to stop, and its end is waited for: it saves its state first. Before it is there, end."""
     import psutil
 
-    for worker in psutil.Process().children():
+    workers = psutil.Process().children()
+    if not workers:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    for worker in workers:
         worker.send_signal(number)
 
 
@@ -207,7 +215,6 @@ def main(folder: Path) -> int:
     Returns:
         The exit code: 0, 2 for a user's error, 130 and 143 for a stop, 128 + signal for a crash, 70 for a bug.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the launcher is imported: no traceback
     config = load(TrainConfig, str(folder / "config.yaml"))
     console.configure(quiet=config.quiet)
     forget_failures(folder)

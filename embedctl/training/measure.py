@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import evaluate
+from embedctl.evaluation.names import of_dim
 from embedctl.model.embedder import Embedder
 from embedctl.model.packing import Ragged, tokenize
 from embedctl.training.gather import gather_vectors, rank, world
@@ -52,7 +53,7 @@ class Measure:
         for dim in self.dims:
             short = vectors[:, :dim] / np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True).clip(1e-12)
             part = evaluate(self.collection, short[:queries], short[queries:])
-            metrics |= {f"{name} dim {dim}": value for name, value in part.items()}
+            metrics |= {of_dim(name, dim): value for name, value in part.items()}
         return metrics
 
 

@@ -49,7 +49,7 @@ class Monitor:
             self._bar.advance(start, "")
         if tracker != "none":
             if tracker == "wandb":
-                _settle_wandb(runtime.main)
+                _settle_wandb(folder, runtime.main)
             runtime.accelerator.init_trackers("embedctl", config=flat(settings))
 
     def step(self, step: int, numbers: dict[str, float], rows: int, tokens: int) -> None:
@@ -115,14 +115,16 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | 
     return found
 
 
-def _settle_wandb(main: bool) -> None:
-    """Without a login wandb would ask at a terminal and wait: record offline instead, and say so."""
+def _settle_wandb(folder: Path, main: bool) -> None:
+    """Files go to OUT. Without a login wandb would ask at a terminal and wait: record offline instead, and say so."""
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_DIR", str(folder))
     if "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ or _has_wandb_login():
         return
     os.environ["WANDB_MODE"] = "offline"
     if main:
-        console.say("wandb: no login found, so the run is recorded offline; `wandb sync` uploads it later")
+        run = Path(os.environ["WANDB_DIR"]) / "wandb" / "latest-run"
+        console.say(f"wandb: no login found, so the run is recorded offline; `wandb sync {run}` uploads it later")
 
 
 def _has_wandb_login() -> bool:

@@ -26,7 +26,7 @@ def show_overview(
             "data": _data(data),
             **_batch(config, session, data, plan),
             **_negatives(config),
-            "steps": _steps(config, schedule, start),
+            "steps": _steps(schedule, start),
             "optimizer": _optimizer(config),
             "precision": _precision(session),
             "processes": _processes(session),
@@ -66,9 +66,13 @@ def _negatives(config: TrainConfig) -> dict[str, str]:
     return {"negatives": f"from epoch 2 on mined anew: {taken}"}
 
 
-def _steps(config: TrainConfig, schedule: Schedule, start: int) -> str:
+def _steps(schedule: Schedule, start: int) -> str:
     began = f", from step {start}" if start else ""
-    return f"{schedule.total:,} ({config.optim.epochs} epochs of {schedule.updates_per_epoch:,}){began}"
+    epoch = f"{schedule.updates_per_epoch:,}"
+    if schedule.max_steps is not None:
+        return f"{schedule.total:,} by --max-steps (an epoch has {epoch}){began}"
+    epochs = "one epoch" if schedule.epochs == 1 else f"{schedule.epochs} epochs of {epoch}"
+    return f"{schedule.total:,} ({epochs}){began}"
 
 
 def _optimizer(config: TrainConfig) -> str:

@@ -30,6 +30,7 @@ from embedctl.data.sources import Source, parse_all
 from embedctl.data.store import TrainingData
 from embedctl.errors import EXIT_BUG, EmbedctlError, TrainingError
 from embedctl.evaluation.collections import Collection
+from embedctl.losses.matryoshka import expect_dims
 from embedctl.losses.select import losses_for
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
@@ -109,6 +110,7 @@ def load_model(config: TrainConfig, sources: list[Source]) -> Embedder:
 
     Raises:
         ModelError: it can't be loaded.
+        ConfigError: it has fewer dimensions than --mrl-dims names.
     """
     if config.model.model_name_or_path == TINY:
         from embedctl.model.tiny import build_tiny
@@ -125,6 +127,7 @@ def load_model(config: TrainConfig, sources: list[Source]) -> Embedder:
     model.max_seq_length = min(max(config.text.query_max_len, config.text.passage_max_len), embedder.position_limit)
     embedder.set_prompts(config.text.query_prompt, config.text.passage_prompt)
     embedder.append_normalize()
+    expect_dims(config.loss.mrl_dims, embedder.dimension)
     return embedder
 
 

@@ -1,7 +1,7 @@
-"""How fast `validate-data` reads clean rows, in MB/s on one core, and its peak memory.
+"""How fast `validate-data` reads clean rows, in MB for a second of one core, and its peak memory.
 
-Run by hand: taskset -c 0 python tests/bench/bench_validate.py [MB]. The bar of the project is 100 MB/s for rows of 15
-negatives; rows of one short positive are bound by Python's work on each row instead.
+Run by hand: python tests/bench/bench_validate.py [MB]. The bar of the project is 100 MB/s. Seconds are the CPU's, so
+that other work on the machine counts little; one thread does all of it.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, console.progress(name, None, "MB") as bar:
             path = Path(folder) / "rows.json"
             make(path, megabytes)
-            size, begun = path.stat().st_size / 1e6, time.perf_counter()
+            size, begun = path.stat().st_size / 1e6, time.process_time()
             report = validate(str(path), 0, 20, None, bar)
-            seconds = time.perf_counter() - begun
+            seconds = time.process_time() - begun
         assert report["stats"]["errors"] == report["stats"]["warnings"] == 0, report
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         rate = size / seconds

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -105,35 +102,3 @@ def test_missing_extras_are_named_with_what_installs_them(monkeypatch, capsys):
     extra = found(capsys)["no_such_extra"]
     assert extra["value"] == "not installed; only --something needs it"
     assert (extra["advice"], extra["broken"]) == ("pip install it", False)
-
-
-class Refusal(BaseHTTPRequestHandler):
-    """A hub that answers, if only to say no."""
-
-    def do_HEAD(self) -> None:
-        self.send_response(403)
-        self.end_headers()
-
-    def log_message(self, *words: object) -> None:
-        """Say nothing."""
-
-
-def test_a_hub_that_answers_is_reachable(monkeypatch):
-    server = HTTPServer(("127.0.0.1", 0), Refusal)
-    serving = threading.Thread(target=server.serve_forever)
-    serving.start()
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    try:
-        assert doctor._answers(f"http://127.0.0.1:{server.server_port}")
-    finally:
-        server.shutdown()
-        server.server_close()
-        serving.join()
-
-
-def test_a_hub_that_is_silent_or_absent_is_not(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(doctor, "PATIENCE_SECONDS", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert not doctor._answers(f"http://127.0.0.1:{silent.getsockname()[1]}")
-    assert not doctor._answers("no address at all")

@@ -11,7 +11,7 @@ import pytest
 from embedctl import console
 from embedctl.commands import evaluate
 from embedctl.errors import CheckFailed, ConfigError, DataError, ModelError
-from embedctl.evaluation.metrics import METRICS
+from embedctl.evaluation.names import METRICS
 
 ROWS = [
     {"query": "alpha beta", "pos": ["alpha beta gamma"], "neg": ["river stone", "cloud"]},

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from embedctl.commands.train import command, expect_data, prepare_output, with_absolute_paths, write_whole
+from embedctl.commands.train import (
+    command,
+    expect_data,
+    prepare_output,
+    settle_resume,
+    with_absolute_paths,
+    write_whole,
+)
 from embedctl.config import TrainConfig, load
 from embedctl.errors import ConfigError, DataError
 from embedctl.resources import example_data, shown
@@ -71,3 +78,52 @@ def test_a_file_is_replaced_whole(tmp_path: Path):
         write_whole(tmp_path / "config.yaml", text)
         assert (tmp_path / "config.yaml").read_text() == text
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def resuming(wanted: str, output: Path) -> TrainConfig:
+    return TrainConfig.model_validate({"run": {"resume": wanted, "output_dir": str(output)}})
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_scheduler_may_always_pass_resume(named, tmp_path: Path, capsys):
+    run = tmp_path / "run"
+    first = resuming(str(run) if named else "latest", run)
+    assert settle_resume(first).run.resume is None
+    assert f"{run} holds no run yet; it begins at step 0" in capsys.readouterr().err
+    run.mkdir()
+    (run / "config.yaml").touch()
+    assert settle_resume(first) == first
+    assert capsys.readouterr().err == ""
+
+
+def test_a_state_is_expected_where_one_was_named(tmp_path: Path):
+    other = tmp_path / "other"
+    with pytest.raises(ConfigError, match="no such folder"):
+        settle_resume(resuming(str(other), tmp_path / "run"))
+    other.mkdir()
+    with pytest.raises(ConfigError, match="holds no state"):
+        settle_resume(resuming(str(other), tmp_path / "run"))
+    state = other / "states" / "step-00000004"
+    state.mkdir(parents=True)
+    (state / "manifest.json").touch()
+    for wanted in (other, state):
+        asked = resuming(str(wanted), tmp_path / "run")
+        assert settle_resume(asked) == asked
+
+
+def test_a_metric_that_no_run_has_is_said_before_the_workers_start(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="--metric ndcg: no such metric"):
+        command(metric="ndcg")
+    with pytest.raises(ConfigError, match="--metric nDCG@10 dim 64: no such metric"):
+        command(metric="nDCG@10 dim 64", mrl_dims=["32"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", [{"log_with": "trackio"}, {"lora_rank": "8"}])
+def test_a_package_that_is_missing_is_said_before_the_workers_start(flags, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("embedctl.commands.train.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs the package (trackio|peft)"):
+        command(**flags)
+    assert list(tmp_path.iterdir()) == []

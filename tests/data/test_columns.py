@@ -1,4 +1,4 @@
-"""Looking at many lines together finds what looking at one after the other finds."""
+"""Looking at many rows together finds what looking at one after the other finds."""
 
 from __future__ import annotations
 
@@ -68,10 +68,14 @@ def report(path: Path, neg_nums: int, keep: int) -> dict[str, Any]:
     at_once=st.integers(1, 8),
     neg_nums=st.integers(0, 3),
     keep=st.sampled_from([0, 1, 3, 50]),
+    layout=st.sampled_from([(b"", b"\n", b""), (b"[\n", b",\n", b"\n]"), (b"[", b", ", b"]")]),
 )
-def test_lines_together_and_one_by_one_make_the_same_report(tmp_path, monkeypatch, rows, at_once, neg_nums, keep):
+def test_rows_together_and_one_by_one_make_the_same_report(
+    tmp_path, monkeypatch, rows, at_once, neg_nums, keep, layout
+):
+    start, between, end = layout
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(b"\n".join(rows))
+    path.write_bytes(start + between.join(rows) + end)
     monkeypatch.setattr(module, "clean_texts", clean_texts)
     monkeypatch.setattr(module, "LINES_AT_ONCE", at_once)
     quick = report(path, neg_nums, keep)
@@ -82,7 +86,7 @@ def test_lines_together_and_one_by_one_make_the_same_report(tmp_path, monkeypatc
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(LINE)
 def test_a_line_is_clean_if_nothing_can_be_said_against_it(line):
-    document = next(Lines(1, [line]).documents())
+    document = next(Lines([1], [line]).documents())
     texts = clean_texts([line])
     if document.fault is not None or check(document.value):
         assert texts is None
@@ -91,7 +95,7 @@ def test_a_line_is_clean_if_nothing_can_be_said_against_it(line):
     rare = {"prompt", "scores"} & set(document.value) or document.value.get("neg", []) is None
     assert (texts is not None) == (not rare and not find_oddities(row, 0) and not find_damage(row))
     if texts is not None:
-        assert (texts.queries[0], tuple(texts.pos[0]), tuple(texts.neg[0])) == (row.query, row.pos, row.neg)
+        assert (texts.queries[0], tuple(texts.pos.texts), tuple(texts.neg.texts)) == (row.query, row.pos, row.neg)
 
 
 @pytest.mark.parametrize("name", ["train.json", "kinds/hard_negatives.jsonl", "kinds/in_batch.jsonl"])

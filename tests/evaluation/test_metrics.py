@@ -10,7 +10,8 @@ import pytest
 from embedctl.errors import ConfigError, ModelError
 from embedctl.evaluation import metrics
 from embedctl.evaluation.collections import Collection
-from embedctl.evaluation.metrics import METRICS, evaluate, evaluate_embedder, expect_metric, per_query, rank
+from embedctl.evaluation.metrics import evaluate, evaluate_embedder, per_query, rank
+from embedctl.evaluation.names import METRICS, expect_metric
 
 
 def ordered(count: int) -> np.ndarray:
@@ -127,6 +128,10 @@ def test_an_unknown_metric_is_told_the_known_ones():
     with pytest.raises(ConfigError, match=r"--metric ndcg: no such metric") as wrong:
         expect_metric("ndcg")
     assert all(name in wrong.value.hint for name in METRICS)
+    expect_metric("MAP dim 64", (32, 64))
+    with pytest.raises(ConfigError) as wrong:
+        expect_metric("MAP dim 64", (32,))
+    assert "'nDCG@10 dim 32'" in wrong.value.hint
 
 
 class Letters:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -31,3 +32,16 @@ def embedctl(*arguments: object, cache: Path) -> subprocess.CompletedProcess[str
 def weights(folder: Path) -> str:
     """The digest of an exported model's weights."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def save_small_model(texts: Iterable[str], folder: Path) -> Path:
+    """A two-layer BERT without dropout, so that who encodes what does not matter."""
+    from embedctl.model.tiny import build_tiny
+
+    model = build_tiny(texts, seed=1)
+    encoder = model[0].auto_model
+    encoder.encoder.layer = encoder.encoder.layer[:2]
+    encoder.config.num_hidden_layers = 2
+    encoder.config.hidden_dropout_prob = encoder.config.attention_probs_dropout_prob = 0.0
+    model.save_pretrained(str(folder), create_model_card=False)
+    return folder

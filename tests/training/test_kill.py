@@ -22,7 +22,7 @@ runs = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(runs)
 
 KILLS = int(os.environ.get("EMBEDCTL_KILLS", "2"))
-EPOCHS, STEPS = 10, 60
+EPOCHS = 5  # of 6 steps
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +42,16 @@ def data(tmp_path_factory):
         }
         for _ in range(48)
     ]
-    path = tmp_path_factory.mktemp("data") / "train.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    runs.save_small_model(words, folder / "model")
+    return folder
 
 
 def arguments(data: Path, out: Path, processes: int) -> list[object]:
     return [
-        "train", "--dataset", data, "--neg-nums", 2, "--epochs", EPOCHS, "--batch-size", 8 // processes,
-        "--num-processes", processes, "--save-steps", 4, "-o", out,
+        "train", "--model", data / "model", "--dataset", data / "train.jsonl", "--neg-nums", 2, "--lr", "5e-4",
+        "--epochs", EPOCHS, "--batch-size", 8 // processes, "--num-processes", processes, "--save-steps", 4, "-o", out,
     ]  # fmt: skip
 
 
@@ -58,13 +59,15 @@ def arguments(data: Path, out: Path, processes: int) -> list[object]:
 def test_killed_at_random_moments(processes, data, cache, tmp_path):
     """A run that ends before its kill is compared, and the next kill meets a run from the start."""
     whole, out = tmp_path / "whole", tmp_path / "killed"
-    begun = time.monotonic()
-    ended = runs.embedctl(*arguments(data, whole, processes), cache=cache)
-    assert ended.returncode == 0, ended.stderr
-    longest, draw = time.monotonic() - begun, random.Random(processes)
+    begun = start(arguments(data, whole, processes), cache)
+    wait_for_step(whole, begun)
+    first = time.monotonic()
+    _, said = begun.communicate(timeout=300)
+    assert begun.returncode == 0, said
+    longest, draw = time.monotonic() - first, random.Random(processes)
     kills = resumed = 0
     while kills < KILLS:
-        killed, said = go_on(arguments(data, out, processes), out, cache, draw.uniform(0.3, 1.0) * longest)
+        killed, said = go_on(arguments(data, out, processes), out, cache, draw.uniform(0.25, 1.0) * longest)
         kills, resumed = kills + killed, resumed + ("resumed from" in said)
         assert "error" not in said, said
         if is_finished(out):
@@ -83,12 +86,33 @@ def is_finished(out: Path) -> bool:
     return (out / "modules.json").exists() and not list((out / "states").glob("step-*"))
 
 
-def go_on(begin: list[object], out: Path, cache: Path, seconds: float) -> tuple[bool, str]:
-    """Begin or resume the run in `out` and kill it after `seconds`: whether it was killed, and what it said."""
-    command = runs.command("train", "--resume", out) if (out / "config.yaml").exists() else runs.command(*begin)
-    process = subprocess.Popen(
-        command, env=runs.environment(cache), stderr=subprocess.PIPE, text=True, start_new_session=True
+def start(arguments: list[object], cache: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        runs.command(*arguments),
+        env=runs.environment(cache),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
+
+
+def recorded(out: Path) -> int:
+    """Bytes of what a run has recorded."""
+    metrics = out / "metrics.jsonl"
+    return metrics.stat().st_size if metrics.exists() else 0
+
+
+def wait_for_step(out: Path, run: subprocess.Popen[str]) -> None:
+    """Until the run has recorded a step more than it began with, or has ended."""
+    before, deadline = recorded(out), time.monotonic() + 200
+    while recorded(out) <= before and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def go_on(begin: list[object], out: Path, cache: Path, seconds: float) -> tuple[bool, str]:
+    """Begin or resume the run in `out`, kill it some seconds after a step: whether it was killed, and what it said."""
+    process = start(["train", "--resume", out] if (out / "config.yaml").exists() else begin, cache)
+    wait_for_step(out, process)
     try:
         _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -100,9 +124,7 @@ def go_on(begin: list[object], out: Path, cache: Path, seconds: float) -> tuple[
 
 def test_a_damaged_state_is_skipped_with_a_word(data, cache, tmp_path):
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        runs.command(*arguments(data, out, 1)), env=runs.environment(cache), stderr=subprocess.PIPE, text=True
-    )
+    process = start(arguments(data, out, 1), cache)
     deadline = time.monotonic() + 120
     while len(list((out / "states").glob("step-*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -111,7 +133,7 @@ def test_a_damaged_state_is_skipped_with_a_word(data, cache, tmp_path):
     newest, older = sorted((out / "states").glob("step-*"), reverse=True)[:2]
     tensors = next((newest / "tensors").glob("*.distcp"))
     tensors.write_bytes(tensors.read_bytes()[:-7] + b"damaged")
-    ended = runs.embedctl("train", "--resume", out, "--max-steps", 60, cache=cache)
+    ended = runs.embedctl("train", "--resume", out, cache=cache)
     assert ended.returncode == 0, ended.stderr
     assert "is damaged; it is skipped" in ended.stderr.replace("\n", " ")
     assert f"resumed from {older}" in ended.stderr

@@ -207,11 +207,11 @@ def test_memory_follows_the_chunk_and_not_the_batch(monkeypatch):
     """Of the batch only vectors and one block of similarities are held; directly, every text's activations are."""
     cells = 1 << 18
     monkeypatch.setattr("embedctl.training.step.LOSS_CELLS", cells)
-    sizes = (16, 256, 4096)
+    sizes = (16, 256, 2048)
     model, loss = zip(*(held_at_most(queries, budget=128) for queries in sizes), strict=True)
     assert len(set(model)) == 1
     direct, _ = held_at_most(sizes[-1], budget=10**6)
-    assert direct > 400 * model[-1]
+    assert direct > 200 * model[-1]
     vectors = 2 * sizes[-1] * SIZE * 8
     assert loss[-1] < 8 * (vectors + cells * 8)
 
@@ -223,14 +223,18 @@ def test_accumulation_is_the_mean_of_its_batches():
     assert close(found, [weight.grad for weight in model.parameters()])
 
 
-def run_rank(rank: int, ranks: int, port: int, budget: int, accumulation: int, results) -> None:
+CASES = [(10**6, 1), (15, 1), (15, 2), (1, 1)]  # tokens of a chunk, batches an update
+
+
+def run_rank(rank: int, ranks: int, port: int, results) -> None:
     from torch.nn.parallel import DistributedDataParallel
 
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    found, loss = gradients(DistributedDataParallel(Bag(0.0)), budget, accumulation=accumulation)
-    if rank == 0:
-        results.put(([gradient.numpy() for gradient in found], loss))
+    for budget, accumulation in CASES:
+        found, loss = gradients(DistributedDataParallel(Bag(0.0)), budget, accumulation=accumulation)
+        if rank == 0:
+            results.put(([gradient.numpy() for gradient in found], loss))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
@@ -243,18 +247,20 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.mark.parametrize(("ranks", "budget", "accumulation"), [(2, 10**6, 1), (2, 15, 1), (3, 15, 2), (3, 1, 1)])
-def test_ranks_give_the_gradient_of_one_process(ranks, budget, accumulation):
-    expected, expected_loss = gradients(Bag(0.0), 10**6, accumulation=accumulation)
-    context = mp.get_context("spawn")
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_give_the_gradient_of_one_process(ranks):
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "accelerate", "sentence_transformers"])  # once, not by each rank
     results = context.Queue()
-    arguments = (ranks, free_port(), budget, accumulation, results)
-    processes = mp.start_processes(run_rank, arguments, nprocs=ranks, join=False, start_method="spawn")
-    found, loss = results.get(timeout=120)
-    for process in processes.processes:  # gloo may abort while it shuts down, after the result is out
+    arguments = (ranks, free_port(), results)
+    processes = mp.start_processes(run_rank, arguments, nprocs=ranks, join=False, start_method="forkserver")
+    for budget, accumulation in CASES:
+        expected, expected_loss = gradients(Bag(0.0), 10**6, accumulation=accumulation)
+        found, loss = results.get(timeout=120)
+        assert loss == pytest.approx(expected_loss, abs=1e-12)
+        assert close(expected, [torch.from_numpy(gradient) for gradient in found]), (budget, accumulation)
+    for process in processes.processes:  # gloo may abort while it shuts down, after the results are out
         process.join()
-    assert loss == pytest.approx(expected_loss, abs=1e-12)
-    assert close(expected, [torch.from_numpy(gradient) for gradient in found])
 
 
 def test_every_rank_has_as_many_chunks_and_all_texts_are_dealt():
