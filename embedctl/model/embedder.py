@@ -233,7 +233,7 @@ class Embedder(torch.nn.Module):
     def features(self, texts: Ragged) -> dict[str, Any]:
         """What `forward` takes for these texts, on this model's device."""
         if self.packed:
-            return to_device(packed_features(texts, self.position_offset), self.device)
+            return packed_features(texts, self.position_offset, self.device)
         return to_device(padded_features(texts, self.tokenizer.pad_token_id or 0), self.device)
 
     def forward(self, features: dict[str, Any]) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -71,28 +72,31 @@ def cut(lengths: Integers, budget: int, *, padded: bool) -> list[slice]:
     return chunks
 
 
-def packed_features(texts: Ragged, position_offset: int = 0) -> dict[str, Any]:
-    """One row of T tokens with the borders of its texts.
+def packed_features(texts: Ragged, position_offset: int = 0, device: torch.device = CPU) -> dict[str, Any]:
+    """One row of T tokens with the borders of its texts, on `device`: only tokens and lengths travel there.
 
     Args:
         texts: N texts.
         position_offset: the position id of a first token: padding_idx + 1 in RoBERTa's family, else 0.
+        device: where the features are made.
 
     Returns:
         input_ids and position_ids (1, T), cu_seq_lens_q/k (N + 1,) int32, max_length_q/k, seq_idx (1, T).
     """
-    lengths, ids = texts.lengths, texts.ids
-    longest, tokens, starts = int(lengths.max()), int(lengths.sum()), texts.starts
-    positions = np.arange(tokens) - np.repeat(starts, lengths)
-    borders = torch.from_numpy(np.append(starts, tokens).astype(np.int32))
+    longest, tokens = int(texts.lengths.max()), int(texts.lengths.sum())
+    ids, lengths = on_device(texts.ids, device), on_device(texts.lengths, device)
+    ends = lengths.cumsum(0)
+    text = torch.arange(len(texts), device=device).repeat_interleave(lengths, output_size=tokens)
+    positions = torch.arange(tokens, device=device) - (ends - lengths)[text]
+    borders = torch.nn.functional.pad(ends, (1, 0)).int()
     return {
-        "input_ids": torch.from_numpy(ids.astype(np.int64))[None],
-        "position_ids": torch.from_numpy(positions + position_offset)[None],
+        "input_ids": ids.long()[None],
+        "position_ids": (positions + position_offset)[None],
         "cu_seq_lens_q": borders,
         "cu_seq_lens_k": borders,
         "max_length_q": longest,
         "max_length_k": longest,
-        "seq_idx": torch.from_numpy(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths))[None],
+        "seq_idx": text.int()[None],
     }
 
 

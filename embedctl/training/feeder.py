@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
+import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
+from embedctl.model.pipeline import ahead
 from embedctl.training.candidates import Weights
 from embedctl.training.gather import rank, world
 from embedctl.training.session import Session
@@ -94,25 +94,17 @@ class Feeder:
     def updates(self, schedule: Schedule, start: int) -> Generator[tuple[int, list[Prepared]]]:
         """The batches of each update from `start` on."""
         updates = range(start, schedule.total)
-        with ThreadPoolExecutor(1, "embedctl-batches") as thread:
-            if self.renew is None:
-                yield from self._in_turn(thread, schedule, updates)
-                return
-            for epoch, part in groupby(updates, schedule.epoch):
-                own = list(part)
-                feeder = replace(self, plan=self.renew(epoch, own[0]))
-                yield from feeder._in_turn(thread, schedule, own)
+        if self.renew is None:
+            yield from self._in_turn(schedule, updates)
+            return
+        for epoch, part in groupby(updates, schedule.epoch):
+            own = list(part)
+            feeder = replace(self, plan=self.renew(epoch, own[0]))
+            yield from feeder._in_turn(schedule, own)
 
-    def _in_turn(
-        self, thread: ThreadPoolExecutor, schedule: Schedule, updates: Sequence[int]
-    ) -> Iterator[tuple[int, list[Prepared]]]:
+    def _in_turn(self, schedule: Schedule, updates: Sequence[int]) -> Iterator[tuple[int, list[Prepared]]]:
         """The batches of these updates, some made ahead, none of any other."""
-        ahead: deque[Future[Prepared]] = deque()
-        wanted = (place for update in updates for place in schedule.batches(update))
-        for update in updates:
-            batches = []
-            for _ in schedule.batches(update):
-                while len(ahead) <= AHEAD and (place := next(wanted, None)) is not None:
-                    ahead.append(thread.submit(self.prepare, *place))
-                batches.append(ahead.popleft().result())
-            yield update, batches
+        places = (place for update in updates for place in schedule.batches(update))
+        with contextlib.closing(ahead(lambda place: self.prepare(*place), places, AHEAD)) as made:
+            for update in updates:
+                yield update, [next(made) for _ in schedule.batches(update)]
