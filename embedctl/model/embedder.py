@@ -6,6 +6,7 @@ What is ours is how tokens reach them: packed where the model and the machine ca
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -260,7 +261,7 @@ class Embedder(torch.nn.Module):
         dim: int | None = None,
         batch_tokens: int | None = None,
         device: str | None = None,
-        show_progress: bool = False,
+        show_progress: bool | console.Bar = False,
     ) -> NDArray[np.float32]:
         """The vectors of texts, in their order: what SentenceTransformer.encode gives.
 
@@ -271,7 +272,7 @@ class Embedder(torch.nn.Module):
             dim: keep the leading dimensions and normalise again.
             batch_tokens: tokens in one pass through the model.
             device: moves the model there first.
-            show_progress: whether a bar shows rate and time left.
+            show_progress: whether a bar shows rate and time left, or the bar that does.
 
         Returns:
             (N, H) float32.
@@ -295,10 +296,12 @@ class Embedder(torch.nn.Module):
             return self._block(rows, tokens, budget)
 
         launched = ((block.rows, self._launch(block, extra, dim)) for block in ahead(prepare, blocks, depth=2))
-        with console.progress("encode", len(texts), "texts") if show_progress else _Silent() as bar:
+        given = contextlib.nullcontext(None if isinstance(show_progress, bool) else show_progress)
+        with console.progress("encode", len(texts), "texts") if show_progress is True else given as bar:
             for rows, vectors in one_behind(launched):
                 output[rows] = vectors.wait()
-                bar.advance(len(rows))
+                if bar:
+                    bar.advance(len(rows))
         return output
 
     def encode_queries(
@@ -386,14 +389,3 @@ class Embedder(torch.nn.Module):
     def save(self, path: str | Path) -> None:
         """Write the model in sentence-transformers' format."""
         self.model.save_pretrained(str(path), create_model_card=False)
-
-
-class _Silent:
-    """Progress that nobody sees."""
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def __exit__(self, *_exception: object) -> None: ...
-
-    def advance(self, amount: int = 1, status: str | None = None) -> None: ...

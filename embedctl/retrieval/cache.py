@@ -142,9 +142,10 @@ class CachedEmbedder:
         with console.progress("encode", len(texts), "texts") if show_progress else nullcontext() as bar:
             for start in range(0, len(texts), BLOCK):
                 block = texts[start : start + BLOCK]
-                compute = partial(self.embedder.encode, block, prompt=prefix, dim=dim)
+                found = self.cache.found
+                compute = partial(self.embedder.encode, block, prompt=prefix, dim=dim, show_progress=bar or False)
                 output[start : start + len(block)] = self.cache.fetch(recipe, block, compute)
-                if bar:
+                if bar and self.cache.found > found:
                     bar.advance(len(block))
         return output
 

@@ -67,8 +67,7 @@ class Encoder:
         tally = Tally()
         with sink_for(path) as sink, console.progress("encode", total, "texts") as bar:
             for block in _blocks(texts, BLOCK):
-                sink.write(block, self._stored(block, tally))
-                bar.advance(len(block))
+                sink.write(block, self._stored(block, tally, bar))
             _expect_texts(tally)
         if self.quantize.ranges is not None:
             with NpySink(ranges_beside(path)) as beside:
@@ -98,23 +97,26 @@ class Encoder:
                 place = count - 1
                 if not ranks.owns(place):
                     tally.count(block)
+                    bar.advance(len(block))
                 elif shards.holds(place, block):
                     tally.count(block)
                     tally.kept += len(block)
+                    bar.advance(len(block))
                 else:
-                    shards.write(place, block, self._stored(block, tally), self.quantize.ranges)
+                    shards.write(place, block, self._stored(block, tally, bar), self.quantize.ranges)
                 if place == 0 and learning:
                     self.quantize.ranges = ranks.share(self.quantize.ranges)
-                bar.advance(len(block))
         _expect_texts(tally)
         tally.kept = ranks.total(tally.kept)
         if ranks.first:
             shards.complete(count)
         return tally
 
-    def _stored(self, block: list[str], tally: Tally) -> NDArray[np.generic]:
+    def _stored(self, block: list[str], tally: Tally, bar: console.Bar) -> NDArray[np.generic]:
         """The block's vectors (N, H) in the stored type."""
-        vectors = self.embedder.encode(block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens)
+        vectors = self.embedder.encode(
+            block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens, show_progress=bar
+        )
         broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(broken):
             raise ModelError(
