@@ -60,14 +60,14 @@ def test_killed_at_random_moments(processes, data, cache, tmp_path):
     """A run that ends before its kill is compared, and the next kill meets a run from the start."""
     whole, out = tmp_path / "whole", tmp_path / "killed"
     begun = start(arguments(data, whole, processes), cache)
-    wait_for_step(whole, begun)
+    wait_for_state(whole, begun)
     first = time.monotonic()
     _, said = begun.communicate(timeout=300)
     assert begun.returncode == 0, said
     longest, draw = time.monotonic() - first, random.Random(processes)
     kills = resumed = 0
     while kills < KILLS:
-        killed, said = go_on(arguments(data, out, processes), out, cache, draw.uniform(0.25, 1.0) * longest)
+        killed, said = go_on(arguments(data, out, processes), out, cache, draw.uniform(0.0, 0.8) * longest)
         kills, resumed = kills + killed, resumed + ("resumed from" in said)
         assert "error" not in said, said
         if is_finished(out):
@@ -96,23 +96,21 @@ def start(arguments: list[object], cache: Path) -> subprocess.Popen[str]:
     )
 
 
-def recorded(out: Path) -> int:
-    """Bytes of what a run has recorded."""
-    metrics = out / "metrics.jsonl"
-    return metrics.stat().st_size if metrics.exists() else 0
-
-
-def wait_for_step(out: Path, run: subprocess.Popen[str]) -> None:
-    """Until the run has recorded a step more than it began with, or has ended."""
-    before, deadline = recorded(out), time.monotonic() + 200
-    while recorded(out) <= before and run.poll() is None and time.monotonic() < deadline:
+def wait_for_state(out: Path, run: subprocess.Popen[str]) -> None:
+    """Until there is something to resume from, or the run has ended."""
+    deadline = time.monotonic() + 200
+    while not list((out / "states").glob("step-*")) and run.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
 def go_on(begin: list[object], out: Path, cache: Path, seconds: float) -> tuple[bool, str]:
-    """Begin or resume the run in `out`, kill it some seconds after a step: whether it was killed, and what it said."""
+    """Begin the run in `out` and kill it some seconds after its first state, or resume it and kill it at any moment.
+
+    Returns:
+        Whether it was killed, and what it said.
+    """
     process = start(["train", "--resume", out] if (out / "config.yaml").exists() else begin, cache)
-    wait_for_step(out, process)
+    wait_for_state(out, process)
     try:
         _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
