@@ -1,6 +1,8 @@
-"""Exact search against plain sorting and against faiss, with ties and bounds."""
+"""Exact search: each backend against plain sorting and against the other, with ties and bounds."""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ import torch
 
 from embedctl.errors import ModelError
 from embedctl.retrieval import index
-from embedctl.retrieval.index import above, nearest, search
+from embedctl.retrieval.index import above, nearest, search, search_blocks, search_faiss
+
+BACKENDS = {"faiss": search_faiss, "torch": lambda queries, corpus, k: search_blocks(queries, corpus, k, "cpu")}
 
 
 def whole_numbers(seed: int, rows: int, width: int, highest: int) -> np.ndarray:
@@ -28,25 +32,23 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(index, "BLOCK_DOCUMENTS", {"cpu": 17})
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("highest", [0, 1, 3, 1000])
 @pytest.mark.parametrize("k", [1, 7, 50, 100])
-def test_it_is_a_stable_sort(small_blocks, highest, k):
+def test_each_backend_is_a_stable_sort(small_blocks, backend, highest, k):
     queries, corpus = whole_numbers(1, 9, 6, highest), whole_numbers(2, 100, 6, highest)
-    scores, ids = search(queries, corpus, k, "cpu")
+    scores, ids = BACKENDS[backend](queries, corpus, k)
     expected_scores, expected_ids = sorted_by_hand(queries, corpus, k)
     np.testing.assert_array_equal(ids, expected_ids)
     np.testing.assert_array_equal(scores, expected_scores)
     assert (scores.dtype, ids.dtype) == (np.float32, np.int64)
 
 
-def test_faiss_finds_the_same(small_blocks):
+def test_backends_agree_on_real_vectors(small_blocks):
     draw = np.random.default_rng(5)
     queries, corpus = draw.standard_normal((20, 32), np.float32), draw.standard_normal((300, 32), np.float32)
-    scores, ids = search(queries, corpus, 40, "cpu")
-    faiss = pytest.importorskip("faiss")
-    flat = faiss.IndexFlatIP(32)
-    flat.add(corpus)
-    other_scores, other_ids = flat.search(queries, 40)
+    scores, ids = search_faiss(queries, corpus, 40)
+    other_scores, other_ids = search_blocks(queries, corpus, 40, "cpu")
     np.testing.assert_array_equal(ids, other_ids)
     np.testing.assert_allclose(scores, other_scores, atol=1e-4)
 
@@ -56,7 +58,8 @@ def test_negative_scores_are_found_too():
         -np.ones((2, 3), np.float32),
         np.ones((5, 3), np.float32) * np.arange(1, 6, dtype=np.float32)[:, None],
     )
-    assert search(queries, corpus, 2, "cpu")[1].tolist() == [[0, 1], [0, 1]]
+    for backend in BACKENDS.values():
+        assert backend(queries, corpus, 2)[1].tolist() == [[0, 1], [0, 1]]
 
 
 def test_k_is_clipped_and_no_id_is_missing():
@@ -87,6 +90,13 @@ def test_other_types_and_strides_are_taken():
     expected = search(corpus[:3, ::2].copy(), corpus[:, ::2].copy(), 4)
     found = search(corpus[:3, ::2].astype(np.float16), corpus[:, ::2], 4)
     np.testing.assert_array_equal(found[1], expected[1])
+
+
+def test_without_faiss_torch_searches(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)  # its import fails
+    queries, corpus = whole_numbers(1, 3, 4, 9), whole_numbers(2, 30, 4, 9)
+    for k in (5, 40):  # also more than there are
+        np.testing.assert_array_equal(search(queries, corpus, k, "cpu")[1], sorted_by_hand(queries, corpus, k)[1])
 
 
 def test_above_keeps_what_is_higher_in_order():
