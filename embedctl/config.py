@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -64,7 +64,9 @@ class Section(BaseModel):
 
 
 class Command(Section):
-    """What every command takes."""
+    """What every command takes; `name` is the command's."""
+
+    name: ClassVar[str] = "COMMAND"
 
     json_output: Annotated[
         bool, Field(description="print one JSON document to stdout"), Flag("Output", ("--json",))
@@ -299,6 +301,8 @@ class LaunchSection(Section):
 class TrainConfig(Command):
     """`embedctl train`."""
 
+    name: ClassVar[str] = "train"
+
     model: ModelSection = ModelSection()
     tune: TuneSection = TuneSection()
     text: TextSection = TextSection()
@@ -341,6 +345,8 @@ class TrainConfig(Command):
 class ValidateConfig(Command):
     """`embedctl validate-data`."""
 
+    name: ClassVar[str] = "validate-data"
+
     files: Annotated[Strings, Field(min_length=1, description="data files"), Flag("Data", argument=True)] = ()
     model_name_or_path: Annotated[
         str | None, Field(description="count tokens with this model's tokenizer"), Flag("Texts", ("--model", "-m"))
@@ -357,6 +363,8 @@ class ValidateConfig(Command):
 
 class EncodeConfig(Command):
     """`embedctl encode`."""
+
+    name: ClassVar[str] = "encode"
 
     model: ModelSection = ModelSection()
     input: Annotated[
@@ -414,6 +422,8 @@ class EncodeConfig(Command):
 class SearchConfig(Command):
     """`embedctl search`."""
 
+    name: ClassVar[str] = "search"
+
     model: ModelSection = ModelSection()
     texts: Annotated[
         Strings, Field(description="what to look for"), Flag("Input", argument=True, metavar="TEXT...")
@@ -470,6 +480,8 @@ class RerankSection(Section):
 
 class MineConfig(Command):
     """`embedctl mine-negatives`."""
+
+    name: ClassVar[str] = "mine-negatives"
 
     model: ModelSection = ModelSection()
     dataset: Annotated[
@@ -540,6 +552,8 @@ class MineConfig(Command):
 class EvalConfig(Command):
     """`embedctl eval`."""
 
+    name: ClassVar[str] = "eval"
+
     model: ModelSection = ModelSection()
     dataset: Annotated[Strings, Field(description="rows; their texts are the corpus"), Flag("Data")] = ()
     corpus: Annotated[str | None, Field(description="BEIR corpus.jsonl"), Flag("Data")] = None
@@ -569,6 +583,8 @@ class EvalConfig(Command):
 
 class DoctorConfig(Command):
     """`embedctl doctor`."""
+
+    name: ClassVar[str] = "doctor"
 
 
 C = TypeVar("C", bound=Command)
@@ -618,7 +634,7 @@ def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None 
     except ValidationError as invalid:
         typed = {path for path in leaves(config) if path[-1] in (flags or {})}
         faults = [_fault(error, typed, file) for error in invalid.errors()]
-        hint = "see `embedctl COMMAND --help` for the options and their values"
+        hint = f"see `embedctl {config.name} --help` for the options and their values"
         raise ConfigError("\n  ".join(faults), hint) from None
 
 
