@@ -25,7 +25,8 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Ge
         depth: results that wait.
     """
     waiting: deque[Future[Made]] = deque()
-    thread = ThreadPoolExecutor(1, "embedctl-ahead")
+    own = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    thread = ThreadPoolExecutor(1, "embedctl-ahead", _use_gpu, (own,))
     try:
         for item in items:
             waiting.append(thread.submit(make, item))
@@ -35,6 +36,12 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Ge
             yield waiting.popleft().result()
     finally:
         thread.shutdown(cancel_futures=True)
+
+
+def _use_gpu(number: int | None) -> None:
+    """A new thread begins with GPU 0, where a rank of another GPU has no business."""
+    if number is not None:
+        torch.cuda.set_device(number)
 
 
 @dataclass(frozen=True)

@@ -59,15 +59,18 @@ def arguments(data: Path, out: Path, processes: int) -> list[object]:
 def test_killed_at_random_moments(processes, data, cache, tmp_path):
     """A run that ends before its kill is compared, and the next kill meets a run from the start."""
     whole, out = tmp_path / "whole", tmp_path / "killed"
+    started = time.monotonic()
     begun = start(arguments(data, whole, processes), cache)
     wait_for_state(whole, begun)
     first = time.monotonic()
     _, said = begun.communicate(timeout=300)
     assert begun.returncode == 0, said
-    longest, draw = time.monotonic() - first, random.Random(processes)
+    loading, steps, draw = first - started, time.monotonic() - first, random.Random(processes)
     kills = resumed = 0
     while kills < KILLS:
-        killed, said = go_on(arguments(data, out, processes), out, cache, draw.uniform(0.0, 0.8) * longest)
+        fresh = not (out / "config.yaml").exists()  # it is killed after its first state, a resumed one at any moment
+        seconds = draw.uniform(0.0, 0.8 * steps) if fresh else draw.uniform(0.5 * loading, loading + 0.8 * steps)
+        killed, said = go_on(arguments(data, out, processes), out, cache, seconds)
         kills, resumed = kills + killed, resumed + ("resumed from" in said)
         assert "error" not in said, said
         if is_finished(out):
@@ -109,8 +112,10 @@ def go_on(begin: list[object], out: Path, cache: Path, seconds: float) -> tuple[
     Returns:
         Whether it was killed, and what it said.
     """
-    process = start(["train", "--resume", out] if (out / "config.yaml").exists() else begin, cache)
-    wait_for_state(out, process)
+    there = (out / "config.yaml").exists()
+    process = start(["train", "--resume", out] if there else begin, cache)
+    if not there:
+        wait_for_state(out, process)
     try:
         _, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
