@@ -25,7 +25,7 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Ge
         depth: results that wait.
     """
     waiting: deque[Future[Made]] = deque()
-    own = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    own = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     thread = ThreadPoolExecutor(1, "embedctl-ahead", _use_gpu, (own,))
     try:
         for item in items:
