@@ -13,7 +13,7 @@ import embedctl
 ROOT = Path(embedctl.__file__).parent
 # From the bottom up; a name covers its submodules, the longest name that fits counts.
 LAYERS = (
-    ("embedctl", "embedctl.errors", "embedctl.resources", "embedctl.config", "embedctl.console"),
+    ("embedctl", "embedctl.errors", "embedctl.resources", "embedctl.config", "embedctl.console", "embedctl.files"),
     ("embedctl.data.rows", "embedctl.losses"),
     ("embedctl.data", "embedctl.model", "embedctl.retrieval", "embedctl.evaluation", "embedctl.training"),
     ("embedctl.training.worker", "embedctl.retrieval.worker"),

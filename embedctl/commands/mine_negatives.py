@@ -13,6 +13,7 @@ from embedctl.commands.checkpoints import checkpoint_of
 from embedctl.commands.flags import takes
 from embedctl.config import MineConfig
 from embedctl.errors import ConfigError, DataError
+from embedctl.files import replacing
 from embedctl.resources import example_data
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def command(config: MineConfig) -> None:
     output = output_of(config, files)
     rows, pool = read(config, files)
     from embedctl.retrieval.mining_report import Report
-    from embedctl.retrieval.rewrite import replacing, write
+    from embedctl.retrieval.rewrite import write
     from embedctl.retrieval.setup import miner_of, vectorise
 
     vectors = vectorise(config, checkpoint_of(config.model.model_name_or_path), rows, pool)

@@ -14,6 +14,7 @@ from embedctl.config import TINY, TrainConfig, dump, with_model_defaults
 from embedctl.data.sources import parse
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.evaluation.names import expect_metric
+from embedctl.files import write_whole
 from embedctl.resources import example_data
 
 EXAMPLE = "Example: embedctl train --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl --eval-dataset eval.jsonl -o out"
@@ -94,13 +95,6 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     if name != TINY and Path(name).is_dir():
         model = model.model_copy(update={"model_name_or_path": str(Path(name).absolute())})
     return config.model_copy(update={"data": data.model_copy(update=files), "model": model})
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is never seen half-written: a run may be killed at any moment, and resumed by it."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def expect_packages(config: TrainConfig) -> None:

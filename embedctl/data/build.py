@@ -12,7 +12,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -29,6 +28,7 @@ from embedctl.data.hashes import HashParts
 from embedctl.data.rows import Row
 from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array, visits_of
 from embedctl.model.packing import tokenize
+from embedctl.model.pipeline import taken_ahead
 
 VERSION = 3
 ROWS_AT_A_TIME = 2048
@@ -126,15 +126,6 @@ def _blocks(files: Sequence[str]) -> Iterator[Block]:
         rows = read_rows(name)
         while block := list(islice(rows, ROWS_AT_A_TIME)):
             yield number, block
-
-
-def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
-    """The same blocks, the next one read while the last one is tokenised, which holds up no other thread."""
-    with ThreadPoolExecutor(1, "embedctl-rows") as thread:
-        coming = thread.submit(next, blocks, None)
-        while (block := coming.result()) is not None:
-            coming = thread.submit(next, blocks, None)
-            yield block
 
 
 def text_hash(text: str) -> int:
@@ -247,7 +238,7 @@ def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: 
     )
     text, bounds, written, first = read_array(folder, "text"), read_array(folder, "bounds"), 0, 0
     with (folder / "tokens.bin").open("wb") as stream, console.progress("tokenise", rows, "rows") as bar:
-        for _source, block in _ahead(_blocks(files)):
+        for _source, block in taken_ahead(_blocks(files)):  # read while the last one is tokenised, which needs no GIL
             ids = np.asarray(text[bounds[first] : bounds[first + len(block)]])
             queries = np.zeros(len(ids), dtype=bool)
             queries[np.asarray(bounds[first : first + len(block)]) - bounds[first]] = True

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice, repeat, takewhile
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,6 +37,12 @@ def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Ge
             yield waiting.popleft().result()
     finally:
         thread.shutdown(cancel_futures=True)
+
+
+def taken_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, the next one taken on a thread of its own while the last one is used."""
+    one_by_one = ahead(lambda _: list(islice(items, 1)), repeat(None), depth=1)
+    return chain.from_iterable(takewhile(bool, one_by_one))
 
 
 def _use_gpu(number: int | None) -> None:

@@ -6,18 +6,16 @@ faiss asks for 39 training points a centroid at least.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from embedctl import console
 from embedctl.errors import ConfigError
+from embedctl.retrieval.faiss_index import EF_SEARCH, PROBED, lists_for, unfilled
 from embedctl.retrieval.index import Ids, Vectors, search
 from embedctl.retrieval.mining import Finder
 
-LINKS = 32
-POINTS_A_CENTROID = 39
 SAMPLE = 200
 
 
@@ -27,23 +25,19 @@ def build(kind: str, corpus_DH: Vectors, k: int) -> Any:
     Raises:
         ConfigError: faiss is missing.
     """
+    rows, width = corpus_DH.shape
+    cells = lists_for(rows)
     try:
-        import faiss
+        index = unfilled(kind, width, cells)
     except ImportError:
         raise ConfigError("--ann needs faiss", "pip install faiss-cpu, or leave --ann out") from None
-    rows, width = corpus_DH.shape
     if kind == "hnsw":
-        graph = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
-        graph.hnsw.efConstruction, graph.hnsw.efSearch = 200, max(128, 2 * k)
-        graph.add(corpus_DH)
-        return graph
-    cells = max(1, min(int(4 * math.sqrt(rows)), rows // POINTS_A_CENTROID))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed = 42
-    index.cp.min_points_per_centroid = 1  # fewer than one cell's worth of points leave one cell
-    index.train(corpus_DH)
+        index.hnsw.efSearch = max(EF_SEARCH, 2 * k)
+    else:
+        index.cp.seed = 42
+        index.nprobe = max(1, cells // PROBED)
+        index.train(corpus_DH)
     index.add(corpus_DH)
-    index.nprobe = max(1, cells // 16)
     return index
 
 

@@ -78,21 +78,34 @@ def build(stored: Stored, kind: str) -> Any:
         stored: the vectors; float16 and int8 stay as small in the index.
         kind: flat (exact but for the stored type's rounding), hnsw or ivf.
     """
+    lists = lists_for(len(stored))
+    index = unfilled(kind, stored.parts[0].shape[1], lists, STORAGE[stored.dtype])
+    if kind == "ivf":
+        index.nprobe = min(lists, max(8, lists // PROBED))
+    if not index.is_trained:
+        index.train(stored.sample(MOST_POINTS * max(lists, 256)))
+    for block in stored.blocks():
+        index.add(block)
+    return index
+
+
+def unfilled(kind: str, dimension: int, lists: int, storage: str = "Flat") -> Any:
+    """A faiss index of inner products without vectors.
+
+    Args:
+        kind: flat, hnsw or ivf.
+        dimension: H.
+        lists: of ivf.
+        storage: faiss's name of the type that the vectors are kept in.
+    """
     import faiss
 
-    lists, dimension = lists_for(len(stored)), stored.parts[0].shape[1]
-    storage = STORAGE[stored.dtype]
     recipe = {"flat": storage, "hnsw": f"HNSW{LINKS}_{storage}", "ivf": f"IVF{lists},{storage}"}[kind]
     index: Any = faiss.index_factory(dimension, recipe, faiss.METRIC_INNER_PRODUCT)
     if kind == "hnsw":
         index.hnsw.efConstruction, index.hnsw.efSearch = EF_CONSTRUCTION, EF_SEARCH
     if kind == "ivf":
-        index.nprobe = min(lists, max(8, lists // PROBED))
         index.cp.min_points_per_centroid = 1  # fewer than faiss likes are no cause for words: one list is left then
-    if not index.is_trained:
-        index.train(stored.sample(MOST_POINTS * max(lists, 256)))
-    for block in stored.blocks():
-        index.add(block)
     return index
 
 

@@ -16,12 +16,17 @@ from pathlib import Path
 if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds: end without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import yaml
-
 from embedctl import console
 from embedctl.config import EncodeConfig, TrainConfig, dump, load
 from embedctl.errors import EXIT_BUG, ConfigError, EmbedctlError
-from embedctl.training.launch import Plan, accelerate_config, supervise
+from embedctl.training.launch import (
+    Plan,
+    accelerate_config,
+    launch_arguments,
+    share_machine,
+    supervise,
+    write_accelerate,
+)
 
 WORKER = "embedctl.retrieval.worker"
 
@@ -60,12 +65,8 @@ def prepare(folder: Path, config: EncodeConfig) -> None:
         ConfigError: there are too few GPUs.
     """
     gpus = on_gpus(config)
-    document = accelerate_config(TrainConfig(), Plan(config.num_processes, gpus, "ddp", ""))
-    (folder / "accelerate.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    os.environ["ACCELERATE_USE_CPU"] = str(not gpus).lower()
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // config.num_processes)))
-    if not gpus:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other
+    write_accelerate(folder, accelerate_config(TrainConfig(), Plan(config.num_processes, gpus, "ddp", "")))
+    share_machine(gpus=gpus, processes=config.num_processes)
 
 
 def main(folder: Path) -> int:
@@ -78,8 +79,7 @@ def main(folder: Path) -> int:
     console.configure(quiet=config.quiet)
     try:
         prepare(folder, config)
-        arguments = ["--config_file", str(folder / "accelerate.yaml"), "-m", WORKER, str(folder / "config.yaml")]
-        code = supervise(folder, arguments)
+        code = supervise(folder, launch_arguments(folder, WORKER))
     except EmbedctlError as mistake:
         console.error(mistake.message, mistake.hint)
         code = mistake.exit_code

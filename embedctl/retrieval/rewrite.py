@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from embedctl import console
 from embedctl.config import MineConfig
 from embedctl.data.formats import documents
+from embedctl.files import replacing
 from embedctl.retrieval.candidates import Mined
 from embedctl.retrieval.mining import GPU_QUERY_BLOCK, JUDGED_BLOCK, QUERY_BLOCK, Judge, Miner
 from embedctl.retrieval.mining_report import Report, Texts
@@ -84,15 +84,3 @@ def scored(row: dict[str, Any], place: int, pool: Pool, scorer: Judge | Vectoris
 def documents_of(files: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows as they stand in the files, every key kept."""
     return (document.value for name in files for document in documents(name) if document.fault is None)
-
-
-@contextmanager
-def replacing(output: Path) -> Iterator[TextIO]:
-    """A temporary file that becomes `output` if all goes well, and is removed otherwise."""
-    temporary = output.with_name(f".{output.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            yield stream
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)

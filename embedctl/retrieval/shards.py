@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.errors import ConfigError
+from embedctl.files import write_whole
 from embedctl.retrieval.ranks import ALONE, Ranks
 from embedctl.retrieval.sinks import NpySink
 
@@ -137,9 +138,7 @@ class Shards:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _hash_texts(texts: Sequence[str]) -> str:

@@ -106,24 +106,32 @@ def accelerate_config(config: TrainConfig, spread: Plan) -> dict[str, Any]:
     return document
 
 
-def launch_arguments(folder: Path) -> list[str]:
-    """What follows `accelerate launch` for the run in `folder`."""
-    return ["--config_file", str(folder / "accelerate.yaml"), "-m", WORKER, str(folder / "config.yaml")]
+def launch_arguments(folder: Path, worker: str = WORKER) -> list[str]:
+    """What follows `accelerate launch` for the run, or another worker's job, in `folder`."""
+    return ["--config_file", str(folder / "accelerate.yaml"), "-m", worker, str(folder / "config.yaml")]
 
 
 def write_launch(folder: Path, config: TrainConfig) -> Plan:
     """Write OUT/accelerate.yaml and set the environment that goes with it."""
     spread = plan(config)
-    document = yaml.safe_dump(accelerate_config(config, spread), sort_keys=False)
-    (folder / "accelerate.yaml").write_text(document, encoding="utf-8")
-    os.environ["ACCELERATE_USE_CPU"] = str(not spread.gpus).lower()
+    write_accelerate(folder, accelerate_config(config, spread))
+    share_machine(gpus=spread.gpus, processes=max(1, spread.processes // config.launch.num_machines))
     os.environ["EMBEDCTL_STRATEGY"] = f"{spread.strategy}: {spread.reason}"
-    local = max(1, spread.processes // config.launch.num_machines)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // local)))
-    if not spread.gpus:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy machine
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # a checkpoint may still be on its way to the disk
     return spread
+
+
+def write_accelerate(folder: Path, document: dict[str, Any]) -> None:
+    """Write what accelerate reads."""
+    (folder / "accelerate.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def share_machine(*, gpus: bool, processes: int) -> None:
+    """Tell the workers of this machine by their environment whether they run on GPUs, and which cores are theirs."""
+    os.environ["ACCELERATE_USE_CPU"] = str(not gpus).lower()
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    if not gpus:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy machine
 
 
 def command_line(folder: Path, config: TrainConfig) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from embedctl import console
 from embedctl.console import Bar
+from embedctl.files import write_whole
 from embedctl.training.runtime import Runtime
 
 METRICS_FILE = "metrics.jsonl"
@@ -20,9 +21,7 @@ def keep_until(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text(encoding="utf-8").splitlines() if line and json.loads(line)["step"] <= step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
 class Monitor:

@@ -30,6 +30,7 @@ from embedctl.data.sources import Source, parse_all
 from embedctl.data.store import TrainingData
 from embedctl.errors import EXIT_BUG, EmbedctlError, TrainingError
 from embedctl.evaluation.collections import Collection
+from embedctl.files import write_whole
 from embedctl.losses.matryoshka import expect_dims
 from embedctl.losses.select import losses_for
 from embedctl.model.embedder import Embedder
@@ -199,9 +200,7 @@ def report(folder: Path, code: int, message: str, hint: str, trace: str = "") ->
     if trace:
         (folder / name).write_text(trace, encoding="utf-8")
     document = {"code": code, "message": message, "hint": hint, "time": time.time(), "traceback": name}
-    temporary = folder / f".error.rank{me}.tmp"
-    temporary.write_text(json.dumps(document), encoding="utf-8")
-    temporary.replace(folder / f"error.rank{me}.json")
+    write_whole(folder / f"error.rank{me}.json", json.dumps(document))
 
 
 def guarded(folder: Path, work: Callable[[], None]) -> None:

@@ -13,10 +13,10 @@ from embedctl.commands.train import (
     prepare_output,
     settle_resume,
     with_absolute_paths,
-    write_whole,
 )
 from embedctl.config import TrainConfig, load
 from embedctl.errors import ConfigError, DataError
+from embedctl.files import write_whole
 from embedctl.resources import example_data, shown
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 import torch
 
-from embedctl.model.pipeline import Arrival, ahead, one_behind
+from embedctl.model.pipeline import Arrival, ahead, one_behind, taken_ahead
 
 
 def test_what_is_made_ahead_comes_in_order_and_no_more_than_asked_for():
@@ -51,3 +51,15 @@ def test_each_item_comes_after_the_next_was_launched():
 def test_an_arrival_is_the_tensor_and_no_part_of_a_graph():
     tensor = torch.arange(3.0, requires_grad=True)
     assert Arrival(tensor * 2).wait().tolist() == [0, 2, 4]
+
+
+def test_what_is_taken_ahead_is_the_same_and_its_error_comes_after_what_was_before():
+    def items():
+        yield from ([1], [])  # an empty item is one too
+        raise OSError("gone")
+
+    taken = taken_ahead(items())
+    assert [next(taken), next(taken)] == [[1], []]
+    with pytest.raises(OSError, match="gone"):
+        next(taken)
+    assert list(taken_ahead(iter([]))) == []
