@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -34,14 +35,22 @@ def weights(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
-def save_small_model(texts: Iterable[str], folder: Path) -> Path:
-    """A two-layer BERT without dropout, so that who encodes what does not matter."""
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def save_small_model(texts: Iterable[str], folder: Path, layers: int = 2) -> Path:
+    """A small BERT without dropout, so that who encodes what does not matter."""
     from embedctl.model.tiny import build_tiny
 
     model = build_tiny(texts, seed=1)
     encoder = model[0].auto_model
-    encoder.encoder.layer = encoder.encoder.layer[:2]
-    encoder.config.num_hidden_layers = 2
+    encoder.encoder.layer = encoder.encoder.layer[:layers]
+    encoder.config.num_hidden_layers = layers
     encoder.config.hidden_dropout_prob = encoder.config.attention_probs_dropout_prob = 0.0
     model.save_pretrained(str(folder), create_model_card=False)
     return folder

@@ -5,9 +5,9 @@ One process computes the loss of the whole batch as it is written, in a single f
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,16 @@ from embedctl.losses.infonce import InfoNCE
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.model.packing import Ragged
-from embedctl.model.tiny import build_tiny
 from embedctl.training import runtime
 from embedctl.training.feeder import Feeder
 from embedctl.training.gather import world
 from embedctl.training.launch import Plan, accelerate_config
 from embedctl.training.session import Session
 from embedctl.training.step import Stepper
+
+SPEC = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
+runs = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(runs)
 
 WORDS = ["tea", "water", "leaf", "cup", "kettle", "steam", "garden", "bee", "hive", "honey", "wing", "flower"]
 ROWS, NEGATIVES, TEMPERATURE = 13, 3, 0.1
@@ -55,12 +58,7 @@ def folder(tmp_path_factory):
         for number in range(ROWS)
     ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    model = build_tiny(texts, seed=1)
-    encoder = model[0].auto_model
-    encoder.encoder.layer = encoder.encoder.layer[:2]
-    encoder.config.num_hidden_layers = 2
-    encoder.config.hidden_dropout_prob = encoder.config.attention_probs_dropout_prob = 0.0
-    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    runs.save_small_model(texts, folder / "model")
     return folder
 
 
@@ -144,18 +142,12 @@ def run_rank(rank: int, ranks: int, port: int, strategy: str, folder: Path, resu
     torch.distributed.destroy_process_group()
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.mark.parametrize(("ranks", "strategy"), [(2, "fsdp"), (3, "fsdp"), (2, "ddp")])
 def test_ranks_give_the_gradient_of_one_process(ranks, strategy, folder):
     context = mp.get_context("forkserver")
     context.set_forkserver_preload([__name__, "accelerate", "sentence_transformers"])  # imported once, not by each rank
     results = context.Queue()
-    arguments = (ranks, free_port(), strategy, folder, results)
+    arguments = (ranks, runs.free_port(), strategy, folder, results)
     processes = mp.start_processes(run_rank, arguments, nprocs=ranks, join=False, start_method="forkserver")
     for queries, batches, tokens in CASES:
         expected, expected_loss = of_one_process(folder, queries, batches)

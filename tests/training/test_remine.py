@@ -143,18 +143,11 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def begin(tmp_path_factory) -> Callable[[Path, int], list[object]]:
     """The arguments of a run of 14 epochs of 3 updates, of a small model without dropout."""
-    from embedctl.model.tiny import build_tiny
-
     draw, folder = np.random.default_rng(0), tmp_path_factory.mktemp("data")
     texts = [" ".join(draw.choice(WORDS, size)) for size in draw.integers(3, 9, 60)]
     rows = [{"query": f"{text} {number}", "pos": [texts[24 + number]]} for number, text in enumerate(texts[:24])]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    model = build_tiny(texts, seed=1)
-    encoder = model[0].auto_model
-    encoder.encoder.layer = encoder.encoder.layer[:1]
-    encoder.config.num_hidden_layers = 1
-    encoder.config.hidden_dropout_prob = encoder.config.attention_probs_dropout_prob = 0.0
-    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    runs.save_small_model(texts, folder / "model", layers=1)
     return lambda out, processes: [
         "train", "--model", folder / "model", "--dataset", folder / "rows.jsonl", "--remine-every-epoch",
         "--neg-nums", 3, "--remine-range", "1-9", "--epochs", EPOCHS, "--batch-size", 8 // processes, "--lr", "1e-4",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,10 @@ from embedctl.losses.infonce import InfoNCE
 from embedctl.training import gather
 from embedctl.training.candidates import Weights
 from embedctl.training.step import Prepared, Stepper, deal
+
+SPEC = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
+runs = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(runs)
 
 TEXTS, SIZE = 60, 12
 LENGTHS = np.random.default_rng(3).integers(2, 20, TEXTS)
@@ -239,20 +245,12 @@ def run_rank(rank: int, ranks: int, port: int, results) -> None:
     torch.distributed.destroy_process_group()
 
 
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_give_the_gradient_of_one_process(ranks):
     context = mp.get_context("forkserver")
     context.set_forkserver_preload([__name__, "accelerate", "sentence_transformers"])  # once, not by each rank
     results = context.Queue()
-    arguments = (ranks, free_port(), results)
+    arguments = (ranks, runs.free_port(), results)
     processes = mp.start_processes(run_rank, arguments, nprocs=ranks, join=False, start_method="forkserver")
     for budget, accumulation in CASES:
         expected, expected_loss = gradients(Bag(0.0), 10**6, accumulation=accumulation)
