@@ -41,8 +41,8 @@ def cache_folder(name: str = "") -> Path:
 
 
 def shown(path: str) -> str:
-    """A path as a human wants to read it: from the working folder if it lies there, `example_data/...` if shipped."""
-    for root, name in ((Path.cwd(), ""), (example_data(), "example_data")):
+    """A path as a human wants to read it: `example_data/...` if shipped, from the working folder if it lies there."""
+    for root, name in ((example_data(), "example_data"), (Path.cwd(), "")):
         if Path(path).is_absolute() and Path(path).is_relative_to(root):
             return str(name / Path(path).relative_to(root))
     return path

@@ -53,3 +53,5 @@ def test_a_path_is_shown_as_short_as_it_can_be(tmp_path: Path, monkeypatch: pyte
     assert resources.shown(str(resources.example_data("eval.json"))) == "example_data/eval.json"
     assert resources.shown("/elsewhere/b.json") == "/elsewhere/b.json"
     assert resources.shown("a.json:2") == "a.json:2"
+    monkeypatch.chdir(resources.example_data().parent.parent)  # as where a virtual environment lies in the folder
+    assert resources.shown(str(resources.example_data("eval.json"))) == "example_data/eval.json"
