@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds: end without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -203,8 +204,8 @@ def report(folder: Path, code: int, message: str, hint: str, trace: str = "") ->
     write_whole(folder / f"error.rank{me}.json", json.dumps(document))
 
 
-def guarded(folder: Path, work: Callable[[], None]) -> None:
-    """Do a worker's work; ends the process at once on a failure, since a peer may be waiting in a collective."""
+def guarded(folder: Path, work: Callable[[], None]) -> NoReturn:
+    """Do a worker's work and end the process: at once on a failure, since a peer may be waiting in a collective."""
 
     def on_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
         report(
@@ -220,9 +221,21 @@ def guarded(folder: Path, work: Callable[[], None]) -> None:
     except EmbedctlError as mistake:
         report(folder, mistake.exit_code, mistake.message, mistake.hint)
         os._exit(mistake.exit_code)
+    leave()
 
 
-def main(config_file: str) -> None:
+def leave() -> NoReturn:
+    """End well, without the interpreter's own end: the threads of a process group that outlive it can abort there."""
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def main(config_file: str) -> NoReturn:
     """Run the worker of a training run."""
     guarded(Path(config_file).parent, lambda: run(load(TrainConfig, config_file)))
 
