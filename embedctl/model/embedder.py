@@ -30,10 +30,10 @@ from embedctl.model.packing import (
     packed_features,
     padded_features,
     to_device,
-    tokenize,
 )
 from embedctl.model.pipeline import Arrival, Block, ahead, one_behind
 from embedctl.model.pooling import can_pool, pool_packed
+from embedctl.model.tokens import tokenize
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

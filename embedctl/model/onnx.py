@@ -26,7 +26,7 @@ from embedctl import console
 from embedctl.errors import ConfigError, ModelError
 from embedctl.model.embedder import PARITY, PROBES, Embedder
 from embedctl.model.loading import hash_weights
-from embedctl.model.packing import tokenize
+from embedctl.model.tokens import tokenize
 
 INPUTS = ("input_ids", "attention_mask")
 GRAPH = "model.onnx"

@@ -5,9 +5,7 @@ Everything here is numpy until `features` makes the tensors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -121,22 +119,3 @@ def to_device(features: dict[str, Any], device: torch.device) -> dict[str, Any]:
 def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     pinned = device.type == "cuda"
     return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
-
-
-def tokenize(tokenizer: Any, texts: Sequence[str], max_len: int | None) -> Ragged:
-    """The tokens of texts, special ones included, cut to `max_len` if given; on all cores for a fast tokenizer."""
-    if not texts:
-        return Ragged(np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64))
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        rows = tokenizer(list(texts), truncation=max_len is not None, max_length=max_len)["input_ids"]
-    else:
-        backend.no_padding()
-        if max_len is None:
-            backend.no_truncation()
-        else:
-            backend.enable_truncation(max_len, direction=tokenizer.truncation_side)
-        rows = [encoding.ids for encoding in backend.encode_batch_fast(list(texts))]
-    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-    ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(lengths.sum()))
-    return Ragged(ids, lengths)

@@ -15,7 +15,7 @@ from embedctl.data.formats import read_rows
 from embedctl.data.sources import parse
 from embedctl.data.store import TrainingData
 from embedctl.model.embedder import Embedder
-from embedctl.model.packing import tokenize
+from embedctl.model.tokens import tokenize
 from embedctl.retrieval.vectors import unit
 from embedctl.training import checkpoint
 from embedctl.training.export import Account, expect_agreement, export, verify

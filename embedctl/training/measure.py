@@ -12,7 +12,8 @@ from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import evaluate
 from embedctl.evaluation.names import of_dim
 from embedctl.model.embedder import Embedder
-from embedctl.model.packing import Ragged, tokenize
+from embedctl.model.packing import Ragged
+from embedctl.model.tokens import tokenize
 from embedctl.training.gather import gather_vectors, rank, world
 from embedctl.training.session import Session
 from embedctl.training.step import deal

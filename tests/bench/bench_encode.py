@@ -22,7 +22,7 @@ import torch
 from embedctl.data.formats import documents
 from embedctl.model import tiny
 from embedctl.model.embedder import Embedder
-from embedctl.model.packing import tokenize
+from embedctl.model.tokens import tokenize
 from embedctl.retrieval.vectors import unit
 
 CUDA = torch.cuda.is_available()

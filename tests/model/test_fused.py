@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from embedctl.model.fused import fuse, unfuse
+from embedctl.model.fused import _gelu_of_product, fuse, unfuse
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 160}
 
@@ -27,7 +27,7 @@ def small(dropout: float = 0.0, kind: str = "bert") -> torch.nn.Module:
 @pytest.mark.parametrize("kind", ["bert", "xlm-r"])
 def test_what_can_be_fused_is_found_and_left_again(kind: str):
     model = small(kind=kind)
-    assert fuse(model) == 6  # attention output, intermediate and output of each of two layers
+    assert fuse(model) == 8  # self-attention, its output, intermediate and output of each of two layers
     assert copy.deepcopy(model).encoder.layer[0].output.forward.__self__ is not model.encoder.layer[0].output
     unfuse(model)
     assert not any("forward" in module.__dict__ for module in model.modules())
@@ -35,7 +35,41 @@ def test_what_can_be_fused_is_found_and_left_again(kind: str):
 
 def test_another_activation_is_left_alone():
     model = BertModel(BertConfig(vocab_size=50, hidden_act="relu", **SIZES))
-    assert fuse(model) == 4
+    assert fuse(model) == 6
+
+
+def test_projections_are_those_of_the_modules():
+    """In float64, on any machine: vectors, and the gradients of the input and of all weights."""
+    attention = small().double().encoder.layer[0].attention.self
+    attention.config._attn_implementation = "sdpa"
+    hidden = torch.randn(2, 7, 48, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 7, 48, dtype=torch.float64)
+    found = []
+    for fused in (False, True):
+        if fused:
+            assert fuse(attention) == 1
+        attention.zero_grad()
+        hidden.grad = None
+        output = attention(hidden, attention_mask=None)[0]
+        (output * weight).sum().backward()
+        found.append([output.detach(), hidden.grad, *(part.grad.clone() for part in attention.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_activation_within_the_product_is_as_near_as_its_rounding():
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(2)
+    dense = torch.nn.Linear(32, 64).to(device)
+    x = 3 * torch.randn(2, 50, 32, device=device)
+    half = copy.deepcopy(dense).bfloat16()
+    product = half(x.bfloat16()).float()
+    with torch.no_grad():
+        found = _gelu_of_product(half, x.bfloat16()).float()
+    exact = torch.nn.functional.gelu(product)
+    assert found.shape == exact.shape
+    # half a unit of bfloat16's eight bits before GELU, the same after it, and what the tanh form may differ by
+    assert ((found - exact).abs() <= 2**-7 * product.abs() + 5e-4).all()
 
 
 def kernels_here() -> torch.device:

@@ -10,7 +10,7 @@ import torch
 
 from embedctl.config import TuneSection
 from embedctl.model.embedder import Embedder
-from embedctl.model.packing import tokenize
+from embedctl.model.tokens import tokenize
 from embedctl.model.tuning import MasterWeights, add_adapters, checkpoint_gradients, freeze_unused, merge_adapters
 
 TEXTS = ["river stone cloud", "学习 天气", "engine market theory castle signal"]
