@@ -21,28 +21,16 @@ from embedctl import console
 from embedctl.errors import ModelError
 from embedctl.model import attention as packed_attention
 from embedctl.model import fused
+from embedctl.model.encoding import vectors_of
 from embedctl.model.loading import hash_weights, load_sentence_transformer
-from embedctl.model.packing import (
-    Integers,
-    Ragged,
-    cut,
-    longest_first,
-    packed_features,
-    padded_features,
-    to_device,
-)
-from embedctl.model.pipeline import Arrival, Block, ahead, one_behind
+from embedctl.model.packing import Ragged, packed_features, padded_features, to_device
+from embedctl.model.parity import why_not_packed
 from embedctl.model.pooling import can_pool, pool_packed
 from embedctl.model.tokens import tokenize
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
-FIRST_BLOCKS = (128, 384)  # short ones, so that the model begins at once
-BLOCK = 1024  # texts tokenised at a time, while the model runs those before; the longest come first
-PROBES = ("a", "packed and padded texts give the same vector", "the quick brown fox jumps over the lazy dog " * 4)
-PARITY = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.02, torch.float16: 0.005}
 BACKBONE_KEYS = (
     "input_ids",
     "attention_mask",
@@ -82,7 +70,6 @@ class Embedder(torch.nn.Module):
     def __init__(self, model: SentenceTransformer, *, packed: bool = False) -> None:
         super().__init__()
         self.model = model
-        self._why_padded = ""
         self.set_packed(packed)
 
     @classmethod
@@ -188,39 +175,13 @@ class Embedder(torch.nn.Module):
             attention: auto, packed or padded.
             compute: the type in which the model will run, where that is not the weights'.
         """
-        kernel = self.device.type == "cuda" and (compute or self.dtype) in (torch.bfloat16, torch.float16)
-        if attention == "padded" or (attention == "auto" and not kernel):
-            self.set_packed(False)
-            return
-        difference = self._difference_when_packed(compute or self.dtype)
-        if difference is not None and difference <= PARITY[compute or self.dtype]:
-            self.set_packed(True)
-            return
-        self.set_packed(False)
-        detail = (
-            f"this model can't be packed{self._why_padded}"
-            if difference is None
-            else f"packed vectors differ by {difference:.1e}"
-        )
-        console.warn(f"{detail}: batches are padded instead")
-
-    @torch.no_grad()
-    def _difference_when_packed(self, compute: torch.dtype) -> float | None:
-        """The largest difference between packed and padded vectors of a few texts; None where packing fails."""
-        texts = tokenize(self.tokenizer, PROBES, self.max_len)
-        training, vectors = self.training, []
-        self.eval()
-        try:
-            for packed in (False, True):
-                self.set_packed(packed)
-                with torch.autocast(self.device.type, dtype=compute, enabled=compute != self.dtype):
-                    vectors.append(torch.nn.functional.normalize(self(self.features(texts)), dim=-1))
-        except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as cause:
-            self._why_padded = f" ({str(cause).splitlines()[0][:200]})"
-            return None
-        finally:
-            self.train(training)
-        return float((vectors[0] - vectors[1]).abs().max())
+        compute = compute or self.dtype
+        pays = self.device.type == "cuda" and compute in (torch.bfloat16, torch.float16)
+        wanted = attention == "packed" or (attention == "auto" and pays)
+        problem = why_not_packed(self, compute) if wanted else None
+        if problem:
+            console.warn(f"{problem}: batches are padded instead")
+        self.set_packed(wanted and not problem)
 
     @property
     def position_offset(self) -> int:
@@ -284,25 +245,9 @@ class Embedder(torch.nn.Module):
             self.to(pick_device(device))
         prefix = self.prompt_text(prompt_name, prompt)
         self._expect_dim(dim)
-        budget = batch_tokens or DEFAULT_TOKENS.get(self.device.type, 16384)
-        output = np.zeros((len(texts), dim or self.dimension), dtype=np.float32)
-        order = np.argsort([-len(text) for text in texts], kind="stable")
-        borders = [border for border in (*FIRST_BLOCKS, *range(BLOCK, len(texts), BLOCK)) if border < len(texts)]
-        blocks = np.split(order, borders) if len(texts) else []
-        extra = self._prompt_length(prefix)
-
-        def prepare(rows: Integers) -> Block:
-            tokens = tokenize(self.tokenizer, [prefix + texts[row] for row in rows], self.max_len)
-            return self._block(rows, tokens, budget)
-
-        launched = ((block.rows, self._launch(block, extra, dim)) for block in ahead(prepare, blocks, depth=2))
         given = contextlib.nullcontext(None if isinstance(show_progress, bool) else show_progress)
         with console.progress("encode", len(texts), "texts") if show_progress is True else given as bar:
-            for rows, vectors in one_behind(launched):
-                output[rows] = vectors.wait()
-                if bar:
-                    bar.advance(len(rows))
-        return output
+            return vectors_of(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
 
     def encode_queries(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
@@ -345,21 +290,6 @@ class Embedder(torch.nn.Module):
             raise ModelError(
                 f"--dim {dim}: the model's vectors have {self.dimension} dimensions", "choose a smaller --dim"
             )
-
-    def _block(self, rows: Integers, tokens: Ragged, budget: int) -> Block:
-        """Tokens of the texts `rows`, cut into passes on this model's device."""
-        order = longest_first(tokens.lengths)
-        tokens = tokens.take(order)
-        pieces = cut(tokens.lengths, budget, padded=not self.packed)
-        return Block(rows[order], [self.features(tokens.take(np.arange(one.start, one.stop))) for one in pieces])
-
-    @torch.inference_mode()
-    def _launch(self, block: Block, extra: dict[str, int], dim: int | None) -> Arrival:
-        """Start the passes of a block and the way of its vectors to the CPU, without waiting for a GPU."""
-        vectors = torch.cat([self(features | extra) for features in block.passes]).float()
-        if dim is not None:
-            vectors = torch.nn.functional.normalize(vectors[:, :dim], dim=-1)
-        return Arrival(vectors)
 
     def _prompt_length(self, prefix: str) -> dict[str, int]:
         """Tokens that a pooling which leaves the prompt out has to skip."""

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from embedctl import console
 from embedctl.errors import ConfigError, ModelError
-from embedctl.model.embedder import PARITY, PROBES, Embedder
+from embedctl.model.embedder import Embedder
 from embedctl.model.loading import hash_weights
-from embedctl.model.tokens import tokenize
+from embedctl.model.parity import PARITY, probe
 
 INPUTS = ("input_ids", "attention_mask")
 GRAPH = "model.onnx"
@@ -83,8 +83,7 @@ def _forward(run: Run) -> Callable[..., SimpleNamespace]:
 def _probe(embedder: Embedder, forward: Callable[..., Any]) -> Tensor:
     """The vectors of a few texts, the transformer computed by `forward` from now on."""
     embedder.backbone.forward = forward
-    features = embedder.features(tokenize(embedder.tokenizer, PROBES, embedder.max_len))
-    return torch.nn.functional.normalize(embedder(features), dim=-1)
+    return probe(embedder)
 
 
 class _Graph(torch.nn.Module):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import chain, islice, repeat, takewhile
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -49,19 +48,6 @@ def _use_gpu(number: int | None) -> None:
     """A new thread begins with GPU 0, where a rank of another GPU has no business."""
     if number is not None:
         torch.cuda.set_device(number)
-
-
-@dataclass(frozen=True)
-class Block:
-    """Texts ready for the model.
-
-    Args:
-        rows: (N,) their places in the input, in the order of the passes.
-        passes: the features of each pass, on the device.
-    """
-
-    rows: NDArray[np.int64]
-    passes: list[dict[str, Any]]
 
 
 class Arrival:

@@ -1,0 +1,94 @@
+"""Vectors of any number of texts: tokenised a block ahead on a thread, run in passes, fetched a block behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from embedctl import console
+from embedctl.model.packing import Integers, Ragged, cut, longest_first
+from embedctl.model.pipeline import Arrival, ahead, one_behind
+from embedctl.model.tokens import tokenize
+
+if TYPE_CHECKING:
+    from embedctl.model.embedder import Embedder
+
+DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
+FIRST_BLOCKS = (128, 384)  # short ones, so that the model begins at once
+BLOCK = 1024  # texts tokenised at a time, while the model runs those before; the longest come first
+
+
+@dataclass(frozen=True)
+class Block:
+    """Texts ready for the model.
+
+    Args:
+        rows: (N,) their places in the input, in the order of the passes.
+        passes: the features of each pass, on the device.
+    """
+
+    rows: Integers
+    passes: list[dict[str, Any]]
+
+
+def vectors_of(
+    embedder: Embedder,
+    texts: Sequence[str],
+    prefix: str,
+    extra: dict[str, int],
+    dim: int | None,
+    batch_tokens: int | None,
+    bar: console.Bar | None,
+) -> NDArray[np.float32]:
+    """The vectors of texts, in their order; the longest texts are run first.
+
+    Args:
+        embedder: the model.
+        texts: N texts.
+        prefix: put before each.
+        extra: what the model takes beside a pass's features.
+        dim: keep the leading dimensions and normalise again.
+        batch_tokens: tokens in one pass; the device's default if None.
+        bar: moves with every block that is done.
+
+    Returns:
+        (N, H) float32.
+    """
+    budget = batch_tokens or DEFAULT_TOKENS.get(embedder.device.type, 16384)
+    output = np.zeros((len(texts), dim or embedder.dimension), dtype=np.float32)
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    borders = [border for border in (*FIRST_BLOCKS, *range(BLOCK, len(texts), BLOCK)) if border < len(texts)]
+    blocks = np.split(order, borders) if len(texts) else []
+
+    def prepare(rows: Integers) -> Block:
+        tokens = tokenize(embedder.tokenizer, [prefix + texts[row] for row in rows], embedder.max_len)
+        return _cut(embedder, rows, tokens, budget)
+
+    launched = ((block.rows, _launch(embedder, block, extra, dim)) for block in ahead(prepare, blocks, depth=2))
+    for rows, vectors in one_behind(launched):
+        output[rows] = vectors.wait()
+        if bar:
+            bar.advance(len(rows))
+    return output
+
+
+def _cut(embedder: Embedder, rows: Integers, tokens: Ragged, budget: int) -> Block:
+    """Tokens of the texts `rows`, cut into passes on the model's device."""
+    order = longest_first(tokens.lengths)
+    tokens = tokens.take(order)
+    pieces = cut(tokens.lengths, budget, padded=not embedder.packed)
+    return Block(rows[order], [embedder.features(tokens.take(np.arange(one.start, one.stop))) for one in pieces])
+
+
+@torch.inference_mode()
+def _launch(embedder: Embedder, block: Block, extra: dict[str, int], dim: int | None) -> Arrival:
+    """Start the passes of a block and the way of its vectors to the CPU, without waiting for a GPU."""
+    vectors = torch.cat([embedder(features | extra) for features in block.passes]).float()
+    if dim is not None:
+        vectors = torch.nn.functional.normalize(vectors[:, :dim], dim=-1)
+    return Arrival(vectors)
