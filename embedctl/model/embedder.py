@@ -222,7 +222,7 @@ class Embedder(torch.nn.Module):
         dim: int | None = None,
         batch_tokens: int | None = None,
         device: str | None = None,
-        show_progress: bool | console.Bar = False,
+        show_progress: bool | str | console.Bar = False,
     ) -> NDArray[np.float32]:
         """The vectors of texts, in their order: what SentenceTransformer.encode gives.
 
@@ -233,7 +233,7 @@ class Embedder(torch.nn.Module):
             dim: keep the leading dimensions and normalise again.
             batch_tokens: tokens in one pass through the model.
             device: moves the model there first.
-            show_progress: whether a bar shows rate and time left, or the bar that does.
+            show_progress: whether a bar shows rate and time left, the name of what it counts, or the bar that does.
 
         Returns:
             (N, H) float32.
@@ -245,8 +245,7 @@ class Embedder(torch.nn.Module):
             self.to(pick_device(device))
         prefix = self.prompt_text(prompt_name, prompt)
         self._expect_dim(dim)
-        given = contextlib.nullcontext(None if isinstance(show_progress, bool) else show_progress)
-        with console.progress("encode", len(texts), "texts") if show_progress is True else given as bar:
+        with _bar(show_progress, len(texts)) as bar:
             return vectors_of(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
 
     def encode_queries(
@@ -254,14 +253,14 @@ class Embedder(torch.nn.Module):
     ) -> NDArray[np.float32]:
         """`encode` with the model's own query prompt, or `prompt`."""
         prompt = self.own_prompt("query") if prompt is None else prompt
-        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress)
+        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "queries")
 
     def encode_passages(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """`encode` with the model's own passage prompt, or `prompt`."""
         prompt = self.own_prompt("document", "passage", "corpus") if prompt is None else prompt
-        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress)
+        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")
 
     def own_prompt(self, *names: str) -> str:
         """The first of the model's prompts that has one of these names; empty if none has."""
@@ -319,3 +318,9 @@ class Embedder(torch.nn.Module):
     def save(self, path: str | Path) -> None:
         """Write the model in sentence-transformers' format."""
         self.model.save_pretrained(str(path), create_model_card=False)
+
+
+def _bar(wanted: bool | str | console.Bar, texts: int) -> contextlib.AbstractContextManager[console.Bar | None]:
+    if not wanted or isinstance(wanted, console.Bar):
+        return contextlib.nullcontext(wanted or None)
+    return console.progress("encode", texts, wanted if isinstance(wanted, str) else "texts")

@@ -133,13 +133,19 @@ class CachedEmbedder:
         self._recipe = fingerprint(embedder) if cache.folder else ""
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+        dim: int | None = None,
+        show_progress: bool | str = False,
     ) -> Vectors:
         """See `Embedder.encode`."""
         prefix = self.embedder.prompt_text(None, prompt)
         output = np.zeros((len(texts), dim or self.dimension), dtype=np.float32)
         recipe = digest(self._recipe, (prefix, str(dim)))
-        with console.progress("encode", len(texts), "texts") if show_progress else nullcontext() as bar:
+        counted = show_progress if isinstance(show_progress, str) else "texts"
+        with console.progress("encode", len(texts), counted) if show_progress else nullcontext() as bar:
             for start in range(0, len(texts), BLOCK):
                 block = texts[start : start + BLOCK]
                 found = self.cache.found
@@ -154,4 +160,4 @@ class CachedEmbedder:
     ) -> Vectors:
         """See `Embedder.encode_passages`."""
         prompt = self.own_prompt("document", "passage", "corpus") if prompt is None else prompt
-        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress)
+        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")

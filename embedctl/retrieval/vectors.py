@@ -22,7 +22,12 @@ class Encodes(Protocol):
         """See `Embedder.own_prompt`."""
 
     def encode(
-        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+        dim: int | None = None,
+        show_progress: bool | str = False,
     ) -> Vectors:
         """See `Embedder.encode`."""
 
@@ -63,7 +68,7 @@ def query_vectors(
     for shared in dict.fromkeys(prompts):
         places = np.flatnonzero(prompts == shared).tolist()
         texts = [queries[place] for place in places]
-        vectors[places] = embedder.encode(texts, prompt=shared, dim=dim, show_progress=show_progress)
+        vectors[places] = embedder.encode(texts, prompt=shared, dim=dim, show_progress=show_progress and "queries")
     return unit(vectors)
 
 
