@@ -1,6 +1,7 @@
 """Where the files shipped with the package and the cache lie.
 
 `example_data` and `config` stand beside the package in a checkout and inside it in an installed wheel.
+The folder inside is also that of the modules of `embedctl.config`: that it is there does not say that the files are.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 
-def shipped(folder: str) -> Path:
-    """The folder `example_data` or `config` as shipped.
+def shipped(name: str) -> Path:
+    """The folder `example_data`, or a file in `config`, as shipped.
 
     Raises:
         FileNotFoundError: the installation is broken.
     """
     for root in (PACKAGE, PACKAGE.parent):
-        if (root / folder).is_dir():
-            return root / folder
-    raise FileNotFoundError(f"{folder} is missing beside {PACKAGE}")
+        if (root / name).exists():
+            return root / name
+    raise FileNotFoundError(f"{name} is missing beside {PACKAGE}")
 
 
 def example_data(name: str = "") -> Path:
@@ -30,7 +31,7 @@ def example_data(name: str = "") -> Path:
 
 def config_file(name: str) -> Path:
     """The file `name` of the shipped configuration folder."""
-    return shipped("config") / name
+    return shipped(f"config/{name}")
 
 
 def cache_folder(name: str = "") -> Path:

@@ -75,7 +75,10 @@ def test_the_source_archive_holds_what_a_developer_needs(sdist, wheel, tmp_path)
 def test_an_installed_wheel_finds_its_own_files(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    code = "from embedctl import config, resources; print(resources.example_data('train.json'), config.TINY)"
+    code = (
+        "from embedctl import config, resources\n"
+        "print(resources.example_data('train.json'), resources.config_file('train.yaml'), config.TINY)"
+    )
     outcome = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -84,8 +87,10 @@ def test_an_installed_wheel_finds_its_own_files(wheel, tmp_path):
         env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
         check=True,
     )
-    # embedctl/config.py stands beside the folder embedctl/config: the module wins
-    assert outcome.stdout.split() == [str(tmp_path / "site/embedctl/example_data/train.json"), "tiny"]
+    inside = tmp_path / "site/embedctl"
+    # The folder embedctl/config then holds the package embedctl.config and the shipped files.
+    shipped = [str(inside / name) for name in ("example_data/train.json", "config/train.yaml")]
+    assert outcome.stdout.split() == [*shipped, "tiny"]
 
 
 def test_doctor_asks_for_the_versions_that_are_declared():

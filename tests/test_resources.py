@@ -17,10 +17,11 @@ def test_a_checkout_has_its_files_beside_the_package():
 
 def test_an_installation_has_them_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     package = tmp_path / "embedctl"
-    (package / "config").mkdir(parents=True)
-    (tmp_path / "config").mkdir()  # somebody else's folder of the same name
+    for folder in (package / "config", tmp_path / "config"):  # the second: somebody else's of the same name
+        folder.mkdir(parents=True)
+        (folder / "train.yaml").touch()
     monkeypatch.setattr(resources, "PACKAGE", package)
-    assert resources.shipped("config") == package / "config"
+    assert resources.config_file("train.yaml") == package / "config" / "train.yaml"
     with pytest.raises(FileNotFoundError, match="example_data"):
         resources.shipped("example_data")
 

@@ -1,7 +1,7 @@
 """Flags from configuration: gives a function of one config the command line of that config's fields.
 
-Typer sees a generated signature, so a field's name, default and words stand in config.py alone. Values arrive as typed
-and go through pydantic together, so that every fault is listed at once.
+Typer sees a generated signature, so a field's name, default and words stand in embedctl/config alone. Values arrive as
+typed and go through pydantic together, so that every fault is listed at once.
 """
 
 from __future__ import annotations

@@ -1,0 +1,38 @@
+"""Every option of every command: its type, bounds, default and words. The only place where defaults stand.
+
+A field of a section is a key of the YAML file and, in kebab-case, a flag. Precedence: default < `--config FILE` < flag.
+No torch here: `embedctl --help` reads these files.
+"""
+
+from embedctl.config.base import TINY, Command, Flag, Section, Strings
+from embedctl.config.checks import DoctorConfig, EvalConfig, ValidateConfig
+from embedctl.config.encoding import EncodeConfig, SearchConfig
+from embedctl.config.loading import dump, flag_of, leaves, load
+from embedctl.config.mining import MineConfig
+from embedctl.config.sections import LossSection, OptimSection, RemineSection, TuneSection
+from embedctl.config.training import TINY_OPTIM, TrainConfig, with_model_defaults
+
+__all__ = [
+    "TINY",
+    "TINY_OPTIM",
+    "Command",
+    "DoctorConfig",
+    "EncodeConfig",
+    "EvalConfig",
+    "Flag",
+    "LossSection",
+    "MineConfig",
+    "OptimSection",
+    "RemineSection",
+    "SearchConfig",
+    "Section",
+    "Strings",
+    "TrainConfig",
+    "TuneSection",
+    "ValidateConfig",
+    "dump",
+    "flag_of",
+    "leaves",
+    "load",
+    "with_model_defaults",
+]

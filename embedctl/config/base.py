@@ -1,0 +1,94 @@
+"""What every option is made of: its flag, its kind of value, and the sections that more than one command has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+TINY = "tiny"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field appears on the command line.
+
+    Args:
+        panel: the heading in `--help` under which it stands.
+        names: further names beside the field's own; `-x` for a short one.
+        argument: whether it is positional.
+        metavar: what help shows in place of a positional one.
+    """
+
+    panel: str
+    names: tuple[str, ...] = ()
+    argument: bool = False
+    metavar: str = "FILE..."
+
+
+def _split_commas(value: Any) -> Any:
+    """`64,128` and [`64,128`] are lists of two."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list | tuple):
+        return [piece for item in value for piece in (item.split(",") if isinstance(item, str) else [item])]
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Strings = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Integers = Annotated[tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(_split_commas)]
+Range = Annotated[str, Field(pattern=r"^\d+-\d+$")]
+Device = Annotated[
+    str | None, Field(description="cpu, cuda, cuda:1, mps; the GPU where there is one"), Flag("Machine", ("-d",))
+]
+
+
+def expect_ranks(flag: str, ranks: str, number: int) -> None:
+    """Raise a ValueError if a range holds fewer ranks than there are to be negatives."""
+    first, last = map(int, ranks.split("-"))
+    if last - first < number:
+        wanted = f"e.g. {flag} {first}-{first + max(200, number)}, or a lower --neg-nums"
+        raise ValueError(f"{flag} {ranks} holds {max(0, last - first)} ranks, fewer than --neg-nums {number}: {wanted}")
+
+
+class Section(BaseModel):
+    """A frozen group of options that knows no other keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Command(Section):
+    """What every command takes; `name` is the command's."""
+
+    name: ClassVar[str] = "COMMAND"
+
+    json_output: Annotated[
+        bool, Field(description="print one JSON document to stdout"), Flag("Output", ("--json",))
+    ] = False
+    quiet: Annotated[bool, Field(description="print results and errors only"), Flag("Output", ("-q",))] = False
+
+    @classmethod
+    def stored(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """A configuration file that the flags refer to without --config, and flags that follow from it."""
+        return None, {}
+
+
+class ModelSection(Section):
+    """Which model."""
+
+    model_name_or_path: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="a sentence-transformers folder, a transformers folder, a hub name, or 'tiny' (built in)",
+        ),
+        Flag("Model", ("--model", "--ckpt", "-m")),
+    ] = TINY
+    trust_remote_code: Annotated[
+        bool, Field(description="run Python code that comes with the model"), Flag("Model")
+    ] = False
