@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from embedctl import console
 from embedctl.config import Command, Flag, flag_of, leaves, load
+from embedctl.errors import Stopped
 
 C = TypeVar("C", bound=Command)
 NEGATED = "no__"
@@ -38,7 +39,10 @@ def takes(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None
             stored_file, implied = config.stored(flags)
             resolved = load(config, config_file or stored_file, implied | flags)
             console.configure(quiet=resolved.quiet)
-            recipe(resolved)
+            try:
+                recipe(resolved)
+            except KeyboardInterrupt:  # Typer would end without a word
+                raise Stopped("interrupted", resolved.after_interrupt) from None
 
         parameters = [parameter for path, field in leaves(config).items() for parameter in _parameters(path[-1], field)]
         parameters.append(_config_file())

@@ -47,6 +47,13 @@ Device = Annotated[
     str | None, Field(description="cpu, cuda, cuda:1, mps; the GPU where there is one"), Flag("Machine", ("-d",))
 ]
 
+QueryPrompt = Annotated[
+    str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
+]
+PassagePrompt = Annotated[
+    str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")
+]
+
 
 def expect_ranks(flag: str, ranks: str, number: int) -> None:
     """Raise a ValueError if a range holds fewer ranks than there are to be negatives."""
@@ -76,6 +83,11 @@ class Command(Section):
     def stored(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
         """A configuration file that the flags refer to without --config, and flags that follow from it."""
         return None, {}
+
+    @property
+    def after_interrupt(self) -> str:
+        """What Ctrl-C leaves to be done, where something is kept."""
+        return ""
 
 
 class ModelSection(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 
-from embedctl.config.base import Command, Device, Flag, ModelSection, Strings
+from embedctl.config.base import Command, Device, Flag, ModelSection, PassagePrompt, QueryPrompt, Strings
 
 
 class ValidateConfig(Command):
@@ -42,12 +42,8 @@ class EvalConfig(Command):
     dim: Annotated[int | None, Field(gt=0, description="only the leading dimensions"), Flag("Model")] = None
     metric: Annotated[str, Field(description="the metric that --min looks at"), Flag("Check")] = "nDCG@10"
     min: Annotated[float | None, Field(description="exit 1 if the metric is lower"), Flag("Check")] = None
-    query_prompt: Annotated[
-        str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
-    ] = None
-    passage_prompt: Annotated[
-        str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")
-    ] = None
+    query_prompt: QueryPrompt = None
+    passage_prompt: PassagePrompt = None
     device: Device = None
 
     @model_validator(mode="after")

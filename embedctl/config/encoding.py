@@ -66,6 +66,13 @@ class EncodeConfig(Command):
     ] = 1
     device: Device = None
 
+    @property
+    def after_interrupt(self) -> str:
+        """See `Command`."""
+        if (self.output or "").endswith("/"):
+            return "the same command goes on with the next shard"
+        return "nothing is kept; with -o FOLDER/ the same command could go on"
+
 
 class SearchConfig(Command):
     """`embedctl search`."""

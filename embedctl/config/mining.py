@@ -6,7 +6,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from embedctl.config.base import Command, Device, Flag, ModelSection, Range, Section, Strings, expect_ranks
+from embedctl.config.base import (
+    Command,
+    Device,
+    Flag,
+    ModelSection,
+    PassagePrompt,
+    QueryPrompt,
+    Range,
+    Section,
+    Strings,
+    expect_ranks,
+)
 
 
 class LimitSection(Section):
@@ -102,12 +113,8 @@ class MineConfig(Command):
         Field(description="search approximately; its recall is measured and printed"),
         Flag("Search"),
     ] = None
-    query_prompt: Annotated[
-        str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
-    ] = None
-    passage_prompt: Annotated[
-        str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")
-    ] = None
+    query_prompt: QueryPrompt = None
+    passage_prompt: PassagePrompt = None
     overwrite: Annotated[bool, Field(description="replace the output"), Flag("Data")] = False
     device: Device = None
 
@@ -115,3 +122,8 @@ class MineConfig(Command):
     def _the_range_has_ranks_enough(self) -> MineConfig:
         expect_ranks("--range", self.range, self.neg_nums)
         return self
+
+    @property
+    def after_interrupt(self) -> str:
+        """See `Command`."""
+        return "the same command goes on: what is encoded is kept" if self.cache else ""

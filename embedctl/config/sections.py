@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedctl.config.base import Flag, Integers, Range, Section, Strings
+from embedctl.config.base import Flag, Integers, PassagePrompt, QueryPrompt, Range, Section, Strings
 
 
 class TextSection(Section):
@@ -16,12 +16,8 @@ class TextSection(Section):
         128
     )
     passage_max_len: Annotated[int, Field(ge=4, description="tokens of a passage"), Flag("Texts")] = 512
-    query_prompt: Annotated[
-        str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
-    ] = None
-    passage_prompt: Annotated[
-        str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")
-    ] = None
+    query_prompt: QueryPrompt = None
+    passage_prompt: PassagePrompt = None
 
 
 class TuneSection(Section):

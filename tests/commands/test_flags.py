@@ -13,7 +13,10 @@ from typer.testing import CliRunner
 
 from embedctl.commands.flags import takes
 from embedctl.config import Command, Flag, Section, Strings
-from embedctl.errors import ConfigError
+from embedctl.errors import EXIT_INTERRUPTED, ConfigError, Stopped
+
+
+FOREVER = 10**6  # minutes, until Ctrl-C
 
 
 class Heat(Section):
@@ -32,6 +35,10 @@ class Bake(Command):
     minutes: Annotated[int | None, Field(ge=0, description="how long"), Flag("Heat")] = None
     dry_run: Annotated[bool, Field(description="bake nothing"), Flag("Run")] = False
 
+    @property
+    def after_interrupt(self) -> str:
+        return f"the {self.heat.mode} is still hot"
+
 
 @pytest.fixture
 def bake() -> Callable[..., Bake]:
@@ -44,6 +51,8 @@ def bake() -> Callable[..., Bake]:
         @takes(Bake)
         def command(config: Bake) -> None:
             """Bake."""
+            if config.minutes == FOREVER:
+                raise KeyboardInterrupt
             seen.append(config)
 
         app.command()(command)
@@ -91,3 +100,9 @@ def test_bad_values_arrive_together(bake):
     for name in ("--minutes", "--mode", "--oven-degrees"):
         assert f"{name}: " in wrong.value.message
     assert len(wrong.value.message.splitlines()) == 3
+
+
+def test_ctrl_c_says_what_is_left_to_do(bake):
+    with pytest.raises(Stopped, match="interrupted") as stopped:
+        bake("--minutes", str(FOREVER), "--mode", "grill")
+    assert (stopped.value.exit_code, stopped.value.hint) == (EXIT_INTERRUPTED, "the grill is still hot")
