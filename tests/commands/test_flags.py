@@ -15,7 +15,6 @@ from embedctl.commands.flags import takes
 from embedctl.config import Command, Flag, Section, Strings
 from embedctl.errors import EXIT_INTERRUPTED, ConfigError, Stopped
 
-
 FOREVER = 10**6  # minutes, until Ctrl-C
 
 
