@@ -59,8 +59,10 @@ def _form(module: torch.nn.Module) -> Any:
     """The function that computes what `module` does, or None."""
     takes = list(inspect.signature(type(module).forward).parameters)
     parts = {name for name, _ in module.named_children()}
-    if parts == {"query", "key", "value", "dropout"} and set(takes) <= ATTENTION_TAKES and hasattr(module, "scaling"):
-        return _self_attention if all(_is_plain(part) for part in (module.query, module.key, module.value)) else None
+    if parts == {"query", "key", "value", "dropout"}:
+        plain = all(_is_plain(part) for part in (module.query, module.key, module.value))
+        known = set(takes) <= ATTENTION_TAKES and hasattr(module, "scaling") and hasattr(module, "attention_head_size")
+        return _self_attention if plain and known else None
     if not _is_plain(getattr(module, "dense", None)):
         return None
     if takes == ["self", "hidden_states", "input_tensor"] and parts == {"dense", "LayerNorm", "dropout"}:

@@ -16,7 +16,7 @@ from embedctl import console
 from embedctl.commands import mine_negatives, validate_data
 from embedctl.data.formats import read_rows
 from embedctl.data.rows import RowKind
-from embedctl.errors import ConfigError, DataError, ModelError
+from embedctl.errors import ConfigError, DataError, ModelError, Stopped
 from embedctl.model.embedder import Embedder
 
 WORDS = ["alpha", "beta", "gamma", "delta", "river", "stone", "cloud", "engine", "market", "theory"]
@@ -210,8 +210,9 @@ def test_a_failure_leaves_no_half_file(mine, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(console.Bar, "advance", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped, match="interrupted") as stopped:
         mine()
+    assert "what is encoded is kept" in stopped.value.hint
     assert [path.name for path in Path().iterdir()] == ["rows.jsonl"]
 
 
