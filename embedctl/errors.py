@@ -6,7 +6,7 @@
     ├── ModelError           2  a model or checkpoint that can't be loaded or saved
     ├── TrainingError        2  a run that can't go on: loss not finite, nothing to learn from
     └── CheckFailed          1  the check that was asked for failed
-    Stopped                  130 / 143  a run ended by Ctrl-C or SIGTERM after saving its state
+    Stopped                  130 / 143  ended by Ctrl-C or SIGTERM; training saved its state first
 
 Everything else is a bug and keeps its traceback. A message says what is wrong; `hint` names the next action.
 """
@@ -59,7 +59,7 @@ class CheckFailed(EmbedctlError):
 
 
 class Stopped(EmbedctlError):
-    """A run was stopped by a signal and saved its state first."""
+    """A command was stopped by a signal; the hint says what is kept and how to go on."""
 
     def __init__(self, message: str, hint: str = "", *, exit_code: int = EXIT_INTERRUPTED) -> None:
         super().__init__(message, hint)

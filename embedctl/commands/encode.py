@@ -76,7 +76,7 @@ def expect_usable(config: EncodeConfig) -> None:
             an index, or a backend that can't be used.
         DataError: there is no such input.
     """
-    from embedctl.retrieval.sinks import expect_format, is_folder
+    from embedctl.retrieval.sinks import expect_format
     from embedctl.retrieval.sources import read_texts
 
     output = Path(config.output or "")
@@ -85,7 +85,7 @@ def expect_usable(config: EncodeConfig) -> None:
     read_texts(config.input, config.field)
     if output.exists() and config.input != "-" and output.samefile(config.input):
         raise ConfigError(f"--output {output}: is the input", "choose another --output")
-    if not is_folder(config.output):
+    if not config.writes_folder:
         expect_format(output)
     elif output.is_file():
         raise ConfigError(f"--output {output}/: is a file", "choose another --output")
@@ -118,10 +118,8 @@ def expect_shareable(config: EncodeConfig) -> None:
     Raises:
         ConfigError: the output is one file, or the input can be read once only.
     """
-    from embedctl.retrieval.sinks import is_folder
-
     many = f"--num-processes {config.num_processes}"
-    if not is_folder(config.output):
+    if not config.writes_folder:
         folder = Path(config.output or "").with_suffix("")
         raise ConfigError(f"{many}: each writes shards of its own, and {config.output} is one file", f"-o {folder}/")
     if config.input == "-" or not (Path(config.input).is_file() or Path(config.input).is_dir()):

@@ -36,13 +36,15 @@ def takes(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None
                 if value not in (None, [], ()) and not name.startswith(NEGATED)
             }
             flags = given | negated
-            stored_file, implied = config.stored(flags)
-            resolved = load(config, config_file or stored_file, implied | flags)
-            console.configure(quiet=resolved.quiet)
+            hint = ""
             try:
+                stored_file, implied = config.stored(flags)
+                resolved = load(config, config_file or stored_file, implied | flags)
+                hint = resolved.after_interrupt
+                console.configure(quiet=resolved.quiet)
                 recipe(resolved)
             except KeyboardInterrupt:  # Typer would end without a word
-                raise Stopped("interrupted", resolved.after_interrupt) from None
+                raise Stopped("interrupted", hint) from None
 
         parameters = [parameter for path, field in leaves(config).items() for parameter in _parameters(path[-1], field)]
         parameters.append(_config_file())

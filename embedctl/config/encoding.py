@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -67,11 +68,17 @@ class EncodeConfig(Command):
     device: Device = None
 
     @property
+    def writes_folder(self) -> bool:
+        """Whether the output is a folder of shards: it is one, or its name ends in a slash."""
+        return self.output is not None and (self.output.endswith("/") or Path(self.output).is_dir())
+
+    @property
     def after_interrupt(self) -> str:
         """See `Command`."""
-        if (self.output or "").endswith("/"):
-            return "the same command goes on with the next shard"
-        return "nothing is kept; with -o FOLDER/ the same command could go on"
+        if not self.writes_folder:
+            return "nothing is kept; with -o FOLDER/ the same command could go on"
+        same = "the same command without --overwrite" if self.overwrite else "the same command"
+        return f"{same} goes on with the next shard"
 
 
 class SearchConfig(Command):

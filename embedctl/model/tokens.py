@@ -51,9 +51,11 @@ def _borders(tokenizer: Any) -> re.Pattern[str] | None:
     kinds = [type(part).__name__ for part in (backend.normalizer, backend.pre_tokenizer, backend.model)]
     if kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"] or tokenizer.truncation_side != "right":
         return None
-    if not all(token.isascii() and not SPACE.search(token) for token in tokenizer.get_added_vocab()):
-        return None
-    return SPACE_OR_CHINESE if backend.normalizer.handle_chinese_chars else SPACE
+    added = tokenizer.added_tokens_decoder.values()
+    if not all(token.content.isascii() and not SPACE.search(token.content) for token in added):
+        return None  # it could lie across the border
+    apart = backend.normalizer.handle_chinese_chars and not any(token.single_word for token in added)
+    return SPACE_OR_CHINESE if apart else SPACE
 
 
 def _head(text: str, max_len: int, borders: re.Pattern[str]) -> str:

@@ -18,7 +18,6 @@ from embedctl.retrieval.index_folder import drafted, index_beside, write_index
 from embedctl.retrieval.quantize import Quantizer
 from embedctl.retrieval.ranks import ALONE, Ranks
 from embedctl.retrieval.shards import Shards
-from embedctl.retrieval.sinks import is_folder
 from embedctl.retrieval.sources import count_texts, read_texts
 from embedctl.retrieval.textmap import TextMapWriter
 
@@ -99,7 +98,7 @@ def run(config: EncodeConfig, encoder: Encoder, ranks: Ranks) -> tuple[Tally, di
 def encode(config: EncodeConfig, encoder: Encoder, texts: Iterator[str], total: int | None, ranks: Ranks) -> Tally:
     """Encode texts to the output; with several ranks, to those shards of it that are this one's."""
     output = Path(config.output or "")
-    if not is_folder(config.output):
+    if not config.writes_folder:
         return encoder.to_file(texts, output, total)
     shards = Shards(output, recipe_of(config, encoder), overwrite=config.overwrite, ranks=ranks)
     return encoder.to_shards(texts, shards, config.shard_rows, total)

@@ -79,7 +79,7 @@ def main(folder: Path) -> int:
     console.configure(quiet=config.quiet)
     try:
         prepare(folder, config)
-        code = supervise(folder, launch_arguments(folder, WORKER))
+        code = supervise(folder, launch_arguments(folder, WORKER), config.after_interrupt)
     except EmbedctlError as mistake:
         console.error(mistake.message, mistake.hint)
         code = mistake.exit_code

@@ -119,11 +119,6 @@ class ParquetSink(Sink):
 SINKS: dict[str, type[Sink]] = {".npy": NpySink, ".jsonl": JsonlSink, ".parquet": ParquetSink}
 
 
-def is_folder(output: str | None) -> bool:
-    """Whether an output is a folder of shards: it is one, or its name ends in a slash."""
-    return output is not None and (output.endswith("/") or Path(output).is_dir())
-
-
 def expect_format(path: Path) -> None:
     """Check that a file name has a format.
 

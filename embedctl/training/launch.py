@@ -27,7 +27,7 @@ import yaml
 
 from embedctl import console
 from embedctl.config import TINY, TrainConfig, load
-from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED
+from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED
 from embedctl.resources import config_file
 
 WORKER = "embedctl.training.worker"
@@ -230,12 +230,13 @@ def main(folder: Path) -> int:
     return supervise(folder, launch_arguments(folder))
 
 
-def supervise(folder: Path, arguments: list[str]) -> int:
+def supervise(folder: Path, arguments: list[str], after_stop: str = "") -> int:
     """Run accelerate's launcher with these arguments, say how its workers ended, and give the exit code.
 
     Args:
         folder: where the workers leave word of their failures.
         arguments: what follows `accelerate launch`.
+        after_stop: what to do after a stop by a signal, for workers that have no words of their own for it.
     """
     from accelerate.commands.launch import launch_command, launch_command_parser
 
@@ -243,6 +244,8 @@ def supervise(folder: Path, arguments: list[str]) -> int:
     parsed = launch_command_parser().parse_args(arguments)
     _hush_launcher()
     ended = reported(folder, run_launcher(lambda: launch_command(parsed)))
+    if after_stop and ended.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        ended = Failure(ended.code, "interrupted", after_stop)
     if ended.code:
         console.error(ended.message, ended.hint)
     return ended.code

@@ -229,7 +229,8 @@ def leave() -> NoReturn:
     import torch.distributed
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+        with contextlib.suppress(RuntimeError):  # a peer that is gone already changes nothing about this one's work
+            torch.distributed.destroy_process_group()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -1,8 +1,8 @@
 """Peak memory of a training step while the batch grows, the tokens of a forward staying as they are.
 
 By hand: python tests/bench/bench_memory.py [--model FOLDER] [--tokens 16384] [--sizes 16,64,256,1024,4096]
-On a GPU the peak of its memory, on a CPU the growth of the process; rows are made of words. Without --model the tiny
-one is used.
+On a GPU the peak of its memory; on a CPU that of the whole process so far, and of at most 2,048 tokens a forward where
+there is one process. Rows are made of words. Without --model the tiny one is used.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import pytest
 
 from embedctl import console
 from embedctl.commands import encode
+from embedctl.config import EncodeConfig, load
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.model.onnx import NEEDS
 from embedctl.resources import example_data
@@ -196,3 +197,18 @@ def test_the_last_run_is_the_default_model(run, theirs, tmp_path):
     document, said = run(input=write("own.txt", TEXTS), model_name_or_path="tiny")
     assert document["rows"] == 3
     assert "using the trained model in out" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"output": "out/"}, "the same command goes on"),
+        ({"output": "there"}, "the same command goes on"),
+        ({"output": "out/", "overwrite": True}, "without --overwrite goes on"),
+        ({"output": "out.npy"}, "nothing is kept; with -o FOLDER/"),
+    ],
+)
+def test_what_ctrl_c_leaves_to_be_done(given, hint, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    assert hint in load(EncodeConfig, None, given).after_interrupt

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
+from embedctl.model import fused
 from embedctl.model.fused import _gelu_of_product, fuse, unfuse
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 160}
@@ -45,8 +46,8 @@ def test_projections_are_those_of_the_modules():
     hidden = torch.randn(2, 7, 48, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 7, 48, dtype=torch.float64)
     found = []
-    for fused in (False, True):
-        if fused:
+    for shared in (False, True):
+        if shared:
             assert fuse(attention) == 1
         attention.zero_grad()
         hidden.grad = None
@@ -70,6 +71,20 @@ def test_activation_within_the_product_is_as_near_as_its_rounding():
     assert found.shape == exact.shape
     # half a unit of bfloat16's eight bits before GELU, the same after it, and what the tanh form may differ by
     assert ((found - exact).abs() <= 2**-7 * product.abs() + 5e-4).all()
+
+
+@pytest.mark.parametrize(("kind", "training", "within"), [
+    (torch.bfloat16, False, True), (torch.bfloat16, True, False),
+    (torch.float16, False, False), (torch.float32, False, False),
+])  # fmt: skip
+def test_only_bfloat16_vectors_take_the_activation_within_the_product(monkeypatch, kind, training, within):
+    layer = small().encoder.layer[0].intermediate.to(kind).train(training)
+    fuse(layer)
+    called = []
+    monkeypatch.setattr(fused, "_gelu_of_product", lambda dense, x: called.append(dense) or dense(x))
+    with torch.no_grad():
+        layer(torch.randn(1, 3, 48, dtype=kind))
+    assert bool(called) is within
 
 
 def kernels_here() -> torch.device:

@@ -76,6 +76,19 @@ def test_other_tokenizers_see_whole_texts(tokenizer: Any, change: str):
     assert same_tokens(other, ["stone river stone " * 60], 16)
 
 
+def test_a_token_that_must_stand_alone_is_not_left_alone_by_the_cut(tokenizer: Any):
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens([AddedToken("zqx", single_word=True, normalized=False)])
+    assert same_tokens(other, ["river " * 5 + " " * 15 + "zqx" + "城市" * 40], 8)
+
+
+@pytest.mark.parametrize("prompt", ["query: ", "为这个句子生成表示："])
+def test_a_cased_tokenizer_and_a_prompt(tokenizer: Any, prompt: str):
+    other = copy.deepcopy(tokenizer)
+    other.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    assert same_tokens(other, [prompt + "River e\u0301 城市 stone " * 80, prompt + "城市水" * 200], 64)
+
+
 def test_chinese_is_cut_at_spaces_only_where_its_characters_are_not_words(tokenizer: Any):
     other = copy.deepcopy(tokenizer)
     other.backend_tokenizer.normalizer = normalizers.BertNormalizer(handle_chinese_chars=False)
