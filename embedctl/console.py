@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -144,3 +144,10 @@ def progress(title: str, total: int | None, unit: str) -> Iterator[Bar]:
         yield bar
     finally:
         bar.close()
+
+
+def progress_if(wanted: bool | str | Bar, title: str, total: int, unit: str) -> AbstractContextManager[Bar | None]:
+    """The bar that is wanted for a with-block: none, one of its own (a name in place of `unit`), or one there is."""
+    if not wanted or isinstance(wanted, Bar):
+        return nullcontext(wanted or None)
+    return progress(title, total, wanted if isinstance(wanted, str) else unit)

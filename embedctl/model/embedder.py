@@ -6,7 +6,6 @@ What is ours is how tokens reach them: packed where the model and the machine ca
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -245,7 +244,7 @@ class Embedder(torch.nn.Module):
             self.to(pick_device(device))
         prefix = self.prompt_text(prompt_name, prompt)
         self._expect_dim(dim)
-        with _bar(show_progress, len(texts)) as bar:
+        with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
             return vectors_of(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
 
     def encode_queries(
@@ -318,9 +317,3 @@ class Embedder(torch.nn.Module):
     def save(self, path: str | Path) -> None:
         """Write the model in sentence-transformers' format."""
         self.model.save_pretrained(str(path), create_model_card=False)
-
-
-def _bar(wanted: bool | str | console.Bar, texts: int) -> contextlib.AbstractContextManager[console.Bar | None]:
-    if not wanted or isinstance(wanted, console.Bar):
-        return contextlib.nullcontext(wanted or None)
-    return console.progress("encode", texts, wanted if isinstance(wanted, str) else "texts")

@@ -11,7 +11,6 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -144,8 +143,7 @@ class CachedEmbedder:
         prefix = self.embedder.prompt_text(None, prompt)
         output = np.zeros((len(texts), dim or self.dimension), dtype=np.float32)
         recipe = digest(self._recipe, (prefix, str(dim)))
-        counted = show_progress if isinstance(show_progress, str) else "texts"
-        with console.progress("encode", len(texts), counted) if show_progress else nullcontext() as bar:
+        with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
             for start in range(0, len(texts), BLOCK):
                 block = texts[start : start + BLOCK]
                 found = self.cache.found
