@@ -124,14 +124,13 @@ def _output(self: Any, hidden_states: Tensor, input_tensor: Tensor) -> Tensor:
 
 
 def _intermediate(self: Any, hidden_states: Tensor) -> Tensor:
-    half = hidden_states.dtype == self.dense.weight.dtype == torch.bfloat16
-    if half and not self.training and not torch.is_grad_enabled():
-        return _gelu_of_product(self.dense, hidden_states)
-    if not torch.is_grad_enabled():
-        return torch.nn.functional.gelu(self.dense(hidden_states))
-    from embedctl.model.kernels import gelu
+    if torch.is_grad_enabled():
+        from embedctl.model.kernels import gelu
 
-    return gelu(linear(hidden_states, self.dense.weight, self.dense.bias.detach()), self.dense.bias)
+        return gelu(linear(hidden_states, self.dense.weight, self.dense.bias.detach()), self.dense.bias)
+    if not self.training and hidden_states.dtype == self.dense.weight.dtype == torch.bfloat16:
+        return _gelu_of_product(self.dense, hidden_states)
+    return torch.nn.functional.gelu(self.dense(hidden_states))
 
 
 def _gelu_of_product(dense: torch.nn.Linear, x: Tensor) -> Tensor:
