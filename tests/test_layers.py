@@ -16,7 +16,7 @@ LAYERS = (
     ("embedctl", "embedctl.errors", "embedctl.resources", "embedctl.config", "embedctl.console", "embedctl.files"),
     ("embedctl.data.rows", "embedctl.losses"),
     ("embedctl.data", "embedctl.model", "embedctl.retrieval", "embedctl.evaluation", "embedctl.training"),
-    ("embedctl.training.worker", "embedctl.retrieval.worker"),
+    ("embedctl.training.worker", "embedctl.encoding.worker"),
     ("embedctl.commands",),
     ("embedctl.cli",),
     ("embedctl.__main__",),

@@ -19,7 +19,7 @@ from embedctl import __version__, console
 from embedctl.commands.flags import takes
 from embedctl.config import DoctorConfig
 from embedctl.errors import CheckFailed
-from embedctl.model import hub
+from embedctl.remote import hub
 from embedctl.resources import cache_folder, shipped
 
 EXAMPLE = "Example: embedctl doctor --json"

@@ -22,10 +22,10 @@ def command(config: EncodeConfig) -> None:
     expect_usable(config)
     config = with_model(config)
     if config.num_processes > 1:
-        from embedctl.retrieval.launch import exec_shim
+        from embedctl.encoding.launch import exec_shim
 
         exec_shim(config)
-    from embedctl.retrieval.job import encode_all
+    from embedctl.encoding.job import encode_all
 
     encode_all(config)
 
@@ -57,7 +57,7 @@ def source_of(config: EncodeConfig) -> str:
 
 def output_of(config: EncodeConfig) -> str:
     """Where the vectors go: by default a .npy file of the input's stem in the working folder."""
-    from embedctl.retrieval.sources import COMPRESSED
+    from embedctl.reading.texts import COMPRESSED
 
     if config.output is not None:
         return config.output
@@ -76,8 +76,8 @@ def expect_usable(config: EncodeConfig) -> None:
             an index, or a backend that can't be used.
         DataError: there is no such input.
     """
-    from embedctl.retrieval.sinks import expect_format
-    from embedctl.retrieval.sources import read_texts
+    from embedctl.reading.texts import read_texts
+    from embedctl.storage.writers import expect_format
 
     output = Path(config.output or "")
     if config.prompt is not None and config.prompt_name is not None:
@@ -132,7 +132,7 @@ def expect_indexable(config: EncodeConfig, output: Path) -> None:
     Raises:
         ConfigError: they can't.
     """
-    from embedctl.retrieval.index_folder import expect_replaceable, index_beside
+    from embedctl.search.index_folder import expect_replaceable, index_beside
 
     if output.suffix in (".jsonl", ".parquet") and not output.is_dir():
         raise ConfigError(f"--index: needs numbers in .npy files, not {output.name}", "use -o NAME.npy or a folder/")

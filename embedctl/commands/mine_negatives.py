@@ -17,7 +17,7 @@ from embedctl.files import replacing
 from embedctl.resources import example_data
 
 if TYPE_CHECKING:
-    from embedctl.retrieval.pool import Pool, Rows
+    from embedctl.mining.pool import Pool, Rows
 
 EXAMPLE = "Example: embedctl mine-negatives --model out --dataset train.jsonl --corpus corpus.jsonl -o mined.jsonl"
 
@@ -28,9 +28,9 @@ def command(config: MineConfig) -> None:
     files = files_of(config)
     output = output_of(config, files)
     rows, pool = read(config, files)
-    from embedctl.retrieval.mining_report import Report
-    from embedctl.retrieval.rewrite import write
-    from embedctl.retrieval.setup import miner_of, vectorise
+    from embedctl.mining.report import Report
+    from embedctl.mining.rewrite import write
+    from embedctl.mining.setup import miner_of, vectorise
 
     vectors = vectorise(config, checkpoint_of(config.model.model_name_or_path), rows, pool)
     miner = miner_of(config, vectors)
@@ -94,8 +94,8 @@ def read(config: MineConfig, files: list[str]) -> tuple[Rows, Pool]:
     Raises:
         DataError: a row or the corpus is wrong, or the corpus is empty.
     """
-    from embedctl.retrieval.corpus import read_passages
-    from embedctl.retrieval.pool import gather
+    from embedctl.mining.pool import gather
+    from embedctl.reading.passages import read_passages
 
     corpus = read_passages(config.corpus) if config.corpus else None
     rows, pool = gather(files, corpus, keep_negatives=config.keep_negatives)

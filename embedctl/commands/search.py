@@ -20,7 +20,7 @@ SHOWN_CHARACTERS = 300
 @takes(SearchConfig)
 def command(config: SearchConfig) -> None:
     """Show the texts of an index that are nearest to a text."""
-    from embedctl.retrieval.index_folder import find_index
+    from embedctl.search.index_folder import find_index
 
     queries = queries_of(config)
     folder, manifest = find_index(config.index)
@@ -41,7 +41,7 @@ def queries_of(config: SearchConfig) -> list[str]:
         ConfigError: neither or both are given, or two prompts.
         DataError: the file holds none.
     """
-    from embedctl.retrieval.sources import read_texts
+    from embedctl.reading.texts import read_texts
 
     if config.prompt is not None and config.prompt_name is not None:
         raise ConfigError("--prompt and --prompt-name exclude each other", "give one of them")
@@ -90,10 +90,10 @@ def look_up(
     config: SearchConfig, folder: Path, manifest: dict[str, Any], embedder: Embedder, queries: list[str]
 ) -> list[list[dict[str, Any]]]:
     """The hits of each query, nearest first: row, score and text."""
-    from embedctl.retrieval.faiss_index import nearest, read
-    from embedctl.retrieval.index_folder import FAISS
-    from embedctl.retrieval.textmap import TextMap
-    from embedctl.retrieval.vectors import unit
+    from embedctl.search.faiss_index import nearest, read
+    from embedctl.search.index_folder import FAISS
+    from embedctl.search.vectors import unit
+    from embedctl.storage.textmap import TextMap
 
     named = config.prompt_name is not None or config.prompt is not None
     prompt = embedder.prompt_text(config.prompt_name, config.prompt) if named else embedder.own_prompt("query")

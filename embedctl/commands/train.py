@@ -31,7 +31,7 @@ def command(config: TrainConfig) -> None:
     expect_model(config)
     folder = prepare_output(config)
     write_whole(folder / "config.yaml", dump(with_absolute_paths(config)))
-    from embedctl.training.launch import command_line, exec_shim
+    from embedctl.distributed.launch import command_line, exec_shim
 
     if config.launch.dry_run:
         line = command_line(folder, config)

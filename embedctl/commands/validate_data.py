@@ -73,7 +73,7 @@ def token_count(config: ValidateConfig) -> TokenCount | None:
         raise ConfigError("--model tiny: has no tokenizer before it is trained", hint)
     from embedctl.data.lengths import TokenCount
     from embedctl.model.loading import load_tokenizer
-    from embedctl.model.tokens import tokenize
+    from embedctl.tokens.tokenize import tokenize
 
     tokenizer = load_tokenizer(config.model_name_or_path)
     limits = {"query": config.query_max_len, "pos": config.passage_max_len, "neg": config.passage_max_len}

@@ -11,9 +11,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from embedctl.data.random import mix, ranks_within, shuffled
 from embedctl.data.store import GRADED, RowStore
-from embedctl.model.packing import Integers
+from embedctl.distributed.random import mix, ranks_within, shuffled
+from embedctl.tokens.packing import Integers
 
 WINDOW = 16  # batches among which rows are exchanged so that no positive stands twice in a batch
 

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.data.formats import read_rows
-from embedctl.data.hashes import HashParts
 from embedctl.data.rows import Row
 from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array, visits_of
-from embedctl.model.pipeline import taken_ahead
-from embedctl.model.tokens import tokenize
+from embedctl.reading.hashes import HashParts
+from embedctl.tokens.pipeline import taken_ahead
+from embedctl.tokens.tokenize import tokenize
 
 VERSION = 3
 ROWS_AT_A_TIME = 2048

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl.data.columns import Columns
-from embedctl.data.hashes import Hashes, HashParts
-from embedctl.data.random import mix
+from embedctl.distributed.random import mix
+from embedctl.reading.hashes import Hashes, HashParts
 
 Place = tuple[int, int]
 POSITIVE, NEGATIVE = 0, 1

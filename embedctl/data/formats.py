@@ -19,9 +19,9 @@ from typing import Any, BinaryIO
 import orjson
 import zstandard
 
-from embedctl.data.arrays import BrokenArrayError, elements
 from embedctl.data.rows import Fault, Row, check, to_row
 from embedctl.errors import DataError
+from embedctl.reading.arrays import BrokenArrayError, elements
 
 BOM = b"\xef\xbb\xbf"
 CHUNK = 1 << 20

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl.data.rows import RowKind
-from embedctl.model.packing import Integers, Ragged, gather
+from embedctl.tokens.packing import Integers, Ragged, gather
 
 KINDS = list(RowKind)
 GRADED = KINDS.index(RowKind.GRADED)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from embedctl.data.formats import open_bytes, read_rows
 from embedctl.data.rows import Row
 from embedctl.errors import DataError
-from embedctl.retrieval.corpus import titled, values
+from embedctl.reading.passages import titled, values
 
 Qrels = dict[str, dict[str, int]]
 

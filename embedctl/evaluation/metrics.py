@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.names import METRICS
-from embedctl.retrieval.index import search
-from embedctl.retrieval.vectors import passage_vectors, query_vectors
+from embedctl.search.exact import search
+from embedctl.search.vectors import passage_vectors, query_vectors
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder

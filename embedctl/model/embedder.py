@@ -22,10 +22,10 @@ from embedctl.model import attention as packed_attention
 from embedctl.model import fused
 from embedctl.model.encoding import vectors_of
 from embedctl.model.loading import hash_weights, load_sentence_transformer
-from embedctl.model.packing import Ragged, packed_features, padded_features, to_device
 from embedctl.model.parity import why_not_packed
 from embedctl.model.pooling import can_pool, pool_packed
-from embedctl.model.tokens import tokenize
+from embedctl.tokens.packing import Ragged, packed_features, padded_features, to_device
+from embedctl.tokens.tokenize import tokenize
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

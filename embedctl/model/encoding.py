@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.model.packing import Integers, Ragged, cut, longest_first
-from embedctl.model.pipeline import Arrival, ahead, one_behind
-from embedctl.model.tokens import tokenize
+from embedctl.tokens.packing import Integers, Ragged, cut, longest_first
+from embedctl.tokens.pipeline import Arrival, ahead, one_behind
+from embedctl.tokens.tokenize import tokenize
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from embedctl.errors import ModelError
-from embedctl.model import hub
+from embedctl.remote import hub
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from embedctl.model.tokens import tokenize
+from embedctl.tokens.tokenize import tokenize
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder

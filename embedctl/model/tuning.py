@@ -12,7 +12,7 @@ from embedctl.config import TuneSection
 from embedctl.errors import ConfigError
 from embedctl.model.embedder import Embedder
 from embedctl.model.fused import unfuse
-from embedctl.model.packing import Ragged
+from embedctl.tokens.packing import Ragged
 
 
 def add_adapters(embedder: Embedder, config: TuneSection) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from embedctl.distributed.collectives import world
 from embedctl.errors import TrainingError
 from embedctl.model.embedder import Embedder
-from embedctl.model.packing import Ragged
-from embedctl.training.gather import world
+from embedctl.tokens.packing import Ragged
 
 PROBES = (4096, 12288)
 SHARE_OF_GPU, SHARE_OF_MEMORY = 0.7, 0.25

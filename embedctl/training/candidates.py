@@ -13,7 +13,7 @@ from embedctl.data.batches import Batch
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS
 from embedctl.losses.base import Candidates, Loss
-from embedctl.model.packing import Integers, on_device
+from embedctl.tokens.packing import Integers, on_device
 
 CONTRASTIVE = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]
 

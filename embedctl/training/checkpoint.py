@@ -22,8 +22,8 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 
 from embedctl import console
+from embedctl.distributed.collectives import barrier, rank, world
 from embedctl.errors import ConfigError
-from embedctl.training.gather import barrier, rank, world
 
 MANIFEST = "manifest.json"
 

@@ -9,9 +9,9 @@ from itertools import groupby
 
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
-from embedctl.model.pipeline import ahead
+from embedctl.distributed.collectives import rank, world
+from embedctl.tokens.pipeline import ahead
 from embedctl.training.candidates import Weights
-from embedctl.training.gather import rank, world
 from embedctl.training.session import Session
 from embedctl.training.step import Prepared, deal
 

@@ -14,12 +14,12 @@ from embedctl.config import TrainConfig
 from embedctl.data.formats import read_rows
 from embedctl.data.sources import parse
 from embedctl.data.store import TrainingData
+from embedctl.distributed.collectives import barrier
 from embedctl.model.embedder import Embedder
-from embedctl.model.tokens import tokenize
-from embedctl.retrieval.vectors import unit
+from embedctl.search.vectors import unit
+from embedctl.tokens.tokenize import tokenize
 from embedctl.training import checkpoint
 from embedctl.training.export import Account, expect_agreement, export, verify
-from embedctl.training.gather import barrier
 from embedctl.training.loop import History
 from embedctl.training.measure import encode_shared
 from embedctl.training.session import Session

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from embedctl.config import TrainConfig
+from embedctl.distributed.collectives import any_rank
 from embedctl.errors import Stopped, TrainingError
-from embedctl.model.pipeline import Arrival
+from embedctl.tokens.pipeline import Arrival
 from embedctl.training import checkpoint
 from embedctl.training.feeder import Feeder, Schedule
-from embedctl.training.gather import any_rank
 from embedctl.training.monitor import Monitor
 from embedctl.training.optim import lr_at, set_lr
 from embedctl.training.runtime import StopSignals

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedctl.distributed.collectives import gather_vectors, rank, world
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import evaluate
 from embedctl.evaluation.names import of_dim
 from embedctl.model.embedder import Embedder
-from embedctl.model.packing import Ragged
-from embedctl.model.tokens import tokenize
-from embedctl.training.gather import gather_vectors, rank, world
+from embedctl.tokens.packing import Ragged
+from embedctl.tokens.tokenize import tokenize
 from embedctl.training.session import Session
 from embedctl.training.step import deal
 

@@ -17,16 +17,16 @@ import torch
 from embedctl import console
 from embedctl.config import RemineSection
 from embedctl.data.batches import BatchPlan
-from embedctl.data.random import mix
 from embedctl.data.store import TextStore
-from embedctl.model.packing import Integers, longest_first
-from embedctl.retrieval.candidates import Choice
-from embedctl.retrieval.filters import Limits
-from embedctl.retrieval.index import Ids, Vectors
-from embedctl.retrieval.store_mining import StoreMiner
+from embedctl.distributed.collectives import barrier, gather_vectors, rank, world
+from embedctl.distributed.random import mix
+from embedctl.mining.candidates import Choice
+from embedctl.mining.filters import Limits
+from embedctl.mining.store import StoreMiner
+from embedctl.search.exact import Ids, Vectors
+from embedctl.tokens.packing import Integers, longest_first
 from embedctl.training.checkpoint import states_folder
 from embedctl.training.feeder import Schedule
-from embedctl.training.gather import barrier, gather_vectors, rank, world
 from embedctl.training.measure import encode_shared
 from embedctl.training.monitor import Monitor
 from embedctl.training.session import Session

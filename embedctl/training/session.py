@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from embedctl.config import TrainConfig
+from embedctl.distributed.collectives import world
 from embedctl.errors import ModelError
 from embedctl.model.embedder import Embedder
 from embedctl.model.tuning import (
@@ -29,7 +30,6 @@ from embedctl.model.tuning import (
     merge_adapters,
 )
 from embedctl.training.budget import find_budget
-from embedctl.training.gather import world
 from embedctl.training.optim import adamw
 from embedctl.training.runtime import Runtime
 

@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from embedctl.data.batches import Batch
-from embedctl.data.random import mix
 from embedctl.data.rows import RowKind
+from embedctl.distributed.collectives import gather_vectors, rank, world
+from embedctl.distributed.random import mix
 from embedctl.losses.base import Loss
-from embedctl.model.packing import Integers, cut, longest_first, on_device
+from embedctl.tokens.packing import Integers, cut, longest_first, on_device
 from embedctl.training.candidates import Group, Weights, groups
-from embedctl.training.gather import gather_vectors, rank, world
 
 LOSS_CELLS = 1 << 25  # similarities held at a time: 128 MiB of float32
 

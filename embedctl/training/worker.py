@@ -29,21 +29,21 @@ from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.formats import read_rows
 from embedctl.data.sources import Source, parse_all
 from embedctl.data.store import TrainingData
+from embedctl.distributed.collectives import rank, world
+from embedctl.distributed.launch import LAUNCHER
 from embedctl.errors import EXIT_BUG, EmbedctlError, TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.files import write_whole
 from embedctl.losses.matryoshka import expect_dims
 from embedctl.losses.select import losses_for
+from embedctl.mining.store import StoreMiner
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.resources import cache_folder
-from embedctl.retrieval.store_mining import StoreMiner
 from embedctl.training import checkpoint, runtime
 from embedctl.training.budget import PROBES, memory_advice
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.finish import Finish
-from embedctl.training.gather import rank, world
-from embedctl.training.launch import LAUNCHER
 from embedctl.training.loop import History, Loop
 from embedctl.training.measure import Measure
 from embedctl.training.monitor import Monitor, keep_until

@@ -22,8 +22,8 @@ import torch
 from embedctl.data.formats import documents
 from embedctl.model import tiny
 from embedctl.model.embedder import Embedder
-from embedctl.model.tokens import tokenize
-from embedctl.retrieval.vectors import unit
+from embedctl.search.vectors import unit
+from embedctl.tokens.tokenize import tokenize
 
 CUDA = torch.cuda.is_available()
 

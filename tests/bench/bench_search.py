@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from embedctl.retrieval.index import search_blocks, search_faiss
+from embedctl.search.exact import search_blocks, search_faiss
 
 WIDTH, NEAREST = 384, 100
 BLOCK = 1024  # queries at a time, as mining asks

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from embedctl.data.batches import BatchPlan, Mix, draw, without_repeats
-from embedctl.data.random import mix, ranks_within, shuffled
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore
+from embedctl.distributed.random import mix, ranks_within, shuffled
 
 
 def store(seed: int = 0, rows: int = 100, kinds: tuple[RowKind, ...] = (RowKind.HARD,), queries: int = 90) -> RowStore:

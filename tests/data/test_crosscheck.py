@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from embedctl.data import hashes
 from embedctl.data.columns import Columns
 from embedctl.data.crosscheck import CrossCheck
 from embedctl.data.rows import Row
+from embedctl.reading import hashes
 
 
 def columns(places: list[tuple[int, int]], rows: list[Row]) -> Columns:

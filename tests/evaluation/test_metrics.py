@@ -181,7 +181,7 @@ def test_leading_dimensions_only():
 def test_training_and_eval_see_the_same_queries(tiny_model):
     """A row with a prompt of its own, a model with one: both ways to the vectors agree."""
     from embedctl.model.embedder import Embedder
-    from embedctl.retrieval.vectors import query_vectors
+    from embedctl.search.vectors import query_vectors
 
     embedder = Embedder.from_pretrained(tiny_model, device="cpu")
     embedder.set_prompts("find: ", None)

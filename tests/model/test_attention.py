@@ -10,7 +10,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
 
 from embedctl.model.embedder import Embedder
-from embedctl.model.packing import Ragged
+from embedctl.tokens.packing import Ragged
 
 SIZE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": 100}
 

@@ -10,8 +10,8 @@ import torch
 
 from embedctl.config import TuneSection
 from embedctl.model.embedder import Embedder
-from embedctl.model.tokens import tokenize
 from embedctl.model.tuning import MasterWeights, add_adapters, checkpoint_gradients, freeze_unused, merge_adapters
+from embedctl.tokens.tokenize import tokenize
 
 TEXTS = ["river stone cloud", "学习 天气", "engine market theory castle signal"]
 

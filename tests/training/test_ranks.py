@@ -21,14 +21,14 @@ from embedctl.data.batches import Batch, BatchPlan, Mix
 from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.store import TrainingData
+from embedctl.distributed.collectives import world
+from embedctl.distributed.launch import Plan, accelerate_config
 from embedctl.losses.infonce import InfoNCE
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
-from embedctl.model.packing import Ragged
+from embedctl.tokens.packing import Ragged
 from embedctl.training import runtime
 from embedctl.training.feeder import Feeder
-from embedctl.training.gather import world
-from embedctl.training.launch import Plan, accelerate_config
 from embedctl.training.session import Session
 from embedctl.training.step import Stepper
 

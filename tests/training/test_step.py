@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy, normalize
 from embedctl.data.batches import Batch, BatchPlan, Mix
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore
+from embedctl.distributed import collectives as gather
 from embedctl.losses.infonce import InfoNCE
-from embedctl.training import gather
 from embedctl.training.candidates import Weights
 from embedctl.training.step import Prepared, Stepper, deal
 

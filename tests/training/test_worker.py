@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from embedctl.training.launch import LAUNCHER
+from embedctl.distributed.launch import LAUNCHER
 
 WORKER = "from embedctl.training.worker import die_with_parent; die_with_parent(); print('alive')"
 

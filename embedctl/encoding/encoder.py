@@ -1,0 +1,142 @@
+"""Encoding an input of any length in bounded memory: a block of texts at a time, to a file or to shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedctl import console
+from embedctl.errors import DataError, ModelError
+from embedctl.model.embedder import Embedder
+from embedctl.storage.quantize import Quantizer
+from embedctl.storage.shards import Shards
+from embedctl.storage.writers import NpySink, sink_for
+
+BLOCK = 16_384
+
+
+@dataclass
+class Tally:
+    """How many texts there were, how many of them hold nothing but spaces, and how many were encoded before."""
+
+    rows: int = 0
+    empty: int = 0
+    kept: int = 0
+
+    def count(self, block: list[str]) -> None:
+        """Add a block of texts."""
+        self.rows += len(block)
+        self.empty += sum(not text.strip() for text in block)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model with the way it is asked.
+
+    Args:
+        embedder: the model.
+        prompt: put before each text.
+        dim: leading dimensions kept, or None for all.
+        batch_tokens: tokens in one pass, or None for the device's default.
+        quantize: into the stored type.
+    """
+
+    embedder: Embedder
+    prompt: str
+    dim: int | None
+    batch_tokens: int | None
+    quantize: Quantizer
+
+    def to_file(self, texts: Iterator[str], path: Path, total: int | None = None) -> Tally:
+        """Encode texts into one file, and the ranges of int8 into PATH.ranges.npy beside it.
+
+        Args:
+            texts: any number of them; a block is held at a time.
+            path: its suffix chooses the format; replaced once the new file is whole.
+            total: how many there are, for the bar, if that is known.
+
+        Raises:
+            DataError: there is no text.
+            ModelError: a vector is not finite.
+        """
+        tally = Tally()
+        with sink_for(path) as sink, console.progress("encode", total, "texts") as bar:
+            for block in _blocks(texts, BLOCK):
+                sink.write(block, self._stored(block, tally, bar))
+            _expect_texts(tally)
+        if self.quantize.ranges is not None:
+            with NpySink(ranges_beside(path)) as beside:
+                beside.write(("least", "greatest"), self.quantize.ranges)
+        return tally
+
+    def to_shards(self, texts: Iterator[str], shards: Shards, rows: int, total: int | None = None) -> Tally:
+        """Encode texts into shards of `rows`, those left out that are there already.
+
+        Args:
+            texts: any number of them; the texts of a shard are held at a time. With several ranks each goes through
+                all of them, and encodes the shards that are its own.
+            shards: the folder.
+            rows: of a shard.
+            total: how many texts there are, for the bar, if that is known.
+
+        Raises:
+            ConfigError: the shards that are there were made of other texts.
+            DataError: there is no text.
+            ModelError: a vector is not finite.
+        """
+        tally, count, ranks = Tally(), 0, shards.ranks
+        self.quantize.ranges = shards.ranges
+        learning = self.quantize.learns and shards.ranges is None
+        with console.progress("encode", total, "texts") as bar:
+            for count, block in enumerate(_blocks(texts, rows), start=1):
+                place = count - 1
+                if not ranks.owns(place):
+                    tally.count(block)
+                    bar.advance(len(block))
+                elif shards.holds(place, block):
+                    tally.count(block)
+                    tally.kept += len(block)
+                    bar.advance(len(block))
+                else:
+                    shards.write(place, block, self._stored(block, tally, bar), self.quantize.ranges)
+                if place == 0 and learning:
+                    self.quantize.ranges = ranks.share(self.quantize.ranges)
+        _expect_texts(tally)
+        tally.kept = ranks.total(tally.kept)
+        if ranks.first:
+            shards.complete(count)
+        return tally
+
+    def _stored(self, block: list[str], tally: Tally, bar: console.Bar) -> NDArray[np.generic]:
+        """The block's vectors (N, H) in the stored type."""
+        vectors = self.embedder.encode(
+            block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens, show_progress=bar
+        )
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            raise ModelError(
+                f"the vector of text {tally.rows + int(broken[0]) + 1} is not finite",
+                "--precision float32, or another model: this one's weights are damaged",
+            )
+        tally.count(block)
+        return self.quantize(vectors)
+
+
+def ranges_beside(path: Path) -> Path:
+    """Where the ranges (2, H) of a file of int8 vectors stand."""
+    return path.with_name(f"{path.stem}.ranges.npy")
+
+
+def _blocks(texts: Iterator[str], rows: int) -> Iterator[list[str]]:
+    while block := list(islice(texts, rows)):
+        yield block
+
+
+def _expect_texts(tally: Tally) -> None:
+    if not tally.rows:
+        raise DataError("the input holds no text", "check --input")

@@ -1,0 +1,36 @@
+"""One rank of `encode --num-processes`: `python -m embedctl.encoding.worker FOLDER/config.yaml`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds: end without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from embedctl import console
+from embedctl.config import EncodeConfig, load
+from embedctl.distributed.ranks import Ranks
+from embedctl.encoding.job import encode_all
+from embedctl.errors import ConfigError
+from embedctl.training.worker import guarded
+
+
+def run(config: EncodeConfig) -> None:
+    """Encode this rank's shards; the first rank speaks for all.
+
+    Raises:
+        EmbedctlError: a user's mistake.
+    """
+    import torch
+
+    ranks = Ranks.join(cpu=config.device == "cpu" or not torch.cuda.is_available())
+    if ranks.world != config.num_processes:
+        raise ConfigError(f"accelerate sees {ranks.world} processes where {config.num_processes} were started")
+    console.configure(quiet=config.quiet or not ranks.first)
+    encode_all(config.model_copy(update={"device": ranks.device}), ranks)
+
+
+if __name__ == "__main__":
+    guarded(Path(sys.argv[1]).parent, lambda: run(load(EncodeConfig, sys.argv[1])))

@@ -1,0 +1,161 @@
+"""Arrays that cost time, kept on the disk under a digest of everything that they follow from.
+
+A block's name holds the model's fingerprint (its weights among it) and the texts themselves, so a block of other
+weights or texts has another name: nothing has to be invalidated, and a killed run finds what it had finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedctl import console
+from embedctl.storage.writers import NpySink
+
+if TYPE_CHECKING:
+    from embedctl.model.embedder import Embedder
+
+Vectors = NDArray[np.float32]
+BLOCK = 4096  # texts of a file: at most so many are encoded again after a kill
+LIMIT_BYTES = 20 << 30
+
+
+@dataclass
+class ArrayCache:
+    """A folder of float32 arrays.
+
+    Args:
+        folder: created if need be; None keeps nothing.
+        found: texts whose numbers were there already.
+    """
+
+    folder: Path | None
+    found: int = 0
+
+    def fetch(self, recipe: str, texts: Sequence[str], compute: Callable[[], Vectors]) -> Vectors:
+        """The array that follows from the recipe and the texts, its first axis theirs: read, or computed and kept."""
+        if self.folder is None:
+            return compute()
+        path = self.folder / f"{digest(recipe, texts)}.npy"
+        stored = _read(path, len(texts))
+        if stored is not None:
+            self.found += len(texts)
+            return stored
+        array = compute()
+        try:
+            with NpySink(path) as sink:
+                sink.write(texts, array.reshape(len(texts), -1))
+        except OSError as cause:
+            console.warn(f"the cache {self.folder} can't be written: {cause.strerror or cause}; going on without it")
+            self.folder = None
+        return array.reshape(len(texts), -1)
+
+    def prune(self, limit: int = LIMIT_BYTES) -> None:
+        """Remove the files that were used longest ago until at most `limit` bytes are left."""
+        if self.folder is None or not self.folder.is_dir():
+            return
+        facts = sorted(((path.stat(), path) for path in self.folder.glob("*.npy")), key=lambda fact: fact[0].st_mtime)
+        excess = sum(fact.st_size for fact, _ in facts) - limit
+        for fact, path in facts:
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= fact.st_size
+
+
+def digest(recipe: str, texts: Iterable[str]) -> str:
+    """A digest of a recipe and texts with their borders: no UTF-8 holds the byte between them."""
+    state = hashlib.blake2b(digest_size=20)
+    for text in (recipe, *texts):
+        state.update(text.encode("utf-8", "surrogatepass"))
+        state.update(b"\xff")
+    return state.hexdigest()
+
+
+def _read(path: Path, rows: int) -> Vectors | None:
+    """The array of a file, or None where it is missing or damaged."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            array = np.load(path, allow_pickle=False)
+        path.touch()
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if array.ndim == 2 and len(array) == rows and array.dtype == np.float32 else None
+
+
+def fingerprint(embedder: Embedder) -> str:
+    """Everything but prompt and texts that a vector follows from: weights, modules, tokenizer, lengths, types."""
+    settings = {name: value for name, value in embedder.backbone.config.to_dict().items() if not name.startswith("_")}
+    parts = (
+        embedder.weights_hash(),
+        re.sub(r"0x[0-9a-f]+", "", repr(embedder.model)),
+        repr(sorted(settings.items(), key=lambda item: item[0])),
+        tokenizer_settings(embedder.tokenizer),
+        str(embedder.max_len),
+        str(embedder.dtype),
+        embedder.device.type,
+    )
+    return digest("embedder", parts)
+
+
+def tokenizer_settings(tokenizer: Any) -> str:
+    """What the tokenizer does, without the lengths to which it last cut and padded."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return repr(sorted(tokenizer.get_vocab().items()))
+    settings = json.loads(backend.to_str())
+    return json.dumps({name: value for name, value in settings.items() if name not in ("truncation", "padding")})
+
+
+class CachedEmbedder:
+    """A model whose vectors are kept block by block. It encodes as `Embedder` does.
+
+    Args:
+        embedder: the model.
+        cache: where its vectors are kept.
+    """
+
+    def __init__(self, embedder: Embedder, cache: ArrayCache) -> None:
+        self.embedder, self.cache = embedder, cache
+        self.dimension = embedder.dimension
+        self.own_prompt = embedder.own_prompt
+        self._recipe = fingerprint(embedder) if cache.folder else ""
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+        dim: int | None = None,
+        show_progress: bool | str = False,
+    ) -> Vectors:
+        """See `Embedder.encode`."""
+        prefix = self.embedder.prompt_text(None, prompt)
+        output = np.zeros((len(texts), dim or self.dimension), dtype=np.float32)
+        recipe = digest(self._recipe, (prefix, str(dim)))
+        with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
+            for start in range(0, len(texts), BLOCK):
+                block = texts[start : start + BLOCK]
+                found = self.cache.found
+                compute = partial(self.embedder.encode, block, prompt=prefix, dim=dim, show_progress=bar or False)
+                output[start : start + len(block)] = self.cache.fetch(recipe, block, compute)
+                if bar and self.cache.found > found:
+                    bar.advance(len(block))
+        return output
+
+    def encode_passages(
+        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+    ) -> Vectors:
+        """See `Embedder.encode_passages`."""
+        prompt = self.own_prompt("document", "passage", "corpus") if prompt is None else prompt
+        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")

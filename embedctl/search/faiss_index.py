@@ -1,0 +1,151 @@
+"""A faiss index over encoded vectors, by cosine: building it, and searching it. Lists of texts are in textmap.py.
+
+The index holds its vectors in the type they were stored in, and in memory while it is built or searched. N vectors, H
+dimensions, Q queries, k nearest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedctl.search.exact import Ids, Vectors, search
+from embedctl.search.vectors import unit
+from embedctl.storage.quantize import restored
+
+STORAGE = {"float32": "Flat", "float16": "SQfp16", "int8": "SQ8"}
+BLOCK = 1 << 16  # vectors added at a time
+TRAINING_POINTS = 39  # a list of IVF that faiss asks for at least
+MOST_POINTS = 256  # a list, beyond which k-means gains nothing
+LINKS, EF_CONSTRUCTION, EF_SEARCH = 32, 200, 128  # of HNSW
+PROBED = 16  # of an IVF's lists, one in so many is searched, and eight at least
+SAMPLE, DEPTH = 100, 10  # of the recall that is measured
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Vectors (N, H) as encode left them, in one or several memory-mapped arrays.
+
+    Args:
+        parts: arrays (n, H), in the order of the rows.
+        ranges: (2, H) of int8, else None.
+    """
+
+    parts: list[NDArray[Any]]
+    ranges: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @property
+    def dtype(self) -> str:
+        """The stored type."""
+        return str(self.parts[0].dtype)
+
+    def blocks(self) -> Iterator[Vectors]:
+        """All vectors at length 1, some (B, H) at a time."""
+        for part in self.parts:
+            for start in range(0, len(part), BLOCK):
+                yield unit(restored(part[start : start + BLOCK], self.ranges))
+
+    def take(self, rows: Ids) -> Vectors:
+        """The vectors of ascending rows (R,) at length 1."""
+        ends = np.cumsum([len(part) for part in self.parts])
+        owners = np.searchsorted(ends, rows, side="right")
+        taken = [part[rows[owners == place] - ends[place] + len(part)] for place, part in enumerate(self.parts)]
+        return unit(restored(np.concatenate(taken), self.ranges))
+
+    def sample(self, count: int) -> Vectors:
+        """At most `count` vectors drawn without repetition, always the same ones."""
+        draw = np.random.default_rng(0)
+        return self.take(np.sort(draw.choice(len(self), size=min(count, len(self)), replace=False)).astype(np.int64))
+
+
+def lists_for(count: int) -> int:
+    """How many lists an IVF of `count` vectors has: 4 sqrt(N), as faiss advises, and enough vectors for each."""
+    return max(1, min(int(4 * count**0.5), count // TRAINING_POINTS))
+
+
+def build(stored: Stored, kind: str) -> Any:
+    """A faiss index of the vectors, searched by cosine; row n of the input is id n.
+
+    Args:
+        stored: the vectors; float16 and int8 stay as small in the index.
+        kind: flat (exact but for the stored type's rounding), hnsw or ivf.
+    """
+    lists = lists_for(len(stored))
+    index = unfilled(kind, stored.parts[0].shape[1], lists, STORAGE[stored.dtype])
+    if kind == "ivf":
+        index.nprobe = min(lists, max(8, lists // PROBED))
+    if not index.is_trained:
+        index.train(stored.sample(MOST_POINTS * max(lists, 256)))
+    for block in stored.blocks():
+        index.add(block)
+    return index
+
+
+def unfilled(kind: str, dimension: int, lists: int, storage: str = "Flat") -> Any:
+    """A faiss index of inner products without vectors.
+
+    Args:
+        kind: flat, hnsw or ivf.
+        dimension: H.
+        lists: of ivf.
+        storage: faiss's name of the type that the vectors are kept in.
+    """
+    import faiss
+
+    recipe = {"flat": storage, "hnsw": f"HNSW{LINKS}_{storage}", "ivf": f"IVF{lists},{storage}"}[kind]
+    index: Any = faiss.index_factory(dimension, recipe, faiss.METRIC_INNER_PRODUCT)
+    if kind == "hnsw":
+        index.hnsw.efConstruction, index.hnsw.efSearch = EF_CONSTRUCTION, EF_SEARCH
+    if kind == "ivf":
+        index.cp.min_points_per_centroid = 1  # fewer than faiss likes are no cause for words: one list is left then
+    return index
+
+
+def nearest(index: Any, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
+    """Cosines (Q, k), descending, and rows (Q, k); -1 where an approximate index found fewer than k.
+
+    Args:
+        index: of `build`.
+        queries: (Q, H) of length 1.
+        k: clipped to N.
+    """
+    scores, ids = index.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, index.ntotal))
+    return scores, ids
+
+
+def recall(index: Any, stored: Stored) -> float:
+    """The share of the exact 10 nearest that the index finds too, for a sample of its own vectors."""
+    queries = stored.sample(SAMPLE)
+    depth = min(DEPTH, len(stored))
+    scores = np.full((len(queries), 0), 0, dtype=np.float32)
+    ids, start = np.zeros((len(queries), 0), dtype=np.int64), 0
+    for block in stored.blocks():
+        fresh, places = search(queries, block, depth, device="cpu")
+        scores, ids = np.concatenate([scores, fresh], axis=1), np.concatenate([ids, places + start], axis=1)
+        kept = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+        scores, ids = np.take_along_axis(scores, kept, axis=1), np.take_along_axis(ids, kept, axis=1)
+        start += len(block)
+    _, found = nearest(index, queries, depth)
+    return float(np.mean([len(np.intersect1d(*pair)) / depth for pair in zip(found, ids, strict=True)]))
+
+
+def save(index: Any, path: Path) -> None:
+    """Write an index."""
+    import faiss
+
+    faiss.write_index(index, str(path))
+
+
+def read(path: Path) -> Any:
+    """The index of a file."""
+    import faiss
+
+    return faiss.read_index(str(path))

@@ -1,0 +1,91 @@
+"""A faiss index against the exact search of index.py, in every kind and stored type."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embedctl.search import faiss_index
+from embedctl.search.exact import search
+from embedctl.search.faiss_index import Stored, build, lists_for, nearest, read, recall, save
+from embedctl.search.vectors import unit
+from embedctl.storage.quantize import Quantizer, restored
+
+DRAWN = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
+CLUSTERED = np.repeat(DRAWN[:30], 30, axis=0) + 0.1 * DRAWN
+QUERIES = unit(DRAWN[::60] + 0.05)
+KINDS = ["flat", "hnsw", "ivf"]
+
+
+def stored(dtype: str = "float32", vectors: np.ndarray = DRAWN) -> Stored:
+    """Vectors in three parts, as shards are."""
+    quantizer = Quantizer(dtype)
+    numbers = quantizer(vectors)
+    return Stored([numbers[:500], numbers[500:501], numbers[501:]], quantizer.ranges)
+
+
+@pytest.mark.parametrize("block", [7, 1 << 16])
+def test_flat_is_exact_by_cosine(block, monkeypatch, tmp_path):
+    monkeypatch.setattr(faiss_index, "BLOCK", block)
+    save(build(stored(), "flat"), tmp_path / "x.faiss")
+    scores, rows = nearest(read(tmp_path / "x.faiss"), QUERIES, 12)
+    expected_scores, expected_rows = search(QUERIES, unit(DRAWN), 12, device="cpu")
+    assert (rows == expected_rows).all()
+    assert np.abs(scores - expected_scores).max() < 1e-6
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float16", 1e-3), ("int8", 0.02)])
+def test_small_types_stay_near(dtype, error):
+    found, rows = nearest(build(stored(dtype), "flat"), QUERIES, 12)
+    exact = np.take_along_axis(QUERIES @ unit(DRAWN).T, rows, axis=1)
+    assert np.abs(found - exact).max() < error
+    assert recall(build(stored(dtype), "flat"), stored()) > 0.9
+
+
+def test_int8_comes_back_within_half_a_step():
+    quantizer = Quantizer("int8")
+    numbers = quantizer(DRAWN)
+    steps = (quantizer.ranges[1] - quantizer.ranges[0]) / 255
+    inside = numbers < 127  # the greatest value of a dimension stands at the edge of a step, not within it
+    assert (np.abs(restored(numbers, quantizer.ranges) - DRAWN) <= 0.501 * steps)[inside].all()
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+@pytest.mark.parametrize(("dtype", "least"), [("float32", 0.95), ("float16", 0.95), ("int8", 0.75)])
+def test_fast_kinds_find_most_of_clusters(kind, dtype, least):
+    parts = stored(dtype, CLUSTERED)
+    assert recall(build(parts, kind), parts) > least
+
+
+def test_recall_is_what_a_count_says():
+    """An IVF that searches one list of its own finds what is in it; counted here one query at a time."""
+    parts = stored()
+    index = build(parts, "ivf")
+    index.nprobe = 1
+    sample = parts.sample(faiss_index.SAMPLE)
+    _, found = nearest(index, sample, 10)
+    exact = np.argsort(-(sample @ unit(DRAWN).T), axis=1)[:, :10]
+    counted = np.mean([len(set(ours) & set(theirs)) / 10 for ours, theirs in zip(found, exact, strict=True)])
+    assert 0.1 < counted < 0.9
+    assert recall(index, parts) == pytest.approx(counted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 5, 60])
+def test_a_few_vectors_are_enough(kind, count, capfd):
+    few = Stored([DRAWN[:count]])
+    _, rows = nearest(build(few, kind), unit(DRAWN[:count]), 100)
+    assert rows.shape == (count, count)
+    assert (rows[:, 0] == np.arange(count)).all()
+    assert capfd.readouterr().err == ""
+
+
+def test_lists_have_enough_vectors():
+    assert [lists_for(count) for count in (1, 39, 100, 1_000_000)] == [1, 1, 2, 4000]
+    assert all(lists_for(count) * faiss_index.TRAINING_POINTS <= max(count, 39) for count in range(1, 3000, 7))
+
+
+def test_a_sample_takes_its_rows_from_their_parts():
+    rows = np.array([0, 499, 500, 501, 899])
+    assert np.abs(stored().take(rows) - unit(DRAWN[rows])).max() < 1e-6
+    assert len(stored().sample(10_000)) == len(DRAWN)

@@ -1,0 +1,78 @@
+"""Each format gives back the numbers, types and texts that went in, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from embedctl.errors import ConfigError
+from embedctl.storage.writers import SINKS, sink_for
+
+TEXTS = ["one", "", "学习\n\t\u2028", "four", "five"]
+DTYPES = ["float32", "float16", "int8"]
+
+
+def vectors(dtype: str) -> np.ndarray:
+    drawn = np.random.default_rng(0).standard_normal((len(TEXTS), 3)) * (1 if dtype.startswith("float") else 50)
+    return drawn.astype(dtype)
+
+
+def read(path) -> tuple[list[str] | None, np.ndarray]:
+    """Texts and vectors of a file, read by others' readers."""
+    if path.suffix == ".npy":
+        return None, np.load(path)
+    if path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+        return [row["text"] for row in rows], np.array([row["embedding"] for row in rows])
+    table = parquet.read_table(path)
+    lists = table["embedding"].combine_chunks()
+    return table["text"].to_pylist(), np.array(lists.values).reshape(-1, lists.type.list_size)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("suffix", SINKS)
+def test_round_trip_in_two_blocks(suffix, dtype, tmp_path):
+    path, expected = tmp_path / "deep" / f"x{suffix}", vectors(dtype)
+    with sink_for(path) as sink:
+        sink.write(TEXTS[:2], expected[:2])
+        sink.write(TEXTS[2:], expected[2:])
+    texts, found = read(path)
+    assert texts in (None, TEXTS)
+    assert found.shape == expected.shape
+    assert (found.astype(dtype) == expected).all()
+    if suffix != ".jsonl":
+        assert found.dtype == np.dtype(dtype)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_an_array_that_is_no_copy_of_memory_order(tmp_path):
+    turned = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    with sink_for(tmp_path / "x.npy") as sink:
+        sink.write(["a", "b"], turned)
+    assert (np.load(tmp_path / "x.npy") == turned).all()
+
+
+@pytest.mark.parametrize("suffix", SINKS)
+def test_a_failure_keeps_the_old_file(suffix, tmp_path):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(b"old")
+
+    def killed() -> None:
+        with sink_for(path) as sink:
+            sink.write(TEXTS, vectors("float32"))
+            assert path.read_bytes() == b"old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_unknown_suffix_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"the suffix is none of \.npy, \.jsonl, \.parquet"):
+        sink_for(tmp_path / "x.bin")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,60 @@
+"""Ragged tokens, chunks and features."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embedctl.tokens.packing import Ragged, cut, gather, longest_first, packed_features, padded_features
+
+
+def ragged(*texts: list[int]) -> Ragged:
+    return Ragged(
+        np.array([token for text in texts for token in text], dtype=np.int32), np.array([len(text) for text in texts])
+    )
+
+
+def test_gather_is_the_loop_that_it_replaces():
+    draw = np.random.default_rng(0)
+    ids, lengths = draw.integers(0, 99, 500), draw.integers(0, 9, 40)
+    starts = draw.integers(0, 480, 40)
+    expected = [ids[start : start + length] for start, length in zip(starts, lengths, strict=True)]
+    assert (gather(ids, starts, lengths) == np.concatenate(expected)).all()
+
+
+def test_take_keeps_texts_whole():
+    taken = ragged([1, 2], [3], [4, 5, 6]).take(np.array([2, 0]))
+    assert taken.ids.tolist() == [4, 5, 6, 1, 2]
+    assert taken.lengths.tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_cut_covers_all_texts_within_the_budget(padded):
+    draw = np.random.default_rng(1)
+    lengths = draw.integers(1, 60, 200)
+    lengths = lengths[longest_first(lengths)]
+    chunks = cut(lengths, 100, padded=padded)
+    assert [place for chunk in chunks for place in range(chunk.start, chunk.stop)] == list(range(200))
+    for chunk in chunks:
+        part = lengths[chunk]
+        cost = part.max() * len(part) if padded else part.sum()
+        assert cost <= 100 or len(part) == 1
+
+
+def test_a_text_over_the_budget_stands_alone():
+    assert cut(np.array([500, 3, 3]), 10, padded=False) == [slice(0, 1), slice(1, 3)]
+
+
+def test_packed_features_hold_borders_and_positions():
+    features = packed_features(ragged([7, 8, 9], [5, 6]), position_offset=2)
+    assert features["input_ids"].tolist() == [[7, 8, 9, 5, 6]]
+    assert features["position_ids"].tolist() == [[2, 3, 4, 2, 3]]
+    assert features["cu_seq_lens_q"].tolist() == [0, 3, 5]
+    assert features["max_length_q"] == 3
+    assert features["seq_idx"].tolist() == [[0, 0, 0, 1, 1]]
+
+
+def test_padded_features_put_the_padding_on_the_right():
+    features = padded_features(ragged([7, 8, 9], [5]), pad_id=1)
+    assert features["input_ids"].tolist() == [[7, 8, 9], [5, 1, 1]]
+    assert features["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]

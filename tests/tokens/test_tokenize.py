@@ -1,0 +1,100 @@
+"""Tokens of a text's beginning against those of the whole text, cut afterwards."""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+
+from embedctl.model.tiny import build_tiny
+from embedctl.tokens import tokenize as tokens
+from embedctl.tokens.tokenize import tokenize
+
+WORDS = ["river", "stone", "a", "é", "e\u0301", "\u0301", "antidisestablishmentarianism", "x" * 120, "don't", "...",
+         "城市", "水", "３", "東京都に", "한국어", "ไทย", "\U00020000", "\x00", "\u200b", "[MASK]"]  # fmt: skip
+SPACES = [" ", "  ", "\n", "\t", "\u00a0", "\u3000", ""]
+texts = st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(SPACES)), max_size=200).map(
+    lambda parts: "".join(word + space for word, space in parts)
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return build_tiny([" ".join(WORDS)] * 3, 0).tokenizer
+
+
+def whole(tokenizer: Any, texts: list[str], max_len: int) -> list[list[int]]:
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(max_len, direction=tokenizer.truncation_side)
+    return [encoding.ids for encoding in backend.encode_batch(texts)]
+
+
+def same_tokens(tokenizer: Any, texts: list[str], max_len: int) -> bool:
+    found = tokenize(tokenizer, texts, max_len)
+    expected = whole(tokenizer, texts, max_len)
+    return found.ids.tolist() == list(chain.from_iterable(expected)) and found.lengths.tolist() == [
+        len(ids) for ids in expected
+    ]
+
+
+@settings(deadline=None, max_examples=200)
+@given(parts=st.lists(texts, max_size=6), max_len=st.sampled_from([4, 5, 8, 16]))
+def test_a_cut_text_has_the_tokens_of_the_whole_one(tokenizer: Any, parts: list[str], max_len: int):
+    assert same_tokens(tokenizer, parts, max_len)
+
+
+def test_only_the_beginning_of_a_long_text_is_tokenised(tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
+    seen: list[int] = []
+    head = tokens._head
+    monkeypatch.setattr(tokens, "_head", lambda *given: seen.append(len(head(*given))) or head(*given))
+    long = ["river stone " * 1000, "城市水" * 1000]
+    assert same_tokens(tokenizer, long, 16)
+    assert max(seen) < 120
+
+
+def test_a_beginning_of_too_few_tokens_is_not_enough(tokenizer: Any):
+    assert same_tokens(tokenizer, [f"{'x' * 120} " * 40, " " * 5000 + "river stone " * 20], 16)
+
+
+@pytest.mark.parametrize("change", ["added", "left", "words"])
+def test_other_tokenizers_see_whole_texts(tokenizer: Any, change: str):
+    other = copy.deepcopy(tokenizer)
+    if change == "added":  # a token with a space in it may lie across the cut
+        other.add_tokens([AddedToken("river stone", normalized=False)])
+    elif change == "left":
+        other.truncation_side = "left"
+    else:
+        backend = Tokenizer(models.WordLevel({"river": 0, "stone": 1, "[UNK]": 2}, unk_token="[UNK]"))
+        backend.normalizer, backend.pre_tokenizer = normalizers.NFC(), pre_tokenizers.Whitespace()
+        other._tokenizer = backend
+    assert tokens._borders(other) is None
+    assert same_tokens(other, ["stone river stone " * 60], 16)
+
+
+def test_a_token_that_must_stand_alone_is_not_left_alone_by_the_cut(tokenizer: Any):
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens([AddedToken("zqx", single_word=True, normalized=False)])
+    assert same_tokens(other, ["river " * 5 + " " * 15 + "zqx" + "城市" * 40], 8)
+
+
+@pytest.mark.parametrize("prompt", ["query: ", "为这个句子生成表示："])
+def test_a_cased_tokenizer_and_a_prompt(tokenizer: Any, prompt: str):
+    other = copy.deepcopy(tokenizer)
+    other.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    assert same_tokens(other, [prompt + "River e\u0301 城市 stone " * 80, prompt + "城市水" * 200], 64)
+
+
+def test_chinese_is_cut_at_spaces_only_where_its_characters_are_not_words(tokenizer: Any):
+    other = copy.deepcopy(tokenizer)
+    other.backend_tokenizer.normalizer = normalizers.BertNormalizer(handle_chinese_chars=False)
+    assert tokens._borders(other) is tokens.SPACE
+    assert same_tokens(other, ["城市水" * 400, "城市水 " * 400], 16)
+
+
+def test_no_texts_have_no_tokens(tokenizer: Any):
+    assert len(tokenize(tokenizer, [], 16)) == 0
