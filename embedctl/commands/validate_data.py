@@ -28,8 +28,8 @@ def command(config: ValidateConfig) -> None:
     """Check data files and show what is in them."""
     if not config.files:
         raise ConfigError("no file given", "embedctl validate-data FILE...")
-    from embedctl.data.formats import size_to_read
     from embedctl.data.validate import MEGABYTE, validate
+    from embedctl.reading.files import size_to_read
 
     paths = [path_of(name) for name in config.files]
     sizes = [size_to_read(path) for path in paths]  # a missing file is said before hours go into the others

@@ -8,8 +8,9 @@ from embedctl.config.base import TINY, Command, Flag, Section, Strings
 from embedctl.config.checks import DoctorConfig, EvalConfig, ValidateConfig
 from embedctl.config.encoding import EncodeConfig, SearchConfig
 from embedctl.config.loading import dump, flag_of, leaves, load
+from embedctl.config.losses import LossSection
 from embedctl.config.mining import MineConfig
-from embedctl.config.sections import LossSection, OptimSection, RemineSection, TuneSection
+from embedctl.config.sections import OptimSection, RemineSection, TuneSection
 from embedctl.config.training import TINY_OPTIM, TrainConfig, with_model_defaults
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from embedctl.config.base import Flag, Integers, PassagePrompt, QueryPrompt, Range, Section, Strings
+from embedctl.config.base import Flag, PassagePrompt, QueryPrompt, Range, Section, Strings
 
 
 class TextSection(Section):
@@ -78,30 +78,6 @@ class RemineSection(Section):
     remine_margin: Annotated[
         float | None, Field(description="their similarity is below the positive's by this"), Flag("Negatives")
     ] = None
-
-
-class LossSection(Section):
-    """What is minimised."""
-
-    temperature: Annotated[
-        float, Field(gt=0, description="divides the similarities before the softmax"), Flag("Loss")
-    ] = 0.02
-    in_batch: Annotated[
-        Literal["all", "hard", "none"],
-        Field(description="other rows' texts as negatives: positives and negatives, negatives only, none"),
-        Flag("Loss"),
-    ] = "all"
-    symmetric: Annotated[bool, Field(description="also retrieve the query from the passage"), Flag("Loss")] = False
-    distill: Annotated[
-        Literal["kl", "margin-mse"], Field(description="loss of rows with teacher scores"), Flag("Loss")
-    ] = "kl"
-    teacher_temperature: Annotated[float, Field(gt=0, description="divides the teacher's scores"), Flag("Loss")] = 1.0
-    cosent_scale: Annotated[
-        float, Field(gt=0, description="scale of CoSENT, the loss of graded pairs"), Flag("Loss")
-    ] = 20.0
-    mrl_dims: Annotated[
-        Integers, Field(description="Matryoshka: train these leading dimensions too, e.g. 64,128,256"), Flag("Loss")
-    ] = ()
 
 
 class OptimSection(Section):

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from embedctl.config.base import TINY, Command, ModelSection, expect_ranks
+from embedctl.config.losses import LossSection
 from embedctl.config.sections import (
     DataSection,
     LaunchSection,
-    LossSection,
     OptimSection,
     RemineSection,
     RunSection,

@@ -26,7 +26,7 @@ from embedctl import console
 from embedctl.data.formats import read_rows
 from embedctl.data.rows import Row
 from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array, visits_of
-from embedctl.reading.hashes import HashParts
+from embedctl.reading.hashes import HashParts, text_hash
 from embedctl.tokens.pipeline import taken_ahead
 from embedctl.tokens.tokenize import tokenize
 
@@ -126,11 +126,6 @@ def _blocks(files: Sequence[str]) -> Iterator[Block]:
         rows = read_rows(name)
         while block := list(islice(rows, ROWS_AT_A_TIME)):
             yield number, block
-
-
-def text_hash(text: str) -> int:
-    """64 bits that stand for a text."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def _hashes(row: Row, recipe: Recipe) -> list[int]:

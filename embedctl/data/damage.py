@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from embedctl.data.rows import Fault, Row
+from embedctl.data.rows import Row
+from embedctl.reading.documents import Fault
 
 # U+FFFD and control characters but tab and line ends.
 DAMAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]")

@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 from operator import itemgetter
 from typing import Any
 
-from embedctl.data.rows import Fault
+from embedctl.reading.documents import Fault
 
 Place = tuple[int, int, int]  # line, number of the row (rows of an array may share a line), count of faults before
 

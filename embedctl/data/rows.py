@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from embedctl.reading.documents import Fault
+
 TEXT_KEYS = ("query", "pos", "neg")
 SCORE_KEYS = ("scores", "pos_scores", "neg_scores")
 PROMPT_KEYS = ("prompt_for_query", "prompt")
@@ -45,15 +47,6 @@ class Row:
         if self.scores:
             return RowKind.GRADED
         return RowKind.HARD if self.neg else RowKind.IN_BATCH
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with one field of a row. `code` is stable: scripts may rely on it."""
-
-    field: str
-    code: str
-    message: str
 
 
 def check(document: Any) -> list[Fault]:

@@ -22,10 +22,10 @@ from embedctl.data.columns import Columns, clean_texts
 from embedctl.data.crosscheck import CrossCheck
 from embedctl.data.damage import find_damage, may_be_damaged
 from embedctl.data.findings import Findings
-from embedctl.data.formats import Document, Elements, Lines, pieces
 from embedctl.data.lengths import Lengths, TokenCount
-from embedctl.data.rows import Fault, Row, RowKind, check, to_row
+from embedctl.data.rows import Row, RowKind, check, to_row
 from embedctl.errors import DataError
+from embedctl.reading.documents import Document, Elements, Fault, Lines, pieces
 
 WARNING_CODES = {"blank-line"}
 FIELDS = ("query", "pos", "neg")

@@ -27,11 +27,11 @@ import yaml
 
 from embedctl import console
 from embedctl.config import TINY, TrainConfig, load
+from embedctl.distributed.worker import LAUNCHER
 from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED
 from embedctl.resources import config_file
 
 WORKER = "embedctl.training.worker"
-LAUNCHER = "EMBEDCTL_LAUNCHER"  # the process on which the workers depend
 SIGNAL_EXIT = 128
 SMALL_MODEL_BYTES = 4 << 30  # float32 weights; gradients and AdamW's moments take three times as much again
 

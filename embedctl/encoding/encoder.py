@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embedctl import console
 from embedctl.errors import DataError, ModelError
 from embedctl.model.embedder import Embedder
-from embedctl.storage.quantize import Quantizer
+from embedctl.storage.quantize import Quantizer, ranges_beside
 from embedctl.storage.shards import Shards
 from embedctl.storage.writers import NpySink, sink_for
 
@@ -125,11 +125,6 @@ class Encoder:
             )
         tally.count(block)
         return self.quantize(vectors)
-
-
-def ranges_beside(path: Path) -> Path:
-    """Where the ranges (2, H) of a file of int8 vectors stand."""
-    return path.with_name(f"{path.stem}.ranges.npy")
 
 
 def _blocks(texts: Iterator[str], rows: int) -> Iterator[list[str]]:

@@ -12,9 +12,9 @@ if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds:
 from embedctl import console
 from embedctl.config import EncodeConfig, load
 from embedctl.distributed.ranks import Ranks
+from embedctl.distributed.worker import guarded
 from embedctl.encoding.job import encode_all
 from embedctl.errors import ConfigError
-from embedctl.training.worker import guarded
 
 
 def run(config: EncodeConfig) -> None:

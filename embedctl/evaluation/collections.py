@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from embedctl.data.formats import open_bytes, read_rows
+from embedctl.data.formats import read_rows
 from embedctl.data.rows import Row
 from embedctl.errors import DataError
+from embedctl.reading.files import open_bytes
 from embedctl.reading.passages import titled, values
 
 Qrels = dict[str, dict[str, int]]

@@ -3,12 +3,12 @@
 from embedctl.losses.base import Candidates, Loss
 from embedctl.losses.cosent import CoSENT
 from embedctl.losses.distill import KLDistillation, MarginMSE
-from embedctl.losses.infonce import InfoNCE, candidates_per_query
+from embedctl.losses.infonce import InfoNCE
 from embedctl.losses.matryoshka import Matryoshka
-from embedctl.losses.select import AnyLoss, losses_for
+from embedctl.losses.select import LOSSES, losses_for
 
 __all__ = [
-    "AnyLoss",
+    "LOSSES",
     "Candidates",
     "CoSENT",
     "InfoNCE",
@@ -16,6 +16,5 @@ __all__ = [
     "Loss",
     "MarginMSE",
     "Matryoshka",
-    "candidates_per_query",
     "losses_for",
 ]

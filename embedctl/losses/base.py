@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from embedctl.config import LossSection
+from embedctl.data.rows import RowKind
 
 NONE = -1
 DEFAULTS = LossSection()
@@ -53,12 +55,17 @@ class Candidates:
 class Loss(BaseModel, ABC):
     """A scalar of embeddings: a mean over queries unless it says otherwise, so that losses of batches compare.
 
-    A new loss gives `name` a literal of its own, implements `compute` and is named once, in `losses.select.AnyLoss`.
+    A new loss says which `kinds` of rows it is for, implements `of` and `compute`, and is named in `select.LOSSES`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str
+    kinds: ClassVar[tuple[RowKind, ...]] = ()
+
+    @classmethod
+    @abstractmethod
+    def of(cls, options: LossSection) -> Self | None:
+        """Build the loss that the options ask for; None if they ask for another."""
 
     @property
     def separable(self) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from embedctl.config import LossSection
+from embedctl.data.rows import RowKind
 from embedctl.losses.base import DEFAULTS, Candidates, Loss, own_similarities
 
 
@@ -23,8 +25,13 @@ class CoSENT(Loss):
         scale: multiplies the cosines.
     """
 
-    name: Literal["cosent"] = "cosent"
+    kinds: ClassVar = (RowKind.GRADED,)
     scale: float = Field(DEFAULTS.cosent_scale, gt=0)
+
+    @classmethod
+    def of(cls, options: LossSection) -> CoSENT:
+        """See `Loss`."""
+        return cls(scale=options.cosent_scale)
 
     @property
     def separable(self) -> bool:

@@ -5,17 +5,35 @@ Student and teacher have a temperature each: a cosine lies within [-1, 1], a tea
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from embedctl.config import LossSection
+from embedctl.data.rows import RowKind
 from embedctl.losses.base import DEFAULTS, Candidates, Loss, own_similarities
 
 
-class KLDistillation(Loss):
+class Distillation(Loss):
+    """What both have: the temperatures, and the name by which `--distill` asks for one."""
+
+    kinds: ClassVar = (RowKind.TEACHER,)
+    asked_by: ClassVar[str]
+    temperature: float = Field(DEFAULTS.temperature, gt=0)
+    teacher_temperature: float = Field(DEFAULTS.teacher_temperature, gt=0)
+
+    @classmethod
+    def of(cls, options: LossSection) -> Self | None:
+        """See `Loss`."""
+        if options.distill != cls.asked_by:
+            return None
+        return cls(temperature=options.temperature, teacher_temperature=options.teacher_temperature)
+
+
+class KLDistillation(Distillation):
     """KL divergence, of the student's distribution from the teacher's, over each query's own scored candidates.
 
         loss_q = sum over c of P_c (log P_c - log S_c)
@@ -28,9 +46,7 @@ class KLDistillation(Loss):
         teacher_temperature: divides the teacher's scores.
     """
 
-    name: Literal["kl"] = "kl"
-    temperature: float = Field(DEFAULTS.temperature, gt=0)
-    teacher_temperature: float = Field(DEFAULTS.teacher_temperature, gt=0)
+    asked_by: ClassVar = "kl"
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
         """Compute the mean over queries."""
@@ -41,7 +57,7 @@ class KLDistillation(Loss):
         return kl_div(log_student_QC, log_teacher_QC, reduction="batchmean", log_target=True)
 
 
-class MarginMSE(Loss):
+class MarginMSE(Distillation):
     """Squared difference between the student's and the teacher's margin of positive over negative.
 
         mean over pairs (p, n) of ((cos_p - cos_n) / temperature - (teacher_p - teacher_n) / teacher_temperature)^2
@@ -55,9 +71,7 @@ class MarginMSE(Loss):
         teacher_temperature: divides the teacher's scores; for probabilities instead of logits something near 0.1.
     """
 
-    name: Literal["margin-mse"] = "margin-mse"
-    temperature: float = Field(DEFAULTS.temperature, gt=0)
-    teacher_temperature: float = Field(DEFAULTS.teacher_temperature, gt=0)
+    asked_by: ClassVar = "margin-mse"
 
     @property
     def separable(self) -> bool:

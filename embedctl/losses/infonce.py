@@ -5,13 +5,15 @@ Which documents those are, and which are left out as known positives, arrives as
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from embedctl.config import LossSection
+from embedctl.data.rows import RowKind
 from embedctl.losses.base import DEFAULTS, NONE, Candidates, Loss
 
 
@@ -30,9 +32,14 @@ class InfoNCE(Loss):
             2021, arXiv:2103.00020). Left out there is a query of which the document is no candidate, or the positive.
     """
 
-    name: Literal["infonce"] = "infonce"
+    kinds: ClassVar = (RowKind.IN_BATCH, RowKind.HARD)
     temperature: float = Field(DEFAULTS.temperature, gt=0)
     symmetric: bool = DEFAULTS.symmetric
+
+    @classmethod
+    def of(cls, options: LossSection) -> InfoNCE:
+        """See `Loss`."""
+        return cls(temperature=options.temperature, symmetric=options.symmetric)
 
     @property
     def separable(self) -> bool:
@@ -49,11 +56,6 @@ class InfoNCE(Loss):
         own_Q = torch.arange(len(positive_Q), device=positive_Q.device).masked_fill(positive_Q == NONE, NONE)
         positive_QH = document_DH[positive_Q.clamp(min=0)]
         return (loss + _contrast(positive_QH, scaled_QH, _rivals(candidates), own_Q)) / 2
-
-
-def candidates_per_query(weight_QD: Tensor) -> Tensor:
-    """(Q,) terms of each query's softmax, repeats counted; a query with 1 learns nothing."""
-    return weight_QD.sum(dim=1)
 
 
 def _rivals(candidates: Candidates) -> Tensor:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, model_validator
+import torch
+from pydantic import Field, SerializeAsAny
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from embedctl.config import LossSection
 from embedctl.errors import ConfigError
 from embedctl.losses.base import Candidates, Loss
 
-if TYPE_CHECKING:
-    from embedctl.losses.select import AnyLoss
-
 
 class Matryoshka(Loss):
-    """The weighted mean of a loss over nested prefixes of the vector, each normalised again.
+    """The mean of a loss over nested prefixes of the vector, each normalised again.
 
     The whole vector always is one of them. Source: Kusupati et al. 2022 (arXiv:2205.13147), who sum; a mean keeps the
     loss and its gradient of one size whatever the number of prefixes.
@@ -25,19 +24,14 @@ class Matryoshka(Loss):
     Args:
         loss: of each prefix.
         dims: lengths of the prefixes, in any order.
-        weights: one for each of `dims`, 1 by default; the whole vector has 1 unless its length is among `dims`.
     """
 
-    name: Literal["matryoshka"] = "matryoshka"
-    loss: AnyLoss
+    loss: SerializeAsAny[Loss]
     dims: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
-    weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
 
-    @model_validator(mode="after")
-    def _one_weight_for_each_length(self) -> Matryoshka:
-        if self.weights is not None and len(self.weights) != len(self.dims):
-            raise ValueError(f"{len(self.weights)} weights for {len(self.dims)} dims")
-        return self
+    @classmethod
+    def of(cls, options: LossSection) -> None:
+        """None: it is put around the losses that the options ask for (`select.losses_for`)."""
 
     @property
     def separable(self) -> bool:
@@ -45,21 +39,16 @@ class Matryoshka(Loss):
         return self.loss.separable
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
-        """Compute the weighted mean.
+        """Compute the mean.
 
         Raises:
             ConfigError: a prefix is longer than the vector.
         """
-        weights = self._weight_of_each(query_QH.shape[1])
-        parts = [
-            weight * self.loss(_prefix(query_QH, length), _prefix(document_DH, length), candidates)
-            for length, weight in weights.items()
-        ]
-        return sum(parts[1:], parts[0]) / sum(weights.values())
-
-    def _weight_of_each(self, whole: int) -> dict[int, float]:
+        whole = query_QH.shape[1]
         expect_dims(self.dims, whole)
-        return {whole: 1.0} | dict(zip(self.dims, self.weights or [1.0] * len(self.dims), strict=True))
+        lengths = {whole, *self.dims}
+        parts = [self.loss(_prefix(query_QH, n), _prefix(document_DH, n), candidates) for n in sorted(lengths)]
+        return torch.stack(parts).mean()
 
 
 def expect_dims(dims: Sequence[int], whole: int) -> None:

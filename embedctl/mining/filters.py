@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from embedctl.data.build import text_hash
 from embedctl.data.rows import Row
+from embedctl.reading.hashes import text_hash
 from embedctl.search.exact import Ids, Vectors
 
 Hashes = NDArray[np.uint64]

@@ -7,7 +7,7 @@ and from a range of the ranks of what is left the negatives are drawn. A row tha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,17 +15,12 @@ import numpy as np
 
 from embedctl.mining.candidates import Candidates, Choice, Mined
 from embedctl.mining.filters import Filter, Limits, Mask
-from embedctl.search.exact import Ids, Vectors, search
+from embedctl.search.exact import Ids, Vectors
+from embedctl.search.finder import Finder
 
-Finder = Callable[[slice, int], tuple[Vectors, Ids]]
 QUERY_BLOCK = {"cpu": 1024}
 GPU_QUERY_BLOCK = 16384  # the corpus travels to the GPU once a block
 JUDGED_BLOCK = 16  # a judge takes its time: the bar should move
-
-
-def exact(query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu") -> Finder:
-    """Finds the nearest by exact search: gives scores (B, k) and ids (B, k) of a block of rows."""
-    return lambda rows, k: search(query_QH[rows], corpus_DH, k, device)
 
 
 class Judge(Protocol):

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from embedctl.data.build import text_hash
 from embedctl.data.formats import read_rows
 from embedctl.data.rows import Row
 from embedctl.mining.filters import Answers
+from embedctl.reading.hashes import text_hash
 from embedctl.search.exact import Ids, Vectors
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from embedctl import console
 from embedctl.config import MineConfig
-from embedctl.data.formats import documents
 from embedctl.files import replacing
 from embedctl.mining.candidates import Mined
 from embedctl.mining.miner import GPU_QUERY_BLOCK, JUDGED_BLOCK, QUERY_BLOCK, Judge, Miner
 from embedctl.mining.pool import Pool
 from embedctl.mining.report import Report, Texts
 from embedctl.mining.setup import Vectorised, finder_of
+from embedctl.reading.documents import documents
 
 STALE = ("neg_scores", "pos_scores")  # they grade texts that are replaced
 

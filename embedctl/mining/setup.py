@@ -21,7 +21,7 @@ from embedctl.mining.filters import (
     not_the_query,
     references,
 )
-from embedctl.mining.miner import Finder, Judge, Miner, exact
+from embedctl.mining.miner import Judge, Miner
 from embedctl.mining.pool import Pool, Rows, pair_scores
 from embedctl.mining.rerank import CrossJudge, load_cross_encoder
 from embedctl.model.embedder import Embedder
@@ -29,6 +29,7 @@ from embedctl.resources import cache_folder
 from embedctl.search.approximate import approximate
 from embedctl.search.bm25 import Lexical, mixed
 from embedctl.search.exact import Ids, Vectors
+from embedctl.search.finder import Finder, exact
 from embedctl.search.vectors import passage_vectors, query_vectors
 
 

@@ -17,9 +17,10 @@ from embedctl.distributed.random import mix
 from embedctl.errors import TrainingError
 from embedctl.mining.candidates import Choice
 from embedctl.mining.filters import Hashes, Limits, no_near_duplicate, not_the_query, references
-from embedctl.mining.miner import GPU_QUERY_BLOCK, QUERY_BLOCK, Miner, exact
+from embedctl.mining.miner import GPU_QUERY_BLOCK, QUERY_BLOCK, Miner
 from embedctl.mining.pool import pair_scores
 from embedctl.search.exact import Ids, Vectors
+from embedctl.search.finder import exact
 from embedctl.tokens.packing import Integers, gather
 
 MINED_KINDS = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]  # others have scores of their own texts

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from embedctl import console
+from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.tokens.packing import Integers, Ragged, cut, longest_first
 from embedctl.tokens.pipeline import Arrival, ahead, one_behind
 from embedctl.tokens.tokenize import tokenize
-
-if TYPE_CHECKING:
-    from embedctl.model.embedder import Embedder
 
 DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
 FIRST_BLOCKS = (128, 384)  # short ones, so that the model begins at once
@@ -37,7 +35,7 @@ class Block:
 
 
 def vectors_of(
-    embedder: Embedder,
+    embedder: TokenEmbedder,
     texts: Sequence[str],
     prefix: str,
     extra: dict[str, int],
@@ -77,7 +75,7 @@ def vectors_of(
     return output
 
 
-def _cut(embedder: Embedder, rows: Integers, tokens: Ragged, budget: int) -> Block:
+def _cut(embedder: TokenEmbedder, rows: Integers, tokens: Ragged, budget: int) -> Block:
     """Tokens of the texts `rows`, cut into passes on the model's device."""
     order = longest_first(tokens.lengths)
     tokens = tokens.take(order)
@@ -86,7 +84,7 @@ def _cut(embedder: Embedder, rows: Integers, tokens: Ragged, budget: int) -> Blo
 
 
 @torch.inference_mode()
-def _launch(embedder: Embedder, block: Block, extra: dict[str, int], dim: int | None) -> Arrival:
+def _launch(embedder: TokenEmbedder, block: Block, extra: dict[str, int], dim: int | None) -> Arrival:
     """Start the passes of a block and the way of its vectors to the CPU, without waiting for a GPU."""
     vectors = torch.cat([embedder(features | extra) for features in block.passes]).float()
     if dim is not None:

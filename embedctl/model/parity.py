@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
+from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.tokens.tokenize import tokenize
-
-if TYPE_CHECKING:
-    from embedctl.model.embedder import Embedder
 
 PROBES = ("a", "packed and padded texts give the same vector", "the quick brown fox jumps over the lazy dog " * 4)
 PARITY = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.02, torch.float16: 0.005}
 
 
-def probe(embedder: Embedder) -> torch.Tensor:
+def probe(embedder: TokenEmbedder) -> torch.Tensor:
     """Normalised vectors of the probes, as the model is set now."""
     features = embedder.features(tokenize(embedder.tokenizer, PROBES, embedder.max_len))
     return torch.nn.functional.normalize(embedder(features), dim=-1)
 
 
 @torch.no_grad()
-def why_not_packed(embedder: Embedder, compute: torch.dtype) -> str | None:
+def why_not_packed(embedder: TokenEmbedder, compute: torch.dtype) -> str | None:
     """What keeps a model from being packed when it computes in `compute`; None if its vectors stay the same.
 
     The model is left packed or padded, whichever was tried last.

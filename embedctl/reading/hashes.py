@@ -5,6 +5,7 @@ Blocks of records, each sorted by the leading bits of its hashes, lie in one fil
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,11 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]
 PARTS = 256
 BLOCK_RECORDS = 1 << 19
+
+
+def text_hash(text: str) -> int:
+    """64 bits that stand for a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 class HashParts:

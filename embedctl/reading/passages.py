@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from embedctl.data.formats import documents
 from embedctl.data.rows import check
 from embedctl.errors import DataError
+from embedctl.reading.documents import documents
 from embedctl.reading.texts import read_lines
 
 LINES = (".txt", ".txt.gz", ".txt.zst")

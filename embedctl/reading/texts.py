@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from embedctl.data.formats import BOM, CHUNK, DAMAGE, documents, open_bytes, size_to_read
 from embedctl.errors import DataError
+from embedctl.reading.documents import documents
+from embedctl.reading.files import BOM, CHUNK, DAMAGE, open_bytes, size_to_read
 from embedctl.reading.tables import count_rows, expect_column, read_tables, strings
 
 COMPRESSED = (".gz", ".zst")

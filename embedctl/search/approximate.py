@@ -12,9 +12,9 @@ import numpy as np
 
 from embedctl import console
 from embedctl.errors import ConfigError
-from embedctl.mining.miner import Finder
 from embedctl.search.exact import Ids, Vectors, search
 from embedctl.search.faiss_index import EF_SEARCH, PROBED, lists_for, unfilled
+from embedctl.search.finder import Finder
 
 SAMPLE = 200
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from embedctl.encoding.encoder import ranges_beside
 from embedctl.errors import ConfigError
 from embedctl.search import faiss_index
 from embedctl.search.faiss_index import Stored
+from embedctl.storage.quantize import ranges_beside
 from embedctl.storage.shards import MANIFEST
 
 FAISS = "index.faiss"

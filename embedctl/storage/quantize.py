@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,3 +68,8 @@ def _learn_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         )
     console.say(f"int8: the ranges of the dimensions are those of the first {len(vectors):,} texts")
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)])
+
+
+def ranges_beside(path: Path) -> Path:
+    """Where the ranges (2, H) of a file of int8 vectors stand."""
+    return path.with_name(f"{path.stem}.ranges.npy")

@@ -19,9 +19,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import torch
 
-from embedctl.data.formats import documents
 from embedctl.model import tiny
 from embedctl.model.embedder import Embedder
+from embedctl.reading.documents import documents
 from embedctl.search.vectors import unit
 from embedctl.tokens.tokenize import tokenize
 

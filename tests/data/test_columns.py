@@ -14,9 +14,9 @@ from embedctl import console
 from embedctl.data import validate as module
 from embedctl.data.columns import clean_texts
 from embedctl.data.damage import find_damage
-from embedctl.data.formats import Lines
 from embedctl.data.rows import check, to_row
 from embedctl.data.validate import find_oddities, validate
+from embedctl.reading.documents import Lines
 from embedctl.resources import example_data
 
 PLAIN = st.sampled_from([*"abcdefgh", "月亮", "two words", 'a "quoted" \\ word', "tab\tand\nline"])

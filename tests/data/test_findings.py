@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedctl.data.findings import Findings
-from embedctl.data.rows import Fault
+from embedctl.reading.documents import Fault
 
 
 def listed(findings: Findings) -> list[tuple[int, str]]:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from embedctl.data.formats import documents, open_bytes, read_rows, size_to_read
+from embedctl.data.formats import read_rows
 from embedctl.data.rows import Row
 from embedctl.errors import DataError
+from embedctl.reading.documents import documents
+from embedctl.reading.files import open_bytes, size_to_read
 
 ROWS = [
     {"query": "tide times", "pos": ["high water\nat noon"], "neg": ["low"]},

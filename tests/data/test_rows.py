@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from embedctl.data.formats import documents, read_rows
+from embedctl.data.formats import read_rows
 from embedctl.data.rows import Row, RowKind, check, to_row
+from embedctl.reading.documents import documents
 from embedctl.resources import example_data
 
 

@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from embedctl.config import LossSection
 from embedctl.errors import ConfigError
 from embedctl.losses import Candidates, InfoNCE, KLDistillation, Loss, Matryoshka
 
@@ -28,15 +29,6 @@ def test_is_the_mean_over_prefixes_and_the_whole(inner, unit):
     assert float(value) == pytest.approx(math.fsum(parts) / 3, abs=1e-12)
 
 
-def test_weights_weigh_the_mean_and_the_whole_has_one_unless_given(unit):
-    query, document = unit(3, grad=False), unit(5, grad=False)
-    of = {n: float(InfoNCE()(cut(query, n), cut(document, n), EVERYONE)) for n in (2, 4, 8)}
-    without = Matryoshka(loss=InfoNCE(), dims=(2, 4), weights=(0.5, 3.0))(query, document, EVERYONE)
-    given = Matryoshka(loss=InfoNCE(), dims=(2, 8), weights=(0.5, 3.0))(query, document, EVERYONE)
-    assert float(without) == pytest.approx((0.5 * of[2] + 3 * of[4] + of[8]) / 4.5, abs=1e-12)
-    assert float(given) == pytest.approx((0.5 * of[2] + 3 * of[8]) / 3.5, abs=1e-12)
-
-
 def test_the_whole_vector_counts_once_and_by_itself_is_the_loss_inside(unit):
     query, document = unit(3), unit(5)
     plain = InfoNCE()(query, document, EVERYONE)
@@ -54,7 +46,9 @@ def test_the_order_of_dims_does_not_count(unit):
 class Norms(Loss):
     """The mean length of what it is given."""
 
-    name: str = "norms"
+    @classmethod
+    def of(cls, options: LossSection) -> Norms:
+        return cls()
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
         return torch.cat([query_QH, document_DH]).norm(dim=1).mean()
@@ -62,7 +56,7 @@ class Norms(Loss):
 
 def test_every_prefix_reaches_the_loss_at_unit_length(unit):
     """And as it is: no layer is put between, so that a model cut at load time gives what was trained."""
-    seen = Matryoshka.model_construct(loss=Norms(), dims=(1, 3), weights=None)(unit(3), unit(5), EVERYONE)
+    seen = Matryoshka(loss=Norms(), dims=(1, 3))(unit(3), unit(5), EVERYONE)
     assert float(seen.detach()) == pytest.approx(1, abs=1e-14)
 
 
@@ -77,8 +71,6 @@ def test_a_prefix_longer_than_the_vector_is_the_user_s_mistake(unit):
         {"dims": ()},
         {"dims": (0,)},
         {"dims": (-4,)},
-        {"dims": (4,), "weights": (1.0, 2.0)},
-        {"dims": (4,), "weights": (0.0,)},
     ],
 )
 def test_impossible_settings_are_refused(settings):

@@ -9,7 +9,8 @@ from embedctl.data.rows import Row
 from embedctl.mining.candidates import Choice
 from embedctl.mining.fill import FromTheCorpus, relaxing
 from embedctl.mining.filters import Answers, Limits, hashes, no_answer, normalised, not_the_query
-from embedctl.mining.miner import Miner, exact
+from embedctl.mining.miner import Miner
+from embedctl.search.finder import exact
 
 CORPUS = [f"text {place}" for place in range(40)]
 VECTORS = np.linspace(1, 0.1, 40, dtype=np.float32)[:, None]  # the query (1,) finds them in their order

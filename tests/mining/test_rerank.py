@@ -12,9 +12,10 @@ from embedctl.errors import ModelError
 from embedctl.mining.cache import ArrayCache
 from embedctl.mining.candidates import Choice
 from embedctl.mining.filters import Limits
-from embedctl.mining.miner import Miner, exact
+from embedctl.mining.miner import Miner
 from embedctl.mining.pool import Pool, Rows
 from embedctl.mining.rerank import CrossJudge, load_cross_encoder
+from embedctl.search.finder import exact
 
 TEXTS = [f"river stone {word}" for word in ("alpha", "beta", "gamma", "delta", "cloud", "engine", "market", "theory")]
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from embedctl.data.build import Recipe, open_or_build, text_hash
+from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, TrainingData
 from embedctl.errors import TrainingError
 from embedctl.mining.candidates import Choice
 from embedctl.mining.filters import Limits
 from embedctl.mining.store import StoreMiner, token_hashes
+from embedctl.reading.hashes import text_hash
 
 WORDS = ["alpha", "beta", "gamma", "delta", "river", "stone", "cloud", "engine"]
 NUMBER = 4

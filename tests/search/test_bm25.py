@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from embedctl.mining.miner import exact
 from embedctl.search.bm25 import Lexical, mixed, tokens
+from embedctl.search.finder import exact
 
 TEXTS = ["river stone", "river river cloud", "音乐天气", "天气", "engine market theory", "cloud"]
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from embedctl.distributed.launch import LAUNCHER
+from embedctl.distributed.worker import LAUNCHER
 
-WORKER = "from embedctl.training.worker import die_with_parent; die_with_parent(); print('alive')"
+WORKER = "from embedctl.distributed.worker import die_with_parent; die_with_parent(); print('alive')"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process of its parent's end")
