@@ -5,19 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedctl import console
-from embedctl.config import TINY
+from embedctl.config import RunSection
 from embedctl.errors import ModelError
 
 
-def checkpoint_of(name: str) -> str:
+def checkpoint_of(named: str | None) -> str:
     """The model named; where none was, the last run's output in this folder.
 
     Raises:
-        ModelError: there is none. The built-in model exists only once it is trained.
+        ModelError: there is none.
     """
-    if name != TINY:
-        return name
-    if Path("out", "modules.json").exists():
-        console.say("no --ckpt: using the trained model in out")
-        return "out"
+    if named is not None:
+        return named
+    last = RunSection().output_dir
+    if Path(last, "modules.json").exists():
+        console.say(f"no --ckpt: using the trained model in {last}")
+        return last
     raise ModelError("no model: give --ckpt", "train one first (`embedctl train`), or name a folder or a hub model")

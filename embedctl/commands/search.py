@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedctl import console
 from embedctl.commands.flags import takes
-from embedctl.config import TINY, SearchConfig
+from embedctl.config import SearchConfig
 from embedctl.errors import ConfigError, DataError, ModelError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def load(config: SearchConfig, manifest: dict[str, Any]) -> Embedder:
     from embedctl.model.embedder import Embedder
 
     asked = config.model.model_name_or_path
-    name = manifest["name"] if asked == TINY else asked
+    name = asked or manifest["name"]
     try:
         embedder = Embedder.from_pretrained(
             name,
@@ -73,14 +73,14 @@ def load(config: SearchConfig, manifest: dict[str, Any]) -> Embedder:
             max_len=manifest["max_len"],
         )
     except ModelError as missing:
-        if asked == TINY:
+        if asked is None:
             message = f"the model that made the index can't be used: {missing.message}"
             raise ModelError(message, "name it with --ckpt") from missing
         raise
     if embedder.weights_hash() != manifest["model"]:
         raise ConfigError(
             f"--ckpt {name}: is not the model that made the index: other weights"
-            + ("" if asked != TINY else "; the folder has changed since"),
+            + ("" if asked else "; the folder has changed since"),
             f"encode the texts again with it and --index, or name the model that {manifest['name']} was",
         )
     return embedder

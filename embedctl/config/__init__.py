@@ -10,7 +10,7 @@ from embedctl.config.encoding import EncodeConfig, SearchConfig
 from embedctl.config.loading import dump, flag_of, leaves, load
 from embedctl.config.losses import LossSection
 from embedctl.config.mining import MineConfig
-from embedctl.config.sections import OptimSection, RemineSection, TuneSection
+from embedctl.config.sections import OptimSection, RemineSection, RunSection, TuneSection
 from embedctl.config.training import TINY_OPTIM, TrainConfig, with_model_defaults
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "MineConfig",
     "OptimSection",
     "RemineSection",
+    "RunSection",
     "SearchConfig",
     "Section",
     "Strings",

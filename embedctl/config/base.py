@@ -94,13 +94,13 @@ class ModelSection(Section):
     """Which model."""
 
     model_name_or_path: Annotated[
-        str,
+        str | None,
         Field(
             min_length=1,
-            description="a sentence-transformers folder, a transformers folder, a hub name, or 'tiny' (built in)",
+            description="a sentence-transformers or transformers folder, or a hub name; by default the last run's output",
         ),
         Flag("Model", ("--model", "--ckpt", "-m")),
-    ] = TINY
+    ] = None
     trust_remote_code: Annotated[
         bool, Field(description="run Python code that comes with the model"), Flag("Model")
     ] = False

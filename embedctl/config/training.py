@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from embedctl.config.base import TINY, Command, ModelSection, expect_ranks
+from embedctl.config.base import TINY, Command, Flag, ModelSection, expect_ranks
 from embedctl.config.losses import LossSection
 from embedctl.config.sections import (
     DataSection,
@@ -23,12 +23,25 @@ from embedctl.config.sections import (
 TINY_OPTIM: dict[str, Any] = {"lr": 5e-4, "batch_size": 32, "epochs": 2}
 
 
+class BaseModelSection(ModelSection):
+    """The model that training begins with."""
+
+    model_name_or_path: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="a sentence-transformers folder, a transformers folder, a hub name, or 'tiny' (built in)",
+        ),
+        Flag("Model", ("--model", "--ckpt", "-m")),
+    ] = TINY
+
+
 class TrainConfig(Command):
     """`embedctl train`."""
 
     name: ClassVar[str] = "train"
 
-    model: ModelSection = ModelSection()
+    model: BaseModelSection = BaseModelSection()
     tune: TuneSection = TuneSection()
     text: TextSection = TextSection()
     data: DataSection = DataSection()

@@ -52,7 +52,7 @@ def load(config: EncodeConfig) -> Embedder:
         ModelError: it can't be loaded.
     """
     embedder = Embedder.from_pretrained(
-        config.model.model_name_or_path,
+        str(config.model.model_name_or_path),
         device="cpu" if config.backend in RUNTIMES else config.device,
         dtype=precision_of(config),
         trust_remote_code=config.model.trust_remote_code,
@@ -91,7 +91,7 @@ def run(config: EncodeConfig, encoder: Encoder, ranks: Ranks) -> tuple[Tally, di
     with drafted(index_beside(output)) as draft:
         with TextMapWriter(draft) as writer:
             tally = encode(config, encoder, writer.through(texts), total, ranks)
-        made = recipe_of(config, encoder) | {"name": absolute(config.model.model_name_or_path)}
+        made = recipe_of(config, encoder) | {"name": absolute(str(config.model.model_name_or_path))}
         return tally, write_index(draft, output, config.index, made)
 
 

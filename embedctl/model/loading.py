@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from embedctl.config import TINY
 from embedctl.errors import ModelError
 from embedctl.remote import hub
 
@@ -67,7 +68,7 @@ def quiet_transformers() -> None:
 
 def _expect_a_model(path: str) -> None:
     folder = Path(path)
-    if path == "tiny":
+    if path == TINY:
         raise ModelError(
             "'tiny' is built from the training data and can't be loaded", "give --ckpt a trained model, e.g. out"
         )

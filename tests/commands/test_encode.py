@@ -189,12 +189,12 @@ def test_missing_inputs_and_models(run):
         run(input=write("empty.txt", []))
     assert not Path("empty.npy").exists()
     with pytest.raises(ModelError, match="no model: give --ckpt"):
-        run(input="empty.txt", model_name_or_path="tiny")
+        run(input="empty.txt", model_name_or_path=None)
 
 
 def test_the_last_run_is_the_default_model(run, theirs, tmp_path):
     theirs.save_pretrained(str(tmp_path / "out"), create_model_card=False)
-    document, said = run(input=write("own.txt", TEXTS), model_name_or_path="tiny")
+    document, said = run(input=write("own.txt", TEXTS), model_name_or_path=None)
     assert document["rows"] == 3
     assert "using the trained model in out" in said
 

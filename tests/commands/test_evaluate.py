@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def run(tiny_model, capsys):
     """Runs eval and gives its JSON document and what it said."""
 
-    def measure(ckpt: str = tiny_model, **flags: object):
+    def measure(ckpt: str | None = tiny_model, **flags: object):
         evaluate.command(model_name_or_path=ckpt, json_output=True, device="cpu", **flags)
         printed = capsys.readouterr()
         return json.loads(printed.out), printed.err
@@ -146,7 +146,7 @@ def test_an_unknown_metric_is_refused_before_anything_is_loaded():
 
 def test_without_a_checkpoint_the_folder_out(run, tiny_model):
     with pytest.raises(ModelError, match="no model: give --ckpt"):
-        run("tiny", dataset=["rows.jsonl"])
+        run(None, dataset=["rows.jsonl"])
     shutil.copytree(tiny_model, "out")
-    document, _ = run("tiny", dataset=["rows.jsonl"])
+    document, _ = run(None, dataset=["rows.jsonl"])
     assert document["model"] == "out"

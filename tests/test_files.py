@@ -1,0 +1,81 @@
+"""A file or folder is whole or as it was before, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from embedctl.files import build_once, replacing, replacing_folder, replacing_path, write_whole
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(("mode", "content"), [("w", "学习"), ("wb", b"\x00\xff")])
+@pytest.mark.parametrize("sync", [False, True])
+def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path, mode, content, sync):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with replacing(path, mode, sync=sync) as stream:
+        stream.write(content)
+        assert path.read_text() == "old"
+    assert path.read_bytes() == (content.encode() if mode == "w" else content)
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    write_whole(path, "old")
+    with contextlib.suppress(ZeroDivisionError), replacing(path) as stream:
+        stream.write("half")
+        raise ZeroDivisionError
+    with contextlib.suppress(ZeroDivisionError), replacing_path(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_folder_is_replaced_as_a_whole(tmp_path, sync):
+    folder = tmp_path / "deep/folder"
+    for content in ("old", "new"):
+        with replacing_folder(folder, sync=sync) as work:
+            (work / content).write_text(content)
+            assert not (folder / content).exists()
+    assert names(folder) == ["new"]
+    with contextlib.suppress(ZeroDivisionError), replacing_folder(folder) as work:
+        (work / "half").touch()
+        raise ZeroDivisionError
+    assert names(folder) == ["new"]
+    assert names(tmp_path / "deep") == ["folder"]
+
+
+def test_what_an_earlier_kill_left_is_not_mixed_in(tmp_path):
+    (tmp_path / ".folder.tmp").mkdir()
+    (tmp_path / ".folder.tmp/half").touch()
+    with replacing_folder(tmp_path / "folder") as work:
+        (work / "whole").touch()
+    assert names(tmp_path / "folder") == ["whole"]
+
+
+def test_one_builds_while_the_others_wait(tmp_path):
+    built: list[Path] = []
+
+    def build(work: Path) -> None:
+        built.append(work)
+        time.sleep(0.05)
+        (work / "whole").touch()
+
+    threads = [threading.Thread(target=build_once, args=(tmp_path / "cache/key", build)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+    assert names(tmp_path / "cache/key") == ["whole"]
