@@ -97,7 +97,7 @@ class ModelSection(Section):
         str | None,
         Field(
             min_length=1,
-            description="a sentence-transformers or transformers folder, or a hub name; by default the last run's output",
+            description="a sentence-transformers or transformers folder, or a hub name; default: the last run's output",
         ),
         Flag("Model", ("--model", "--ckpt", "-m")),
     ] = None
