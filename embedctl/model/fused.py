@@ -2,16 +2,19 @@
 
 The one exception is GELU's tanh form, for vectors in bfloat16: see `_gelu_of_product`.
 
-Which modules those are is seen from their parts, not from their names: a linear layer, dropout and a LayerNorm over the
-sum with the residual; a linear layer followed by GELU; and the query, key and value of self-attention, whose gradients
-of their common input the matrix products add up themselves. Other models are left as they are.
+Which modules those are is seen from their parts, not from their names: `FORMS` lists what each fused forward expects of
+the module that it replaces. A module that differs in anything is left as it is. That a fused forward computes the same
+is checked on a few texts when a model is packed (`parity.why_not_packed`).
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from subprocess import SubprocessError
 from types import MethodType
 from typing import Any
 
@@ -22,7 +25,13 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from embedctl import console
 
-ATTENTION_TAKES = {"self", "hidden_states", "attention_mask", "cache", "past_key_values", "kwargs"}
+UNSUPPORTED = (
+    RuntimeError,  # torch and Triton: the driver, the GPU or its memory; no C compiler
+    OSError,  # a cache folder that can't be written, a compiler that can't be started
+    SubprocessError,  # a C compiler that fails
+    ImportError,  # Triton's own libraries, and what it has just compiled
+    AssertionError,  # Triton does not find libcuda
+)
 
 
 @cache
@@ -31,51 +40,95 @@ def available() -> bool:
     if not torch.cuda.is_available() or find_spec("triton") is None:
         return False
     try:
-        from embedctl.model.kernels import dropout_add_norm
-
-        row = torch.ones(1, 16, device="cuda")
-        dropout_add_norm(row, row, row[0], row[0], row[0], p=0.0, eps=1e-5)
-    except Exception as cause:  # whatever a compiler may raise: the model runs without
+        _try_kernels()
+    except UNSUPPORTED as cause:
         console.warn(f"no fused kernels: {str(cause).splitlines()[0][:200] if str(cause) else type(cause).__name__}")
         return False
     return True
 
 
+def _try_kernels() -> None:
+    from triton.errors import TritonError
+
+    from embedctl.model.kernels import dropout_add_norm
+
+    row = torch.ones(1, 16, device="cuda")
+    try:
+        dropout_add_norm(row, row, row[0], row[0], row[0], p=0.0, eps=1e-5)
+    except TritonError as cause:  # not compiled for this GPU
+        raise RuntimeError(str(cause) or type(cause).__name__) from cause
+
+
+@dataclass(frozen=True)
+class Form:
+    """A fused forward, and what a module must look like for it to compute the same.
+
+    Args:
+        forward: takes the place of the module's own.
+        children: the module's children by name, no others, and what each must be.
+        takes: the parameters of the module's forward, in their order.
+        may_take: further parameters that the fused forward knows or need not know.
+        reads: further attributes that the fused forward reads.
+    """
+
+    forward: Callable[..., Any]
+    children: Mapping[str, Callable[[Any], bool]]
+    takes: tuple[str, ...]
+    may_take: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    def fits(self, module: torch.nn.Module) -> bool:
+        """Whether `module` is as described."""
+        children = dict(module.named_children())
+        _self, *parameters = inspect.signature(type(module).forward).parameters
+        return (
+            children.keys() == self.children.keys()
+            and all(expected(children[name]) for name, expected in self.children.items())
+            and tuple(name for name in parameters if name not in self.may_take) == self.takes
+            and all(hasattr(module, name) for name in self.reads)
+        )
+
+
 def fuse(model: torch.nn.Module) -> int:
-    """Let every module that has a fused form run it from now on, and say how many there are."""
-    fused = [(module, form) for module in model.modules() if (form := _form(module)) is not None]
-    for module, form in fused:
-        module.forward = MethodType(form, module)
-    return len(fused)
+    """Let every module that has a fused form run it until `unfuse`, and say how many there are."""
+    unfuse(model)
+    free = [module for module in model.modules() if "forward" not in vars(module)]
+    found = [(module, form) for module in free for form in FORMS if form.fits(module)]
+    for module, form in found:
+        module.forward = MethodType(form.forward, module)
+    return len(found)
 
 
 def unfuse(model: torch.nn.Module) -> None:
     """Let every module run its own code again."""
+    ours = {form.forward for form in FORMS}
     for module in model.modules():
-        if getattr(module.__dict__.get("forward"), "__func__", None) in FORMS:
+        if getattr(vars(module).get("forward"), "__func__", None) in ours:
             del module.forward
 
 
-def _form(module: torch.nn.Module) -> Any:
-    """The function that computes what `module` does, or None."""
-    takes = list(inspect.signature(type(module).forward).parameters)
-    parts = {name for name, _ in module.named_children()}
-    if parts == {"query", "key", "value", "dropout"}:
-        plain = all(_is_plain(part) for part in (module.query, module.key, module.value))
-        known = set(takes) <= ATTENTION_TAKES and hasattr(module, "scaling") and hasattr(module, "attention_head_size")
-        return _self_attention if plain and known else None
-    if not _is_plain(getattr(module, "dense", None)):
-        return None
-    if takes == ["self", "hidden_states", "input_tensor"] and parts == {"dense", "LayerNorm", "dropout"}:
-        plain = type(module.LayerNorm) is torch.nn.LayerNorm and module.LayerNorm.bias is not None
-        return _output if plain and type(module.dropout) is torch.nn.Dropout else None
-    if takes == ["self", "hidden_states"] and parts == {"dense", "intermediate_act_fn"}:
-        return _intermediate if type(module.intermediate_act_fn).__name__ == "GELUActivation" else None
-    return None
+def _is_bare(layer: torch.nn.Module) -> bool:
+    """Whether calling a layer runs its class's forward alone, so that its parameters may be used instead."""
+    return not ("forward" in vars(layer) or layer._forward_hooks or layer._forward_pre_hooks)
 
 
-def _is_plain(layer: Any) -> bool:
-    return type(layer) is torch.nn.Linear and layer.bias is not None
+def _is_linear(layer: Any) -> bool:
+    return type(layer) is torch.nn.Linear and layer.bias is not None and _is_bare(layer)
+
+
+def _is_norm(layer: Any) -> bool:
+    """A LayerNorm over the last dimension, with weight and bias."""
+    plain = type(layer) is torch.nn.LayerNorm and len(layer.normalized_shape) == 1 and layer.bias is not None
+    return plain and _is_bare(layer)
+
+
+def _is_dropout(layer: Any) -> bool:
+    return type(layer) is torch.nn.Dropout and _is_bare(layer)
+
+
+def _is_gelu(layer: Any) -> bool:
+    """The exact GELU of transformers."""
+    return type(layer).__name__ == "GELUActivation" and _is_bare(layer)
 
 
 class _Projections(torch.autograd.Function):
@@ -83,12 +136,14 @@ class _Projections(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        """The output of each layer."""
         weights, biases = parameters[::2], parameters[1::2]
         ctx.save_for_backward(x, *weights)
         return tuple(linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of `x`, added up by the matrix products themselves, and those of weights and biases."""
         x, *weights = ctx.saved_tensors
         rows = x.flatten(0, -2)
         parts = [grad.flatten(0, -2) for grad in grads]
@@ -143,4 +198,22 @@ def _gelu_of_product(dense: torch.nn.Linear, x: Tensor) -> Tensor:
     return product.view(*x.shape[:-1], -1)
 
 
-FORMS = (_self_attention, _output, _intermediate)
+FORMS = (
+    Form(
+        _self_attention,
+        children={"query": _is_linear, "key": _is_linear, "value": _is_linear, "dropout": _is_dropout},
+        takes=("hidden_states",),
+        may_take=("attention_mask", "cache", "past_key_values", "kwargs"),  # caches serve generation only
+        reads=("config", "scaling", "attention_head_size"),
+    ),
+    Form(
+        _output,
+        children={"dense": _is_linear, "LayerNorm": _is_norm, "dropout": _is_dropout},
+        takes=("hidden_states", "input_tensor"),
+    ),
+    Form(
+        _intermediate,
+        children={"dense": _is_linear, "intermediate_act_fn": _is_gelu},
+        takes=("hidden_states",),
+    ),
+)

@@ -19,7 +19,7 @@ COLUMNS, ROWS = 128, 16  # a tile of the activation's gradient
 
 
 @triton.jit
-def _kept(seed, place, p):
+def _kept(seed: tl.tensor, place: tl.tensor, p: tl.tensor) -> tl.tensor:
     """Whether each place is kept, with probability 1 - p: murmur3's last step (A. Appleby) twice over a counter.
 
     Philox, Triton's own generator, would take longer than the memory traffic beside it.
@@ -33,8 +33,10 @@ def _kept(seed, place, p):
 
 
 @triton.jit(do_not_specialize=["seed"])
-def _norm_forward(z_TH, res_TH, gamma_H, beta_H, sum_TH, out_TH, mean_T, rstd_T, seed, p, eps, H: tl.constexpr,
-                  DROP: tl.constexpr, KEEP: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+def _norm_forward(z_TH: tl.tensor, res_TH: tl.tensor, gamma_H: tl.tensor, beta_H: tl.tensor, sum_TH: tl.tensor,
+                  out_TH: tl.tensor, mean_T: tl.tensor, rstd_T: tl.tensor, seed: tl.tensor, p: tl.tensor,
+                  eps: tl.tensor, H: tl.constexpr, DROP: tl.constexpr, KEEP: tl.constexpr,
+                  BLOCK: tl.constexpr) -> None:  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
     real, place = column < H, token * H + column
@@ -58,8 +60,9 @@ def _norm_forward(z_TH, res_TH, gamma_H, beta_H, sum_TH, out_TH, mean_T, rstd_T,
 
 
 @triton.jit(do_not_specialize=["seed", "T"])
-def _norm_backward(grad_TH, sum_TH, gamma_H, mean_T, rstd_T, res_grad_TH, z_grad_TH, parts_3GH, seed, p, T,
-                   H: tl.constexpr, DROP: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+def _norm_backward(grad_TH: tl.tensor, sum_TH: tl.tensor, gamma_H: tl.tensor, mean_T: tl.tensor, rstd_T: tl.tensor,
+                   res_grad_TH: tl.tensor, z_grad_TH: tl.tensor, parts_3GH: tl.tensor, seed: tl.tensor, p: tl.tensor,
+                   T: tl.tensor, H: tl.constexpr, DROP: tl.constexpr, BLOCK: tl.constexpr) -> None:  # fmt: skip
     group, groups = tl.program_id(0), tl.num_programs(0)
     column = tl.arange(0, BLOCK).to(tl.int64)
     real = column < H
@@ -89,7 +92,8 @@ def _norm_backward(grad_TH, sum_TH, gamma_H, mean_T, rstd_T, res_grad_TH, z_grad
 
 
 @triton.jit(do_not_specialize=["T"])
-def _gelu_backward(grad_TI, x_TI, x_grad_TI, parts_GI, T, I: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # noqa: E741
+def _gelu_backward(grad_TI: tl.tensor, x_TI: tl.tensor, x_grad_TI: tl.tensor, parts_GI: tl.tensor, T: tl.tensor,
+                   I: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr) -> None:  # noqa: E741  # fmt: skip
     group, groups = tl.program_id(1), tl.num_programs(1)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
@@ -122,12 +126,15 @@ def dropout_add_norm(
     Returns:
         (..., H).
     """
-    return _DropoutAddNorm.apply(z, residual, bias, gamma, beta, p, eps, torch.is_grad_enabled())
+    given = z, residual, bias, gamma, beta, p, eps, torch.is_grad_enabled()
+    output: Tensor = _DropoutAddNorm.apply(*given)  # type: ignore[no-untyped-call]
+    return output
 
 
 def gelu(x: Tensor, bias: Tensor) -> Tensor:
     """GELU, x Phi(x) (Hendrycks and Gimpel 2016), of x (..., I) with its bias (I,) in it: that gets its gradient."""
-    return _Gelu.apply(x, bias)
+    output: Tensor = _Gelu.apply(x, bias)  # type: ignore[no-untyped-call]
+    return output
 
 
 class _DropoutAddNorm(torch.autograd.Function):
@@ -136,6 +143,7 @@ class _DropoutAddNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, residual: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, p: float,
                 eps: float, keep: bool) -> Tensor:  # fmt: skip
+        """The norm of the sum; `keep` stores what the backward pass needs."""
         z, residual = z.contiguous(), residual.contiguous()
         width, tokens = z.shape[-1], z.numel() // z.shape[-1]
         seed = int(torch.randint(1 << 31, ()).item()) if p else 0
@@ -150,6 +158,7 @@ class _DropoutAddNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of z, residual, bias, gamma and beta."""
         total, gamma, mean, rstd = ctx.saved_tensors
         seed, p, width, tokens, block, bias_type, beta_type, z_type = ctx.facts
         residual_grad = torch.empty_like(total)
@@ -164,14 +173,18 @@ class _DropoutAddNorm(torch.autograd.Function):
 
 
 class _Gelu(torch.autograd.Function):
+    """Keeps its input alone."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
+        """GELU of x."""
         ctx.save_for_backward(x)
         ctx.bias_type = bias.dtype
         return torch.nn.functional.gelu(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradients of x and of the bias in it."""
         (x,) = ctx.saved_tensors
         x = x.contiguous()
         width, tokens = x.shape[-1], x.numel() // x.shape[-1]

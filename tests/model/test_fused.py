@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import sys
+from collections.abc import Callable
+from subprocess import CalledProcessError
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -34,9 +38,108 @@ def test_what_can_be_fused_is_found_and_left_again(kind: str):
     assert not any("forward" in module.__dict__ for module in model.modules())
 
 
+def test_modules_are_fused_after_transformers_has_put_its_hooks_on_them():
+    model = small()
+    model(input_ids=torch.ones(1, 3, dtype=torch.long), output_hidden_states=True, output_attentions=True)
+    assert any(module._forward_hooks for module in model.modules())
+    assert (fuse(model), fuse(model)) == (8, 8)
+
+
 def test_another_activation_is_left_alone():
     model = BertModel(BertConfig(vocab_size=50, hidden_act="relu", **SIZES))
     assert fuse(model) == 6
+
+
+def one_more_parameter(module: torch.nn.Module) -> None:
+    class Newer(type(module)):
+        def forward(self, hidden_states, input_tensor, scale=1.0):
+            raise NotImplementedError
+
+    module.__class__ = Newer
+
+
+CHANGES = {
+    "a hook": lambda module: module.dense.register_forward_hook(lambda *_: None),
+    "a patched layer": lambda module: setattr(module.dense, "forward", torch.relu),
+    "no bias": lambda module: setattr(module, "dense", torch.nn.Linear(160, 48, bias=False)),
+    "another linear layer": lambda module: setattr(module, "dense", torch.nn.LazyLinear(48)),
+    "another norm": lambda module: setattr(module, "LayerNorm", torch.nn.RMSNorm(48)),
+    "a norm without a bias": lambda module: setattr(module, "LayerNorm", torch.nn.LayerNorm(48, bias=False)),
+    "a norm over two dimensions": lambda module: setattr(module, "LayerNorm", torch.nn.LayerNorm((7, 48))),
+    "another dropout": lambda module: setattr(module, "dropout", torch.nn.Identity()),
+    "one child more": lambda module: setattr(module, "adapter", torch.nn.Identity()),
+    "one child fewer": lambda module: delattr(module, "dropout"),
+    "one parameter more": one_more_parameter,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_module_that_differs_in_anything_is_left_alone(change: str):
+    model = small()
+    CHANGES[change](model.encoder.layer[1].output)
+    assert fuse(model) == 7
+    assert "forward" not in vars(model.encoder.layer[1].output)
+
+
+@pytest.mark.parametrize("name", ["config", "scaling", "attention_head_size"])
+def test_attention_without_what_the_fused_form_reads_is_left_alone(name: str):
+    model = small()
+    delattr(model.encoder.layer[0].attention.self, name)
+    assert fuse(model) == 7
+
+
+def test_a_forward_that_somebody_else_has_put_there_stays():
+    model = small()
+    theirs = model.encoder.layer[0].output.forward = lambda hidden, residual: residual
+    assert fuse(model) == 7
+    unfuse(model)
+    assert [vars(module)["forward"] for module in model.modules() if "forward" in vars(module)] == [theirs]
+
+
+@pytest.fixture
+def machine(monkeypatch) -> Callable[[Exception | None], bool]:
+    """Says whether the kernels are available on a machine on which trying them raises this."""
+
+    class TritonError(Exception):
+        pass
+
+    def ask(fault: Exception | None) -> bool:
+        def kernel(*_given, **_named):
+            if fault is not None:
+                raise TritonError(str(fault)) if fault.args == ("of Triton",) else fault
+
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch, "ones", lambda *_given, **_named: [None])
+        monkeypatch.setattr(fused, "find_spec", lambda name: name)
+        monkeypatch.setitem(sys.modules, "triton", SimpleNamespace())
+        monkeypatch.setitem(sys.modules, "triton.errors", SimpleNamespace(TritonError=TritonError))
+        monkeypatch.setitem(sys.modules, "embedctl.model.kernels", SimpleNamespace(dropout_add_norm=kernel))
+        return fused.available.__wrapped__()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RuntimeError("no C compiler\nand more"),
+        CalledProcessError(1, "gcc"),
+        PermissionError(13, "denied"),
+        ImportError("libtriton.so"),
+        AssertionError("libcuda.so can not be found"),
+        Exception("of Triton"),
+    ],
+)
+def test_a_machine_that_can_not_run_the_kernels_goes_without(machine, fault, capfd):
+    assert machine(fault) is False
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"warning: no fused kernels: {str(fault).splitlines()[0]}"
+
+
+def test_a_bug_of_the_kernels_is_not_taken_for_such_a_machine(machine):
+    assert machine(None) is True
+    with pytest.raises(TypeError, match="positional"):
+        machine(TypeError("one positional argument too few"))
 
 
 def test_projections_are_those_of_the_modules():
