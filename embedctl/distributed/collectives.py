@@ -1,20 +1,19 @@
-"""What the ranks of a run tell one another. Without a process group every function is that of a single rank."""
+"""What the ranks exchange: every rank calls the function, and every rank gets the same result.
+
+With one rank each function returns its input.
+"""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from embedctl.distributed.ranks import rank, world
 
-def world() -> int:
-    """How many ranks there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def rank() -> int:
-    """Which of them this is."""
-    return dist.get_rank() if dist.is_initialized() else 0
+T = TypeVar("T")
 
 
 def barrier() -> None:
@@ -24,12 +23,28 @@ def barrier() -> None:
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set on some rank; every rank gets the same answer."""
+    """Whether the flag is set on some rank."""
     if world() == 1:
         return flag
     votes = torch.tensor([int(flag)], device=device)
     dist.all_reduce(votes)
     return bool(votes.item())
+
+
+def from_main(value: T) -> T:
+    """The value of rank 0; those of the other ranks are ignored."""
+    values = [value]
+    if world() > 1:
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+def gather_values(value: T) -> list[T]:
+    """The value of each rank, in the order of the ranks."""
+    values = [value] * world()
+    if world() > 1:
+        dist.all_gather_object(values, value)
+    return values
 
 
 def gather_vectors(local: Tensor, counts: list[int]) -> Tensor:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
+from embedctl.distributed.collectives import from_main, gather_values
+from embedctl.distributed.ranks import is_main, owns
 from embedctl.errors import DataError, ModelError
 from embedctl.model.embedder import Embedder
 from embedctl.storage.quantize import Quantizer, ranges_beside
@@ -89,13 +91,13 @@ class Encoder:
             DataError: there is no text.
             ModelError: a vector is not finite.
         """
-        tally, count, ranks = Tally(), 0, shards.ranks
+        tally, count = Tally(), 0
         self.quantize.ranges = shards.ranges
         learning = self.quantize.learns and shards.ranges is None
         with console.progress("encode", total, "texts") as bar:
             for count, block in enumerate(_blocks(texts, rows), start=1):
                 place = count - 1
-                if not ranks.owns(place):
+                if not owns(place):
                     tally.count(block)
                     bar.advance(len(block))
                 elif shards.holds(place, block):
@@ -105,10 +107,10 @@ class Encoder:
                 else:
                     shards.write(place, block, self._stored(block, tally, bar), self.quantize.ranges)
                 if place == 0 and learning:
-                    self.quantize.ranges = ranks.share(self.quantize.ranges)
+                    self.quantize.ranges = from_main(self.quantize.ranges)
         _expect_texts(tally)
-        tally.kept = ranks.total(tally.kept)
-        if ranks.first:
+        tally.kept = sum(gather_values(tally.kept))
+        if is_main():
             shards.complete(count)
         return tally
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from embedctl import console
 from embedctl.config import EncodeConfig
-from embedctl.distributed.ranks import ALONE, Ranks
+from embedctl.distributed.ranks import is_main
 from embedctl.encoding.encoder import Encoder, Tally
 from embedctl.errors import ConfigError
 from embedctl.model.embedder import Embedder
@@ -22,7 +22,7 @@ from embedctl.storage.shards import Shards
 from embedctl.storage.textmap import TextMapWriter
 
 
-def encode_all(config: EncodeConfig, ranks: Ranks = ALONE) -> None:
+def encode_all(config: EncodeConfig) -> None:
     """Encode the input to its output, then say what was done; `config` names model, input and output.
 
     With several ranks each of them calls this; the first one writes the index and speaks.
@@ -36,11 +36,11 @@ def encode_all(config: EncodeConfig, ranks: Ranks = ALONE) -> None:
     encoder = encoder_of(config, embedder)
     begun = time.monotonic()
     try:
-        tally, index = run(config, encoder, ranks)
+        tally, index = run(config, encoder)
     except OSError as cause:
         message = f"--output {config.output}: can't be written: {cause.strerror or cause}"
         raise ConfigError(message, "check the folder and the free space") from cause
-    if ranks.first:
+    if is_main():
         report(config, tally, index, encoder.dim or embedder.dimension, time.monotonic() - begun)
 
 
@@ -82,25 +82,25 @@ def encoder_of(config: EncodeConfig, embedder: Embedder) -> Encoder:
     return Encoder(embedder, prompt, config.dim, config.batch_tokens, Quantizer(config.dtype))
 
 
-def run(config: EncodeConfig, encoder: Encoder, ranks: Ranks) -> tuple[Tally, dict[str, Any] | None]:
+def run(config: EncodeConfig, encoder: Encoder) -> tuple[Tally, dict[str, Any] | None]:
     """Encode the input to its output, and give what was counted and the manifest of the index, if one was asked for."""
     texts, total = read_texts(config.input, config.field), count_texts(config.input, config.field)
-    if config.index is None or not ranks.first:
-        return encode(config, encoder, texts, total, ranks), None
+    if config.index is None or not is_main():
+        return encode(config, encoder, texts, total), None
     output = Path(config.output or "")
     with drafted(index_beside(output)) as draft:
         with TextMapWriter(draft) as writer:
-            tally = encode(config, encoder, writer.through(texts), total, ranks)
+            tally = encode(config, encoder, writer.through(texts), total)
         made = recipe_of(config, encoder) | {"name": absolute(str(config.model.model_name_or_path))}
         return tally, write_index(draft, output, config.index, made)
 
 
-def encode(config: EncodeConfig, encoder: Encoder, texts: Iterator[str], total: int | None, ranks: Ranks) -> Tally:
+def encode(config: EncodeConfig, encoder: Encoder, texts: Iterator[str], total: int | None) -> Tally:
     """Encode texts to the output; with several ranks, to those shards of it that are this one's."""
     output = Path(config.output or "")
     if not config.writes_folder:
         return encoder.to_file(texts, output, total)
-    shards = Shards(output, recipe_of(config, encoder), overwrite=config.overwrite, ranks=ranks)
+    shards = Shards(output, recipe_of(config, encoder), overwrite=config.overwrite)
     return encoder.to_shards(texts, shards, config.shard_rows, total)
 
 

@@ -11,7 +11,7 @@ if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds:
 
 from embedctl import console
 from embedctl.config import EncodeConfig, load
-from embedctl.distributed.ranks import Ranks
+from embedctl.distributed.ranks import is_main, join, world
 from embedctl.distributed.worker import guarded
 from embedctl.encoding.job import encode_all
 from embedctl.errors import ConfigError
@@ -25,11 +25,11 @@ def run(config: EncodeConfig) -> None:
     """
     import torch
 
-    ranks = Ranks.join(cpu=config.device == "cpu" or not torch.cuda.is_available())
-    if ranks.world != config.num_processes:
-        raise ConfigError(f"accelerate sees {ranks.world} processes where {config.num_processes} were started")
-    console.configure(quiet=config.quiet or not ranks.first)
-    encode_all(config.model_copy(update={"device": ranks.device}), ranks)
+    device = join(cpu=config.device == "cpu" or not torch.cuda.is_available())
+    if world() != config.num_processes:
+        raise ConfigError(f"accelerate sees {world()} processes where {config.num_processes} were started")
+    console.configure(quiet=config.quiet or not is_main())
+    encode_all(config.model_copy(update={"device": device}))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.distributed.ranks import ALONE, Ranks
+from embedctl.distributed.collectives import from_main
+from embedctl.distributed.ranks import is_main
 from embedctl.errors import ConfigError
 from embedctl.files import write_whole
 from embedctl.storage.writers import NpySink
@@ -27,25 +28,24 @@ ANOTHER = "choose another folder, or begin anew with --overwrite"
 
 
 class Shards:
-    """The folder and its manifest.
+    """The folder and its manifest. With several ranks every rank opens it; rank 0 does so for all.
 
     Args:
         folder: created if need be.
         recipe: what the vectors follow from, beside the texts; a folder of another recipe is not continued.
         overwrite: begin anew, among whatever else is there.
-        ranks: the processes that share the shards; the first of them opens the folder for all.
 
     Raises:
         ConfigError: the folder was made in another way, or holds something else.
     """
 
-    def __init__(self, folder: Path, recipe: dict[str, Any], *, overwrite: bool, ranks: Ranks = ALONE) -> None:
-        self.folder, self.ranks = folder, ranks
+    def __init__(self, folder: Path, recipe: dict[str, Any], *, overwrite: bool) -> None:
+        self.folder = folder
         self.document: dict[str, Any] = {**recipe, "ranges": None, "rows": 0, "shards": [], "complete": False}
         self.entries: dict[int, dict[str, Any]] = {}
-        if ranks.first:
+        if is_main():
             self._open(recipe, overwrite=overwrite)
-        self.document, self.entries = ranks.share((self.document, self.entries))
+        self.document, self.entries = from_main((self.document, self.entries))
 
     def _open(self, recipe: dict[str, Any], *, overwrite: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embedctl.distributed.collectives import world
+from embedctl.distributed.collectives import gather_values
+from embedctl.distributed.ranks import world
 from embedctl.errors import TrainingError
 from embedctl.model.embedder import Embedder
 from embedctl.tokens.packing import Ragged
@@ -39,7 +40,7 @@ class Probed(Protocol):
 def find_budget(session: Probed, device: torch.device) -> int:
     """Tokens of one pass that leave memory to spare, the same on every rank and in every run on the same machine."""
     if device.type == "cuda":
-        return _agreed(probe(session, device), device)
+        return min(gather_values(probe(session, device)))
     return from_memory(session.embedder)
 
 
@@ -91,15 +92,6 @@ def _peak(session: Probed, tokens: int, device: torch.device) -> int:
     session.backward(session(session.embedder.features(texts)).sum())
     session.clear()
     return torch.cuda.max_memory_allocated(device) - before
-
-
-def _agreed(tokens: int, device: torch.device) -> int:
-    """The least of all ranks' numbers."""
-    if world() == 1:
-        return tokens
-    votes = torch.tensor([tokens], device=device)
-    torch.distributed.all_reduce(votes, op=torch.distributed.ReduceOp.MIN)
-    return int(votes.item())
 
 
 def _rounded(tokens: float, most: int) -> int:

@@ -22,7 +22,8 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 
 from embedctl import console
-from embedctl.distributed.collectives import barrier, rank, world
+from embedctl.distributed.collectives import barrier
+from embedctl.distributed.ranks import rank, world
 from embedctl.errors import ConfigError
 
 MANIFEST = "manifest.json"

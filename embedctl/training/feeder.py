@@ -9,7 +9,7 @@ from itertools import groupby
 
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
-from embedctl.distributed.collectives import rank, world
+from embedctl.distributed.ranks import rank, world
 from embedctl.tokens.pipeline import ahead
 from embedctl.training.candidates import Weights
 from embedctl.training.session import Session

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedctl.distributed.collectives import gather_vectors, rank, world
+from embedctl.distributed.collectives import gather_vectors
+from embedctl.distributed.ranks import rank, world
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import evaluate
 from embedctl.evaluation.names import of_dim

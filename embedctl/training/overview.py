@@ -8,7 +8,7 @@ from embedctl import console
 from embedctl.config import TINY, TrainConfig
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TrainingData
-from embedctl.distributed.collectives import world
+from embedctl.distributed.ranks import world
 from embedctl.resources import shown
 from embedctl.training.candidates import Weights
 from embedctl.training.feeder import Schedule

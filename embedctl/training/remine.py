@@ -18,8 +18,9 @@ from embedctl import console
 from embedctl.config import RemineSection
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
-from embedctl.distributed.collectives import barrier, gather_vectors, rank, world
+from embedctl.distributed.collectives import barrier, gather_vectors
 from embedctl.distributed.random import mix
+from embedctl.distributed.ranks import rank, world
 from embedctl.mining.candidates import Choice
 from embedctl.mining.filters import Limits
 from embedctl.mining.store import StoreMiner

@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from embedctl.config import TrainConfig
-from embedctl.distributed.collectives import world
+from embedctl.distributed.ranks import world
 from embedctl.errors import ModelError
 from embedctl.model.embedder import Embedder
 from embedctl.model.tuning import (

@@ -18,8 +18,9 @@ from torch.nn.functional import normalize
 
 from embedctl.data.batches import Batch
 from embedctl.data.rows import RowKind
-from embedctl.distributed.collectives import gather_vectors, rank, world
+from embedctl.distributed.collectives import gather_vectors
 from embedctl.distributed.random import mix
+from embedctl.distributed.ranks import rank, world
 from embedctl.losses.base import Loss
 from embedctl.tokens.packing import Integers, cut, longest_first, on_device
 from embedctl.training.candidates import Group, Weights, groups

@@ -22,7 +22,7 @@ from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.formats import read_rows
 from embedctl.data.sources import Source, parse_all
 from embedctl.data.store import TrainingData
-from embedctl.distributed.collectives import rank, world
+from embedctl.distributed.ranks import rank, world
 from embedctl.distributed.worker import guarded
 from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection

@@ -21,8 +21,8 @@ from embedctl.data.batches import Batch, BatchPlan, Mix
 from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.store import TrainingData
-from embedctl.distributed.collectives import world
 from embedctl.distributed.launch import Plan, accelerate_config
+from embedctl.distributed.ranks import world
 from embedctl.losses.infonce import InfoNCE
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
