@@ -1,4 +1,4 @@
-"""Cutting one big JSON array into the bytes of its elements, holding one element at a time.
+"""Split one JSON array into the bytes of its elements, with one element in memory at a time.
 
 Only strings, brackets and commas are looked at: whether an element is JSON is for its reader to find out, so that one
 bad element does not hide those behind it. Two values with no comma between them are one (bad) element.
@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 CHUNK = 1 << 20
 LONGEST = 1 << 26
-BACKSLASH = ord("\\")
-WITHIN_ELEMENT = re.compile(rb'["\[\]{}]')
-BETWEEN_ELEMENTS = re.compile(rb'["\[\]{},]')
+# Everything up to the next bracket outside of strings; directly in the array, up to the next bracket or comma.
+TO_BRACKET = re.compile(rb'(?:[^"\[\]{}]++|"[^"]*+")*+([\[\]{}])')
+TO_BRACKET_OR_COMMA = re.compile(rb'(?:[^"\[\]{},]++|"[^"]*+")*+([\[\]{},])')
 
 
 class BrokenArrayError(ValueError):
@@ -30,31 +30,6 @@ class BrokenArrayError(ValueError):
         self.line, self.message = line, message
 
 
-class _Window:
-    """The part of the stream that is in memory: from `start`, where the current element begins; read up to `place`."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.bytes, self.start, self.place, self.line = b"", 0, 0, 1
-
-    def grow(self) -> bool:
-        """Read on; False at the end of the stream, or if the element is too long to be one."""
-        more = self._stream.read(CHUNK) if len(self.bytes) - self.start < LONGEST else b""
-        self.bytes = self.bytes[self.start :] + more
-        self.place, self.start = self.place - self.start, 0
-        return bool(more)
-
-    def cut(self) -> tuple[int, bytes]:
-        """The element that ends before `place`, without the white space around it, and the line on which it begins."""
-        whole = self.bytes[self.start : self.place]
-        begun = whole.lstrip()
-        line = self.line + whole.count(b"\n", 0, len(whole) - len(begun))
-        self.line += whole.count(b"\n")
-        self.place += 1
-        self.start = self.place
-        return line, begun.rstrip()
-
-
 def elements(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """The line and the bytes of each element; no bytes where a comma has nothing before or after it.
 
@@ -64,63 +39,49 @@ def elements(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     Raises:
         BrokenArrayError: the array is not closed, or something follows it.
     """
-    window, depth, commas = _Window(stream), 0, 0
-    _next_sign(window, depth)
-    window.cut()
-    while sign := _next_sign(window, depth):
-        if sign in b"[{":
-            depth += 1
-        elif depth and sign in b"]}":
-            depth -= 1
-        elif sign in b",]":
-            line, element = window.cut()
-            if element or sign == b"," or commas:
-                yield line, element
-            commas += 1
-            if sign == b"]":
-                _expect_nothing(window)
+    line, commas, closed = 1, 0, False
+    for part, sign in _parts(stream):
+        begun = line + part.count(b"\n", 0, len(part) - len(part.lstrip()))
+        line += part.count(b"\n")
+        element = part.strip()
+        if sign == b"," or (sign == b"]" and (element or commas)):
+            yield begun, element
+        elif not sign and closed and element:
+            message = "something stands behind the array: a file is one array, or one object a line"
+            raise BrokenArrayError(begun, message)
+        elif not sign and not closed:
+            message = "this element of the array has no end" if element else "the array is not closed"
+            raise BrokenArrayError(begun, message)
+        commas += sign == b","
+        closed |= sign == b"]"
+
+
+def _parts(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """The stream cut at the array's own brackets and commas: the bytes before each of them, and the sign itself.
+
+    What follows the array, or an element without an end, comes with no sign.
+    """
+    text, start, place, depth = b"", 0, 0, 0
+    # A list or string that has not ended is searched again after each read; reads as long as it keep that linear.
+    while len(text) - start < LONGEST and (more := stream.read(max(CHUNK, len(text) - start))):
+        text, start, place = text[start:] + more, 0, place - start
+        searched = _without_escapes(text)
+        while found := (TO_BRACKET_OR_COMMA if depth == 1 else TO_BRACKET).match(searched, place):
+            sign, place = found[1], found.end()
+            if depth == 0 or (depth == 1 and sign in b",]"):
+                yield text[start : place - 1], sign
+                start = place
+            if sign in b"[{":
+                depth += 1
+            elif depth > 1 and sign in b"]}":
+                depth -= 1
+            elif sign == b"]":
+                yield text[place:], b""
+                yield from ((more, b"") for more in iter(lambda: stream.read(CHUNK), b""))
                 return
-            continue
-        window.place += 1
-    line, element = window.cut()
-    raise BrokenArrayError(line, "the array is not closed" if not element else "this element of the array has no end")
+    yield text[start:], b""
 
 
-def _next_sign(window: _Window, depth: int) -> bytes:
-    """The next bracket, or comma between elements, outside of strings; b"" if there is none."""
-    pattern = WITHIN_ELEMENT if depth else BETWEEN_ELEMENTS
-    while True:
-        match = pattern.search(window.bytes, window.place)
-        window.place = match.start() if match else len(window.bytes)
-        if match and match[0] != b'"':
-            return match[0]
-        end = _string_end(window.bytes, window.place + 1) if match else -1
-        if end >= 0:
-            window.place = end
-        elif not window.grow():
-            window.place = len(window.bytes)
-            return b""
-
-
-def _string_end(text: bytes, place: int) -> int:
-    """Behind the quote that closes the string whose inside begins at `place`; -1 if it is not there."""
-    while (quote := text.find(b'"', place)) >= 0:
-        backslashes = 0
-        while text[quote - 1 - backslashes] == BACKSLASH:
-            backslashes += 1
-        if backslashes % 2 == 0:
-            return quote + 1
-        place = quote + 1
-    return -1
-
-
-def _expect_nothing(window: _Window) -> None:
-    while not window.bytes[window.start :].strip():
-        window.line += window.bytes.count(b"\n", window.start)
-        window.start = window.place = len(window.bytes)
-        if not window.grow():
-            return
-    window.place = len(window.bytes)
-    raise BrokenArrayError(
-        window.cut()[0], "something stands behind the array: a file is one array, or one object a line"
-    )
+def _without_escapes(text: bytes) -> bytes:
+    """Text of the same length in which each quote begins or ends a string."""
+    return text.replace(rb"\\", b"__").replace(rb"\"", b"__") if b"\\" in text else text

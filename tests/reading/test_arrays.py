@@ -52,6 +52,11 @@ def test_a_bad_element_does_not_hide_the_next():
     assert [element for _, element in cut('[{"a":1}}, {"b":2} {"c":3}, 4]')] == [b'{"a":1}}', b'{"b":2} {"c":3}', b"4"]
 
 
+def test_escaped_quotes_outside_of_a_string_spoil_one_element_only():
+    escaped = rb"{\"a\": \"b\"}"
+    assert cut(f'[{escaped.decode()}, {{"b": "]"}}]') == [(1, escaped), (1, b'{"b": "]"}')]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -75,3 +80,17 @@ def test_memory_is_bounded_when_an_element_never_ends(monkeypatch):
     with pytest.raises(BrokenArrayError, match="has no end"):
         list(elements(stream))
     assert stream.tell() < 20_000
+
+
+def test_a_string_longer_than_many_reads_is_searched_a_few_times_only(monkeypatch):
+    class Counted(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.reads += 1
+            return super().read(size)
+
+    monkeypatch.setattr(arrays, "CHUNK", 10)
+    stream = Counted(b'["' + b"x" * 100_000 + b'", 1]')
+    assert [len(element) for _, element in elements(stream)] == [100_002, 1]
+    assert stream.reads < 30
