@@ -64,3 +64,8 @@ class Stopped(EmbedctlError):
     def __init__(self, message: str, hint: str = "", *, exit_code: int = EXIT_INTERRUPTED) -> None:
         super().__init__(message, hint)
         self.exit_code = exit_code
+
+
+def first_line(cause: BaseException) -> str:
+    """What another library's exception says, cut to fit in a message of ours; its type where it says nothing."""
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0][:300]

@@ -24,6 +24,7 @@ from torch.nn.functional import linear
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from embedctl import console
+from embedctl.errors import first_line
 
 UNSUPPORTED = (
     RuntimeError,  # torch and Triton: the driver, the GPU or its memory; no C compiler
@@ -42,7 +43,7 @@ def available() -> bool:
     try:
         _try_kernels()
     except UNSUPPORTED as cause:
-        console.warn(f"no fused kernels: {str(cause).splitlines()[0][:200] if str(cause) else type(cause).__name__}")
+        console.warn(f"no fused kernels: {first_line(cause)}")
         return False
     return True
 
@@ -56,7 +57,7 @@ def _try_kernels() -> None:
     try:
         dropout_add_norm(row, row, row[0], row[0], row[0], p=0.0, eps=1e-5)
     except TritonError as cause:  # not compiled for this GPU
-        raise RuntimeError(str(cause) or type(cause).__name__) from cause
+        raise RuntimeError(first_line(cause)) from cause
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from embedctl.config import TINY
-from embedctl.errors import ModelError
+from embedctl.errors import ModelError, first_line
 from embedctl.remote import hub
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def load_sentence_transformer(
                 _pooled(path, pooling or "mean", settings) if _is_plain(path) else SentenceTransformer(path, **settings)
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as cause:
-        raise ModelError(f"{path}: can't be loaded as an embedding model: {_first_line(cause)}", _hint(path)) from cause
+        raise ModelError(f"{path}: can't be loaded as an embedding model: {first_line(cause)}", _hint(path)) from cause
     if not hasattr(model[0], "auto_model") or not hasattr(model[0].auto_model, "config"):
         raise ModelError(
             f"{path}: the first module is {type(model[0]).__name__}, not a transformer", "choose another model"
@@ -109,10 +109,6 @@ def _pooled(path: str, pooling: str, settings: dict[str, Any]) -> SentenceTransf
     return SentenceTransformer(modules=[transformer, Pooling(size, pooling), Normalize()], device="cpu")
 
 
-def _first_line(cause: BaseException) -> str:
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0][:300]
-
-
 def _hint(path: str) -> str:
     if Path(path).exists():
         return "check that the folder holds a whole model; `embedctl doctor` shows the installed versions"
@@ -135,7 +131,7 @@ def load_tokenizer(path: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as cause:
-        raise ModelError(f"{path}: has no tokenizer that can be loaded: {_first_line(cause)}", _hint(path)) from cause
+        raise ModelError(f"{path}: has no tokenizer that can be loaded: {first_line(cause)}", _hint(path)) from cause
 
 
 def hash_weights(model: torch.nn.Module) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from filelock import FileLock
 from torch import Tensor
 
 from embedctl import console
-from embedctl.errors import ConfigError, ModelError
+from embedctl.errors import ConfigError, ModelError, first_line
+from embedctl.files import build_once
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import hash_weights
 from embedctl.model.parity import PARITY, probe
@@ -31,7 +32,13 @@ from embedctl.model.parity import PARITY, probe
 INPUTS = ("input_ids", "attention_mask")
 GRAPH = "model.onnx"
 NEEDS = {"onnx": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino", "onnx", "onnxscript")}
+UNUSABLE = (
+    RuntimeError,  # torch's exporter, whose errors are all of this class, OpenVINO, and tensors of a wrong shape
+    OSError,  # a cache folder that can't be written, a library that can't be loaded
+    ImportError,  # packages of the extra that don't fit each other
+)
 Run = Callable[[dict[str, Any]], Any]
+Forward = Callable[..., SimpleNamespace]
 
 
 def expect_installed(backend: str) -> None:
@@ -51,7 +58,8 @@ def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
     """Let `backend` compute the transformer of a float32 embedder on the CPU; batches are padded.
 
     Args:
-        embedder: changed in place; its weights stay, so their hash and their number do.
+        embedder: its transformer gets another `forward`, where that gives the same vectors, and stays as it is where
+            not; its weights stay, so their hash and their number do.
         backend: a name of `RUNTIMES`.
         cache: the folder of exported transformers.
 
@@ -60,30 +68,48 @@ def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
     """
     embedder.set_packed(False)
     backbone = embedder.backbone
+    ours = _vectors(embedder)
     try:
-        run = RUNTIMES[backend](_exported(backbone, cache), torch.get_num_threads())
-        ours, theirs = (_probe(embedder, forward) for forward in (backbone.forward, _forward(run)))
-    except Exception as cause:  # exporters and runtimes raise whatever they like
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:300]
-        raise ModelError(f"--backend {backend}: this model can't be run there: {reason}", "--backend torch") from cause
+        forward = _forward(RUNTIMES[backend](_exported(backbone, cache), torch.get_num_threads()))
+        with _replaced(backbone, forward):
+            theirs = _vectors(embedder)
+    except (*UNUSABLE, *_errors_of_onnxruntime()) as cause:
+        problem = f"this model can't be run there: {first_line(cause)}"
+        raise ModelError(f"--backend {backend}: {problem}", "--backend torch") from cause
     difference = float((ours - theirs).abs().max())
     if not difference <= PARITY[torch.float32]:
         raise ModelError(f"--backend {backend}: its vectors differ from torch's by {difference:.1e}", "--backend torch")
+    backbone.forward = forward
 
 
-def _forward(run: Run) -> Callable[..., SimpleNamespace]:
-    def forward(input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
+_vectors = torch.inference_mode()(probe)
+
+
+def _forward(run: Run) -> Forward:
+    """What the transformer's own `forward` does with a padded batch, done by a runtime."""
+
+    def _run(input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
         hidden = run({"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()})
         return SimpleNamespace(last_hidden_state=torch.from_numpy(np.asarray(hidden)))
 
-    return forward
+    return _run
 
 
-@torch.inference_mode()
-def _probe(embedder: Embedder, forward: Callable[..., Any]) -> Tensor:
-    """The vectors of a few texts, the transformer computed by `forward` from now on."""
-    embedder.backbone.forward = forward
-    return probe(embedder)
+@contextmanager
+def _replaced(backbone: Any, forward: Forward) -> Iterator[None]:
+    """Call `forward` in place of the transformer's own within a with-block."""
+    backbone.forward = forward
+    try:
+        yield
+    finally:
+        del backbone.forward
+
+
+def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
+    """The exceptions of ONNX Runtime, which have no class in common; none where it has not been imported."""
+    state = sys.modules.get("onnxruntime.capi.onnxruntime_pybind11_state")
+    found = vars(state).values() if state else ()
+    return tuple(kind for kind in found if isinstance(kind, type) and issubclass(kind, Exception))
 
 
 class _Graph(torch.nn.Module):
@@ -94,6 +120,7 @@ class _Graph(torch.nn.Module):
         self.backbone = backbone
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The last hidden states of padded tokens."""
         hidden: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
 
@@ -101,17 +128,13 @@ class _Graph(torch.nn.Module):
 def _exported(backbone: Any, cache: Path) -> Path:
     """The ONNX file of a transformer, written if no earlier run did; one process writes while the others wait."""
     recipe = (hash_weights(backbone), backbone.config.to_json_string(), torch.__version__, transformers.__version__)
-    folder = cache / hashlib.blake2b("\0".join(recipe).encode(), digest_size=16).hexdigest()
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            console.say("exporting the model to ONNX, once for these weights")
-            work = Path(f"{folder}.tmp")
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            _export(backbone, work / GRAPH)
-            work.rename(folder)
-    return folder / GRAPH
+    name = hashlib.blake2b("\0".join(recipe).encode(), digest_size=16).hexdigest()
+
+    def _build(folder: Path) -> None:
+        console.say("exporting the model to ONNX, once for these weights")
+        _export(backbone, folder / GRAPH)
+
+    return build_once(cache / name, _build) / GRAPH
 
 
 @torch.no_grad()

@@ -60,6 +60,39 @@ def test_a_runtime_that_computes_something_else_is_refused(tiny_model, tmp_path,
     monkeypatch.setitem(RUNTIMES, "onnx", wrong)
     with pytest.raises(ModelError, match="its vectors differ from torch's by"):
         use_backend(embedder, "onnx", tmp_path)
+    assert "forward" not in vars(embedder.backbone)
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised"), [(RuntimeError("no such operator"), ModelError), (KeyError("ids"), KeyError)]
+)
+def test_a_runtime_that_fails_leaves_the_model_as_it_was_and_a_bug_of_ours_is_none(
+    fault, raised, tiny_model, tmp_path, monkeypatch
+):
+    def load(_path, _threads):
+        def run(_inputs):
+            raise fault
+
+        return run
+
+    embedder = Embedder.from_pretrained(tiny_model, device="cpu")
+    before = embedder.encode(["one"])
+    monkeypatch.setattr(onnx, "_exported", lambda *_given: tmp_path)
+    monkeypatch.setitem(RUNTIMES, "onnx", load)
+    with pytest.raises(raised):
+        use_backend(embedder, "onnx", tmp_path)
+    assert np.array_equal(embedder.encode(["one"]), before)
+
+
+@pytest.mark.parametrize("backend", list(RUNTIMES))
+def test_a_file_that_a_runtime_can_not_read_is_said_in_one_line(backend, tiny_model, tmp_path, monkeypatch):
+    require(backend)
+    graph = tmp_path / "model.onnx"
+    graph.write_bytes(b"no graph at all")
+    monkeypatch.setattr(onnx, "_exported", lambda *_given: graph)
+    with pytest.raises(ModelError, match="this model can't be run there") as refused:
+        use_backend(Embedder.from_pretrained(tiny_model, device="cpu"), backend, tmp_path)
+    assert "\n" not in refused.value.message
 
 
 def test_a_model_that_can_not_be_exported_is_said_in_one_line(tiny_model, tmp_path, monkeypatch):
