@@ -7,16 +7,17 @@ those who look at them one by one and say what it is.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
-from operator import contains, eq, itemgetter
+from operator import contains, itemgetter
 from typing import Any
 
 import orjson
 
 from embedctl.data.damage import DAMAGE, may_be_damaged
-from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, Row
+from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, Row, RowKind
 
 # Rows with these are of the kinds that are looked at one by one.
 RARE_KEYS = frozenset((*SCORE_KEYS, *PROMPT_KEYS))
@@ -40,31 +41,6 @@ class Lists:
         self.counts += more.counts
 
 
-@dataclass
-class Columns:
-    """Valid rows, a list for each field; places are the line and the number of a row in its file."""
-
-    lines: array[int] = field(default_factory=lambda: array("Q"))
-    numbers: array[int] = field(default_factory=lambda: array("Q"))
-    queries: list[str] = field(default_factory=list)
-    pos: Lists = field(default_factory=Lists)
-    neg: Lists = field(default_factory=Lists)
-    prompts: list[str | None] = field(default_factory=list)
-
-    def add(self, line: int, number: int, row: Row) -> None:
-        """Add one row."""
-        self.extend([line], [number], Texts([row.query], Lists.of([row.pos]), Lists.of([row.neg])), [row.prompt])
-
-    def extend(self, lines: Iterable[int], numbers: Iterable[int], texts: Texts, prompts: Iterable[str | None]) -> None:
-        """Add several rows."""
-        self.lines.extend(lines)
-        self.numbers.extend(numbers)
-        self.queries.extend(texts.queries)
-        self.pos.extend(texts.pos)
-        self.neg.extend(texts.neg)
-        self.prompts.extend(prompts)
-
-
 @dataclass(frozen=True, slots=True)
 class Texts:
     """The texts of some rows."""
@@ -76,6 +52,39 @@ class Texts:
     def all(self) -> tuple[list[str], list[str], list[str]]:
         """The texts of each field."""
         return self.queries, self.pos.texts, self.neg.texts
+
+
+@dataclass
+class Columns:
+    """Valid rows, a list for each field; the place of a row is its line and its number in the file."""
+
+    lines: array[int] = field(default_factory=lambda: array("Q"))
+    numbers: array[int] = field(default_factory=lambda: array("Q"))
+    kinds: Counter[str] = field(default_factory=Counter)
+    prompts: list[str | None] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    pos: Lists = field(default_factory=Lists)
+    neg: Lists = field(default_factory=Lists)
+
+    def add(self, line: int, number: int, row: Row) -> None:
+        """Add one row."""
+        self._extend([line], [number], Texts([row.query], Lists.of([row.pos]), Lists.of([row.neg])))
+        self.kinds[row.kind.value] += 1
+        self.prompts.append(row.prompt)
+
+    def add_clean(self, lines: Sequence[int], numbers: Sequence[int], texts: Texts) -> None:
+        """Add what `clean_texts` returned for these lines."""
+        self._extend(lines, numbers, texts)
+        in_batch = texts.neg.counts.count(0)
+        self.kinds += Counter({RowKind.HARD.value: len(lines) - in_batch, RowKind.IN_BATCH.value: in_batch})
+        self.prompts.extend(repeat(None, len(lines)))
+
+    def _extend(self, lines: Sequence[int], numbers: Sequence[int], texts: Texts) -> None:
+        self.lines.extend(lines)
+        self.numbers.extend(numbers)
+        self.queries += texts.queries
+        self.pos.extend(texts.pos)
+        self.neg.extend(texts.neg)
 
 
 def clean_texts(lines: Sequence[bytes]) -> Texts | None:
@@ -90,7 +99,7 @@ def clean_texts(lines: Sequence[bytes]) -> Texts | None:
     if {*map(type, pos), *map(type, neg)} != {list} or not all(pos):
         return None
     texts = Texts(queries, Lists.of(pos), Lists.of(neg))
-    if not all(map(_are_texts, texts.all())) or _repeat_themselves(texts, pos, neg):
+    if not all(map(_are_texts, texts.all())) or _repeat(texts, pos, neg):
         return None
     damaged = may_be_damaged(b"\n".join(lines)) and any(map(DAMAGE.search, chain(*texts.all())))
     return None if damaged else texts
@@ -114,18 +123,9 @@ def _are_texts(texts: list[Any]) -> bool:
     return set(map(type, texts)) <= {str} and all(map(str.strip, texts))
 
 
-def _repeat_themselves(texts: Texts, pos: list[list[str]], neg: list[list[str]]) -> bool:
-    """Whether any row holds a text twice, be it as query, positive or negative."""
-    single = len(texts.pos.texts) == len(pos)
-    if any(map(eq, texts.queries, texts.pos.texts)) if single else any(map(contains, pos, texts.queries)):
+def _repeat(texts: Texts, pos: list[list[str]], neg: list[list[str]]) -> bool:
+    """Whether any row holds a passage twice, or its query as a positive."""
+    passages = len(texts.pos.texts) + len(texts.neg.texts)
+    if passages > len(pos) and sum(map(len, map(set.union, map(set, pos), neg))) < passages:
         return True
-    if _any_twice(texts.pos, pos):
-        return True
-    if not texts.neg.texts:
-        return False
-    return _any_twice(texts.neg, neg) or not all(map(set.isdisjoint, map(set, neg), pos))
-
-
-def _any_twice(flat: Lists, lists: Sequence[Sequence[str]]) -> bool:
-    """Whether any list holds a text twice."""
-    return max(flat.counts) > 1 and sum(map(len, map(set, lists))) < len(flat.texts)
+    return any(map(contains, pos, texts.queries))

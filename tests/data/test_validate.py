@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from embedctl import console
-from embedctl.data import validate as module
-from embedctl.data.damage import find_damage, may_be_damaged
+from embedctl.data import checker
 from embedctl.data.lengths import TokenCount
-from embedctl.data.rows import Row
-from embedctl.data.validate import find_oddities, validate
+from embedctl.data.validate import validate
 
 
 def report(folder: Path, content: bytes | str | list[Any], **settings: Any) -> dict[str, Any]:
@@ -166,35 +164,6 @@ def test_a_file_without_rows_is_an_error(tmp_path, content):
 def test_the_size_of_a_block_changes_nothing(tmp_path, monkeypatch):
     rows = [row(f"q{number % 40}", [f"p{number % 7}"], neg=[f"p{number % 5}", f"n{number}"]) for number in range(300)]
     whole = report(tmp_path, rows, keep=10_000)
-    monkeypatch.setattr(module, "BLOCK_BYTES", 500)
+    monkeypatch.setattr(checker, "BLOCK_BYTES", 500)
     assert report(tmp_path, rows, keep=10_000) == whole
     assert whole["stats"]["warning_counts"]["positive-is-negative"] > 50
-
-
-@pytest.mark.parametrize("ascii_only", [True, False])
-def test_the_quick_look_at_a_line_misses_no_damaged_character(ascii_only):
-    for code in (*range(0x20), *range(0x7F, 0xA0), 0xFFFD):
-        text = f"before{chr(code)}after"
-        damaged = bool(find_damage(Row("q", (text,))))
-        assert damaged == (chr(code) not in "\t\n\r\x85")
-        assert may_be_damaged(json.dumps(text, ensure_ascii=ascii_only).encode()) or not damaged
-    assert not may_be_damaged(json.dumps('plain "text"\twith\nlines，中文·', ensure_ascii=False).encode())
-
-
-def test_the_first_place_of_each_field_is_named():
-    assert [
-        (fault.field, fault.message) for fault in find_damage(Row("ok", ("ok", "x\x01\x02"), ("\ufffd", "\ufffd")))
-    ] == [
-        ("pos[1]", "holds U+0001, a control character, at 1"),
-        ("neg[0]", "holds U+FFFD, a lost character, at 0"),
-    ]
-
-
-def test_several_oddities_of_a_row():
-    odd = Row("q", ("q", "a"), ("a", "a"))
-    assert [fault.code for fault in find_oddities(odd, 3)] == [
-        "few-negatives",
-        "query-is-positive",
-        "positive-is-negative",
-        "duplicate-text",
-    ]
