@@ -69,25 +69,32 @@ def packed_attention(  # noqa: PLR0913  transformers calls it so
     window = _window(causal, sliding_window)
     query_TAE, key_TAE, value_TAE = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        from torch.nn.attention.varlen import varlen_attn
-
         shared = query.shape[1] // key.shape[1]
         if shared > 1:  # the kernel shares heads by itself only from torch 2.12 on
             key_TAE, value_TAE = (states.repeat_interleave(shared, dim=1) for states in (key_TAE, value_TAE))
-        borders = cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q
-        output = varlen_attn(query_TAE, key_TAE, value_TAE, *borders, scale=scaling, window_size=window)
-        assert isinstance(output, Tensor)  # a tuple only where auxiliary values are asked for
-        return output.unsqueeze(0), None
+        return _all_texts((query_TAE, key_TAE, value_TAE), cu_seq_lens_q, max_length_q, window, scaling)[None], None
     lengths = cu_seq_lens_q.diff().tolist()
     texts = zip(*(torch.split(states, lengths) for states in (query_TAE, key_TAE, value_TAE)), strict=True)
-    outputs = [_one_text(text, window, dropout, scaling) for text in texts]
-    return torch.cat(outputs).unsqueeze(0), None
+    return torch.cat([_one_text(text, window, dropout, scaling) for text in texts])[None], None
 
 
 def _window(causal: bool, sliding_window: int | None) -> tuple[int, int]:
     """Tokens seen to the left and to the right, -1 for all: transformers count a token itself, the kernel does not."""
     reach = -1 if sliding_window is None else sliding_window - 1
     return reach, 0 if causal else reach
+
+
+def _all_texts(
+    states: tuple[Tensor, ...], borders: Tensor, longest: int, window: tuple[int, int], scaling: float | None
+) -> Tensor:
+    """PyTorch's kernel on the query, key and value of all texts, each (T, heads, head size)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    query, key, value = states
+    both = borders, borders, longest, longest  # the query's and the key's
+    output = varlen_attn(query, key, value, *both, scale=scaling, window_size=window)
+    assert isinstance(output, Tensor)  # a tuple only where auxiliary values are asked for
+    return output
 
 
 def _one_text(text: tuple[Tensor, ...], window: tuple[int, int], dropout: float, scaling: float | None) -> Tensor:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.model.token_embedder import TokenEmbedder
-from embedctl.tokens.packing import Integers, Ragged, cut, longest_first
+from embedctl.tokens.packing import Ragged, cut, longest_first
 from embedctl.tokens.pipeline import Arrival, ahead, one_behind
+from embedctl.tokens.spans import Integers
 from embedctl.tokens.tokenize import tokenize
 
 DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
@@ -63,11 +64,11 @@ def vectors_of(
     borders = [border for border in (*FIRST_BLOCKS, *range(BLOCK, len(texts), BLOCK)) if border < len(texts)]
     blocks = np.split(order, borders) if len(texts) else []
 
-    def prepare(rows: Integers) -> Block:
+    def _prepare(rows: Integers) -> Block:
         tokens = tokenize(embedder.tokenizer, [prefix + texts[row] for row in rows], embedder.max_len)
         return _cut(embedder, rows, tokens, budget)
 
-    launched = ((block.rows, _launch(embedder, block, extra, dim)) for block in ahead(prepare, blocks, depth=2))
+    launched = ((block.rows, _launch(embedder, block, extra, dim)) for block in ahead(_prepare, blocks, depth=2))
     for rows, vectors in one_behind(launched):
         output[rows] = vectors.wait()
         if bar:

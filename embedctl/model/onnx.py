@@ -73,7 +73,7 @@ def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
         forward = _forward(RUNTIMES[backend](_exported(backbone, cache), torch.get_num_threads()))
         with _replaced(backbone, forward):
             theirs = _vectors(embedder)
-    except (*UNUSABLE, *_errors_of_onnxruntime()) as cause:
+    except UNUSABLE + _errors_of_onnxruntime() as cause:
         problem = f"this model can't be run there: {first_line(cause)}"
         raise ModelError(f"--backend {backend}: {problem}", "--backend torch") from cause
     difference = float((ours - theirs).abs().max())

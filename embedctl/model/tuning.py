@@ -104,12 +104,12 @@ class MasterWeights:
 
 
 def _adding_to(master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:
-    def move(live: torch.Tensor) -> None:
+    def _move(live: torch.Tensor) -> None:
         if live.grad is not None:
             master.grad = live.grad.float() if master.grad is None else master.grad.add_(live.grad)
             live.grad = None
 
-    return move
+    return _move
 
 
 def compile_layers(embedder: Embedder) -> None:

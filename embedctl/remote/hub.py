@@ -33,7 +33,7 @@ def answers(url: str, patience: float) -> bool:
     answered = threading.Event()
     ended = threading.Event()
 
-    def ask() -> None:
+    def _ask() -> None:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=patience):
                 answered.set()
@@ -44,7 +44,7 @@ def answers(url: str, patience: float) -> bool:
         finally:
             ended.set()
 
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=_ask, daemon=True).start()
     ended.wait(patience)
     return answered.is_set()
 

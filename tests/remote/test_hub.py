@@ -72,8 +72,13 @@ def test_a_name_without_a_hub_is_an_error_at_once(load, online, monkeypatch, cap
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
-def test_a_model_in_a_folder_asks_nobody(online, monkeypatch, tmp_path):
-    monkeypatch.setattr(hub, "answers", lambda *_: pytest.fail("asked"))
+def test_only_a_name_asks_the_hub_and_only_online(online, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(hub, "answers", lambda *_given: asked.append(1) or True)
     hub.settle(str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "yes")
     hub.settle("some/model")
+    assert asked == []
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    hub.settle("some/model")
+    assert asked == [1]
