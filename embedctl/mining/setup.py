@@ -26,10 +26,9 @@ from embedctl.mining.pool import Pool, Rows, pair_scores
 from embedctl.mining.rerank import CrossJudge, load_cross_encoder
 from embedctl.model.embedder import Embedder
 from embedctl.resources import cache_folder
-from embedctl.search.approximate import approximate
 from embedctl.search.bm25 import Lexical, mixed
 from embedctl.search.exact import Ids, Vectors
-from embedctl.search.finder import Finder, exact
+from embedctl.search.finder import Finder, approximate, exact
 from embedctl.search.vectors import passage_vectors, query_vectors
 
 

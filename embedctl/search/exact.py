@@ -1,4 +1,4 @@
-"""Exact search by inner product: faiss on the CPU, torch in blocks on a GPU and where faiss is missing.
+"""Exact search by inner product: faiss on the CPU, torch in blocks on a GPU and where scores are equal.
 
 Nothing approximate here, and no index on the disk. Q queries, D documents, B of them at a time, H dimensions, k
 nearest.
@@ -6,7 +6,7 @@ nearest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -44,75 +44,81 @@ def search(queries: Vectors, corpus: Vectors, k: int, device: str | None = None)
     if k == 0 or len(queries) == 0:
         return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return search_faiss(queries, corpus, k) if device == "cpu" else search_blocks(queries, corpus, k, device)
+    return search_faiss(queries, corpus, k) if device == "cpu" else search_torch(queries, corpus, k, device)
 
 
 def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Ids]:
-    """`search` by what faiss's IndexFlatIP runs, without its copy of the corpus; by torch where faiss is missing.
+    """`search` by what faiss's IndexFlatIP runs, without its copy of the corpus.
 
     faiss keeps any of the documents that share the k-th score: where one more has it, torch decides for that query.
     """
-    try:
-        import faiss
-    except ImportError:
-        return search_blocks(queries, corpus, k, "cpu")
+    import faiss
+
     scores, ids = faiss.knn(_dense(queries), _dense(corpus), min(k + 1, len(corpus)), metric=faiss.METRIC_INNER_PRODUCT)
     scores, ids = _ordered(scores, ids.astype(np.int64))
     tied = np.flatnonzero(scores[:, k] == scores[:, k - 1]) if k < len(corpus) else ()
     scores, ids = scores[:, :k], ids[:, :k]
     if len(tied):
-        scores[tied], ids[tied] = search_blocks(queries[tied], corpus, k, "cpu")
+        scores[tied], ids[tied] = search_blocks(queries[tied], _blocks(corpus, "cpu"), k, "cpu")
     return scores, ids
 
 
-def search_blocks(queries: Vectors, corpus: Vectors, k: int, device: str) -> tuple[Vectors, Ids]:
-    """`search` through torch: the corpus passes by once, in blocks, and what beats the k-th best so far is kept."""
-    scores_Qk = torch.full((len(queries), k), -torch.inf, device=device)
-    ids_Qk = torch.zeros((len(queries), k), dtype=torch.int64, device=device)
+def search_torch(queries: Vectors, corpus: Vectors, k: int, device: str) -> tuple[Vectors, Ids]:
+    """`search` by torch."""
+    return search_blocks(queries, _blocks(corpus, device), k, device)
+
+
+def search_blocks(queries: Vectors, blocks: Iterable[Vectors], k: int, device: str) -> tuple[Vectors, Ids]:
+    """`search` by torch in a corpus of which one block (B, H) is held at a time; k is at most the corpus's length."""
     queries_QH = torch.from_numpy(_dense(queries)).to(device)
-    for documents in _slices(len(corpus), BLOCK_DOCUMENTS.get(device, GPU_BLOCK_DOCUMENTS)):
-        corpus_BH = torch.from_numpy(_dense(corpus[documents])).to(device)
-        for rows in _slices(len(queries), max(1, BLOCK_CELLS // len(corpus_BH))):
-            similarities = queries_QH[rows] @ corpus_BH.T
-            begins = documents.start == 0
-            fresh, places = nearest(similarities, k) if begins else above(similarities, scores_Qk[rows, -1])
-            scores, ids = torch.cat([scores_Qk[rows], fresh], 1), torch.cat([ids_Qk[rows], places + documents.start], 1)
-            scores_Qk[rows], kept = nearest(scores, k)
-            ids_Qk[rows] = ids.gather(1, kept)
-    return scores_Qk.cpu().numpy(), ids_Qk.cpu().numpy()
+    found, first_id = TopK(len(queries), k, device), 0
+    for block in blocks:
+        block_BH = torch.from_numpy(_dense(block)).to(device)
+        for rows in _slices(len(queries), max(1, BLOCK_CELLS // len(block))):
+            found.add(rows, queries_QH[rows] @ block_BH.T, first_id)
+        first_id += len(block)
+    return found.scores_Qk.cpu().numpy(), found.ids_Qk.cpu().numpy()
 
 
-def above(scores: Tensor, least_Q: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of each row's scores (Q, N) that are higher than `least_Q`, and their places, in order.
+class TopK:
+    """The k highest scores of each query among the documents added so far, and the documents' ids.
 
-    Returns:
-        scores and places (Q, the most of a row), filled up with -inf and 0.
+    Each row is in descending order, of equal scores the lower id first. Blocks are added in the order of their ids.
     """
-    row, place = (scores > least_Q[:, None]).nonzero(as_tuple=True)
-    number_Q = torch.bincount(row, minlength=len(scores))
-    column = torch.arange(len(row), device=row.device) - (number_Q.cumsum(0) - number_Q)[row]
-    most = int(number_Q.max())
-    values = scores.new_full((len(scores), most), -torch.inf)
-    places = row.new_zeros((len(scores), most))
-    values[row, column], places[row, column] = scores[row, place], place
-    return values, places
+
+    def __init__(self, queries: int, k: int, device: str) -> None:
+        self.k = k
+        self.scores_Qk = torch.full((queries, k), -torch.inf, device=device)
+        self.ids_Qk = torch.zeros((queries, k), dtype=torch.int64, device=device)
+
+    def add(self, rows: slice, scores_RB: Tensor, first_id: int) -> None:
+        """Add a block of B documents, with ids from `first_id`, for some of the queries.
+
+        A document that only equals a query's k-th score so far has a higher id and is left out. The others are written
+        behind the row's current k, in the order of their ids, so that a stable sort puts the lower id first.
+        """
+        least_R = self.scores_Qk[rows, -1] if first_id else _just_below_kth(scores_RB, self.k)
+        row, place = (scores_RB > least_R[:, None]).nonzero(as_tuple=True)
+        if not len(row):
+            return
+        column = self.k + torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
+        shape = (len(scores_RB), int(column.max()) + 1)
+        scores, ids = scores_RB.new_full(shape, -torch.inf), row.new_zeros(shape)
+        scores[:, : self.k], ids[:, : self.k] = self.scores_Qk[rows], self.ids_Qk[rows]
+        scores[row, column], ids[row, column] = scores_RB[row, place], place + first_id
+        ordered, order = scores.sort(dim=1, descending=True, stable=True)
+        self.scores_Qk[rows], self.ids_Qk[rows] = ordered[:, : self.k], ids.gather(1, order[:, : self.k])
 
 
-def nearest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k highest of each row (Q, N) and their places, descending; of equal ones the earlier.
+def _just_below_kth(scores_RB: Tensor, k: int) -> Tensor:
+    """The highest number (R,) below each row's k-th score, or below its lowest where it has fewer than k."""
+    kth_R = scores_RB.topk(min(k, scores_RB.shape[1]), dim=1).values[:, -1]
+    return torch.nextafter(kth_R, torch.full_like(kth_R, -torch.inf))
 
-    `topk` keeps any of several that share the k-th score, so those rows are settled one by one.
-    """
-    k = min(k, scores.shape[1])
-    values, places = scores.topk(k, dim=1)
-    last = values[:, -1:]
-    for row in torch.nonzero((scores >= last).sum(1) > k).flatten().tolist():
-        above = torch.nonzero(scores[row] > last[row]).flatten()
-        level = torch.nonzero(scores[row] == last[row]).flatten()
-        places[row] = torch.cat([above, level[: k - len(above)]])
-    places = places.sort(dim=1).values
-    values, order = scores.gather(1, places).sort(dim=1, descending=True, stable=True)
-    return values, places.gather(1, order)
+
+def _blocks(corpus: Vectors, device: str) -> Iterator[Vectors]:
+    size = BLOCK_DOCUMENTS.get(device, GPU_BLOCK_DOCUMENTS)
+    return (corpus[documents] for documents in _slices(len(corpus), size))
 
 
 def _ordered(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedctl.search.exact import Ids, Vectors, search
+from embedctl.search.exact import Ids, Vectors, search_blocks
 from embedctl.search.vectors import unit
 from embedctl.storage.quantize import restored
 
@@ -23,8 +23,7 @@ BLOCK = 1 << 16  # vectors added at a time
 TRAINING_POINTS = 39  # a list of IVF that faiss asks for at least
 MOST_POINTS = 256  # a list, beyond which k-means gains nothing
 LINKS, EF_CONSTRUCTION, EF_SEARCH = 32, 200, 128  # of HNSW
-PROBED = 16  # of an IVF's lists, one in so many is searched, and eight at least
-SAMPLE, DEPTH = 100, 10  # of the recall that is measured
+PROBED, LEAST_PROBED = 16, 8  # of an IVF's lists, one in 16 is searched, and 8 at least
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,11 @@ class Stored:
     def dtype(self) -> str:
         """The stored type."""
         return str(self.parts[0].dtype)
+
+    @property
+    def dimension(self) -> int:
+        """H."""
+        return int(self.parts[0].shape[1])
 
     def blocks(self) -> Iterator[Vectors]:
         """All vectors at length 1, some (B, H) at a time."""
@@ -78,34 +82,20 @@ def build(stored: Stored, kind: str) -> Any:
         stored: the vectors; float16 and int8 stay as small in the index.
         kind: flat (exact but for the stored type's rounding), hnsw or ivf.
     """
-    lists = lists_for(len(stored))
-    index = unfilled(kind, stored.parts[0].shape[1], lists, STORAGE[stored.dtype])
+    import faiss
+
+    lists, storage = lists_for(len(stored)), STORAGE[stored.dtype]
+    recipe = {"flat": storage, "hnsw": f"HNSW{LINKS}_{storage}", "ivf": f"IVF{lists},{storage}"}[kind]
+    index: Any = faiss.index_factory(stored.dimension, recipe, faiss.METRIC_INNER_PRODUCT)
+    if kind == "hnsw":
+        index.hnsw.efConstruction, index.hnsw.efSearch = EF_CONSTRUCTION, EF_SEARCH
     if kind == "ivf":
-        index.nprobe = min(lists, max(8, lists // PROBED))
+        index.nprobe = min(lists, max(LEAST_PROBED, lists // PROBED))
+        index.cp.min_points_per_centroid = 1  # else faiss warns of few vectors, of which there is one list then
     if not index.is_trained:
         index.train(stored.sample(MOST_POINTS * max(lists, 256)))
     for block in stored.blocks():
         index.add(block)
-    return index
-
-
-def unfilled(kind: str, dimension: int, lists: int, storage: str = "Flat") -> Any:
-    """A faiss index of inner products without vectors.
-
-    Args:
-        kind: flat, hnsw or ivf.
-        dimension: H.
-        lists: of ivf.
-        storage: faiss's name of the type that the vectors are kept in.
-    """
-    import faiss
-
-    recipe = {"flat": storage, "hnsw": f"HNSW{LINKS}_{storage}", "ivf": f"IVF{lists},{storage}"}[kind]
-    index: Any = faiss.index_factory(dimension, recipe, faiss.METRIC_INNER_PRODUCT)
-    if kind == "hnsw":
-        index.hnsw.efConstruction, index.hnsw.efSearch = EF_CONSTRUCTION, EF_SEARCH
-    if kind == "ivf":
-        index.cp.min_points_per_centroid = 1  # fewer than faiss likes are no cause for words: one list is left then
     return index
 
 
@@ -117,24 +107,22 @@ def nearest(index: Any, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
         queries: (Q, H) of length 1.
         k: clipped to N.
     """
-    scores, ids = index.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, index.ntotal))
-    return scores, ids
+    k = min(k, index.ntotal)
+    if hasattr(index, "hnsw"):  # with no more than k candidates in the queue, it finds 85 % of 400
+        index.hnsw.efSearch = max(EF_SEARCH, 2 * k)
+    scores, ids = index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
+    return scores, ids.astype(np.int64)
 
 
-def recall(index: Any, stored: Stored) -> float:
-    """The share of the exact 10 nearest that the index finds too, for a sample of its own vectors."""
-    queries = stored.sample(SAMPLE)
-    depth = min(DEPTH, len(stored))
-    scores = np.full((len(queries), 0), 0, dtype=np.float32)
-    ids, start = np.zeros((len(queries), 0), dtype=np.int64), 0
-    for block in stored.blocks():
-        fresh, places = search(queries, block, depth, device="cpu")
-        scores, ids = np.concatenate([scores, fresh], axis=1), np.concatenate([ids, places + start], axis=1)
-        kept = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
-        scores, ids = np.take_along_axis(scores, kept, axis=1), np.take_along_axis(ids, kept, axis=1)
-        start += len(block)
-    _, found = nearest(index, queries, depth)
-    return float(np.mean([len(np.intersect1d(*pair)) / depth for pair in zip(found, ids, strict=True)]))
+def measure_recall(index: Any, stored: Stored, queries: Vectors, k: int) -> float:
+    """The share of the exact k nearest of queries (Q, H) that the index finds too."""
+    expected = search_blocks(queries, stored.blocks(), min(k, len(stored)), "cpu")[1]
+    return recall(nearest(index, queries, k)[1], expected)
+
+
+def recall(found: Ids, expected: Ids) -> float:
+    """The share of the expected ids (Q, k) that were found (Q, k)."""
+    return sum(len(np.intersect1d(*pair)) for pair in zip(found, expected, strict=True)) / expected.size
 
 
 def save(index: Any, path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from embedctl.search.exact import search_blocks, search_faiss
+from embedctl.search.exact import search_faiss, search_torch
 
 WIDTH, NEAREST = 384, 100
 BLOCK = 1024  # queries at a time, as mining asks
@@ -47,7 +47,7 @@ def main(documents: int = 1_000_000, asked: int = 10_000) -> None:
     print(f"{documents:,} x {WIDTH}, {asked:,} queries, {torch.get_num_threads()} threads: product {bare:.1f} s")
     ways = {
         "faiss": lambda block: search_faiss(block, corpus, NEAREST),
-        "torch": lambda block: search_blocks(block, corpus, NEAREST, "cpu"),
+        "torch": lambda block: search_torch(block, corpus, NEAREST, "cpu"),
     }
     for name, way in ways.items():
         took = seconds(way, queries)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
 
 from embedctl.errors import ModelError
 from embedctl.search import exact as index
-from embedctl.search.exact import above, nearest, search, search_blocks, search_faiss
+from embedctl.search.exact import TopK, search, search_faiss, search_torch
 
-BACKENDS = {"faiss": search_faiss, "torch": lambda queries, corpus, k: search_blocks(queries, corpus, k, "cpu")}
+BACKENDS = {"faiss": search_faiss, "torch": lambda queries, corpus, k: search_torch(queries, corpus, k, "cpu")}
 
 
 def whole_numbers(seed: int, rows: int, width: int, highest: int) -> np.ndarray:
@@ -48,7 +46,7 @@ def test_backends_agree_on_real_vectors(small_blocks):
     draw = np.random.default_rng(5)
     queries, corpus = draw.standard_normal((20, 32), np.float32), draw.standard_normal((300, 32), np.float32)
     scores, ids = search_faiss(queries, corpus, 40)
-    other_scores, other_ids = search_blocks(queries, corpus, 40, "cpu")
+    other_scores, other_ids = search_torch(queries, corpus, 40, "cpu")
     np.testing.assert_array_equal(ids, other_ids)
     np.testing.assert_allclose(scores, other_scores, atol=1e-4)
 
@@ -92,24 +90,24 @@ def test_other_types_and_strides_are_taken():
     np.testing.assert_array_equal(found[1], expected[1])
 
 
-def test_without_faiss_torch_searches(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)  # its import fails
-    queries, corpus = whole_numbers(1, 3, 4, 9), whole_numbers(2, 30, 4, 9)
-    for k in (5, 40):  # also more than there are
-        np.testing.assert_array_equal(search(queries, corpus, k, "cpu")[1], sorted_by_hand(queries, corpus, k)[1])
+def top_k(*blocks: list[list[float]], k: int) -> tuple[list[list[float]], list[list[int]]]:
+    found, first_id = TopK(len(blocks[0]), k, "cpu"), 0
+    for block in blocks:
+        found.add(slice(0, len(block)), torch.tensor(block, dtype=torch.float32), first_id)
+        first_id += len(block[0])
+    return found.scores_Qk.tolist(), found.ids_Qk.tolist()
 
 
-def test_above_keeps_what_is_higher_in_order():
-    values, places = above(torch.tensor([[1.0, 3, 2, 3], [0, 0, 0, 0], [5, 0, 0, 0]]), torch.tensor([1.5, 0, 0]))
-    none = -torch.inf
-    assert values.tolist() == [[3, 2, 3], [none, none, none], [5, none, none]]
-    assert places.tolist() == [[1, 2, 3], [0, 0, 0], [0, 0, 0]]
+def test_top_k_of_a_row_with_many_equal_scores():
+    scores, ids = top_k([[1.0, 3, 2, 3, 2, 2], [0, 0, 0, 0, 0, 0]], k=3)
+    assert scores == [[3, 3, 2], [0, 0, 0]]
+    assert ids == [[1, 3, 2], [0, 1, 2]]
 
 
-def test_nearest_of_a_row_with_many_equal_scores():
-    values, places = nearest(torch.tensor([[1.0, 3, 2, 3, 2, 2], [0, 0, 0, 0, 0, 0]]), 3)
-    assert values.tolist() == [[3, 3, 2], [0, 0, 0]]
-    assert places.tolist() == [[1, 3, 2], [0, 1, 2]]
+def test_top_k_of_blocks_keeps_the_earlier_of_equal_scores():
+    scores, ids = top_k([[2.0], [0]], [[1, 3, 2], [0, 0, 0]], [[3, 3], [-1, 0]], k=3)
+    assert scores == [[3, 3, 3], [0, 0, 0]]
+    assert ids == [[2, 4, 5], [0, 1, 2]]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

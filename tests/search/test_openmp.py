@@ -20,8 +20,8 @@ folder = sys.argv[1]
 import numpy as np, torch, faiss
 from embedctl.config import TrainConfig, load
 from embedctl.model.embedder import Embedder
-from embedctl.search.approximate import build
 from embedctl.search.exact import search
+from embedctl.search.faiss_index import Stored, build
 from embedctl.training.worker import run
 
 def train(name):
@@ -33,7 +33,7 @@ def train(name):
 for vectors in (train("before"), train("after")):
     scores, ids = faiss.knn(vectors, vectors, 5, metric=faiss.METRIC_INNER_PRODUCT)
     np.testing.assert_allclose(scores, search(vectors, vectors, 5, "cpu")[0], atol=1e-5)
-    assert build("hnsw", vectors, 5).search(vectors[:9], 5)[0].shape == (9, 5)
+    assert build(Stored([vectors]), "hnsw").search(vectors[:9], 5)[0].shape == (9, 5)
 assert "torch" in sys.modules and "faiss" in sys.modules
 print("done")
 """

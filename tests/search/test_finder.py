@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedctl.search.approximate import approximate, recall
 from embedctl.search.exact import search
+from embedctl.search.finder import approximate
 
 
 def vectors(rows: int, seed: int) -> np.ndarray:
@@ -27,7 +27,3 @@ def test_it_finds_most_and_says_how_much(kind, rows, capsys):
     assert counted > 0.3
     there = ids >= 0
     np.testing.assert_allclose(scores[there], (queries @ corpus.T)[np.nonzero(there)[0], ids[there]], atol=1e-5)
-
-
-def test_recall_counts_what_is_shared_in_any_order():
-    assert recall(np.array([[1, 2, -1], [4, 5, 6]]), np.array([[2, 3, 1], [6, 5, 4]])) == pytest.approx(5 / 6)
