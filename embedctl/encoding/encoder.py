@@ -15,9 +15,9 @@ from embedctl.distributed.collectives import from_main, gather_values
 from embedctl.distributed.ranks import is_main, owns
 from embedctl.errors import DataError, ModelError
 from embedctl.model.embedder import Embedder
-from embedctl.storage.quantize import Quantizer, ranges_beside
+from embedctl.storage.quantization import Quantizer, ranges_beside
 from embedctl.storage.shards import Shards
-from embedctl.storage.writers import NpySink, sink_for
+from embedctl.storage.writers import write_array, writing
 
 BLOCK = 16_384
 
@@ -67,13 +67,12 @@ class Encoder:
             ModelError: a vector is not finite.
         """
         tally = Tally()
-        with sink_for(path) as sink, console.progress("encode", total, "texts") as bar:
+        with writing(path) as writer, console.progress("encode", total, "texts") as bar:
             for block in _blocks(texts, BLOCK):
-                sink.write(block, self._stored(block, tally, bar))
+                writer.write(block, self._stored(block, tally, bar))
             _expect_texts(tally)
         if self.quantize.ranges is not None:
-            with NpySink(ranges_beside(path)) as beside:
-                beside.write(("least", "greatest"), self.quantize.ranges)
+            write_array(ranges_beside(path), self.quantize.ranges)
         return tally
 
     def to_shards(self, texts: Iterator[str], shards: Shards, rows: int, total: int | None = None) -> Tally:

@@ -12,14 +12,15 @@ from embedctl.config import EncodeConfig
 from embedctl.distributed.ranks import is_main
 from embedctl.encoding.encoder import Encoder, Tally
 from embedctl.errors import ConfigError
+from embedctl.files import replacing_folder
 from embedctl.model.embedder import Embedder
 from embedctl.model.onnx import RUNTIMES, use_backend
 from embedctl.reading.texts import count_texts, read_texts
 from embedctl.resources import cache_folder
-from embedctl.search.index_folder import drafted, index_beside, write_index
-from embedctl.storage.quantize import Quantizer
+from embedctl.search.index_folder import index_beside, write_index
+from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import Shards
-from embedctl.storage.textmap import TextMapWriter
+from embedctl.storage.textmap import recorded
 
 
 def encode_all(config: EncodeConfig) -> None:
@@ -88,9 +89,8 @@ def run(config: EncodeConfig, encoder: Encoder) -> tuple[Tally, dict[str, Any] |
     if config.index is None or not is_main():
         return encode(config, encoder, texts, total), None
     output = Path(config.output or "")
-    with drafted(index_beside(output)) as draft:
-        with TextMapWriter(draft) as writer:
-            tally = encode(config, encoder, writer.through(texts), total)
+    with replacing_folder(index_beside(output)) as draft:
+        tally = encode(config, encoder, recorded(texts, draft), total)
         made = recipe_of(config, encoder) | {"name": absolute(str(config.model.model_name_or_path))}
         return tally, write_index(draft, output, config.index, made)
 

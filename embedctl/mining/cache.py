@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.storage.writers import NpySink
+from embedctl.storage.writers import write_array
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
@@ -53,8 +53,7 @@ class ArrayCache:
             return stored
         array = compute()
         try:
-            with NpySink(path) as sink:
-                sink.write(texts, array.reshape(len(texts), -1))
+            write_array(path, array.reshape(len(texts), -1))
         except OSError as cause:
             console.warn(f"the cache {self.folder} can't be written: {cause.strerror or cause}; going on without it")
             self.folder = None

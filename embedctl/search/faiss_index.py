@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from embedctl.search.exact import Ids, Vectors, search_blocks
 from embedctl.search.vectors import unit
-from embedctl.storage.quantize import restored
+from embedctl.storage.quantization import dequantized
 
 STORAGE = {"float32": "Flat", "float16": "SQfp16", "int8": "SQ8"}
 BLOCK = 1 << 16  # vectors added at a time
@@ -55,14 +55,14 @@ class Stored:
         """All vectors at length 1, some (B, H) at a time."""
         for part in self.parts:
             for start in range(0, len(part), BLOCK):
-                yield unit(restored(part[start : start + BLOCK], self.ranges))
+                yield unit(dequantized(part[start : start + BLOCK], self.ranges))
 
     def take(self, rows: Ids) -> Vectors:
         """The vectors of ascending rows (R,) at length 1."""
         ends = np.cumsum([len(part) for part in self.parts])
         owners = np.searchsorted(ends, rows, side="right")
         taken = [part[rows[owners == place] - ends[place] + len(part)] for place, part in enumerate(self.parts)]
-        return unit(restored(np.concatenate(taken), self.ranges))
+        return unit(dequantized(np.concatenate(taken), self.ranges))
 
     def sample(self, count: int) -> Vectors:
         """At most `count` vectors drawn without repetition, always the same ones."""

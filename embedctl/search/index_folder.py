@@ -8,9 +8,6 @@ manifest.json                how the vectors were made, and by which model
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ import numpy as np
 from embedctl.errors import ConfigError
 from embedctl.search import faiss_index
 from embedctl.search.faiss_index import Stored
-from embedctl.storage.quantize import ranges_beside
+from embedctl.storage.quantization import ranges_beside
 from embedctl.storage.shards import MANIFEST
 
 FAISS = "index.faiss"
@@ -39,20 +36,6 @@ def expect_replaceable(folder: Path) -> None:
     """
     if folder.exists() and not (folder / FAISS).is_file():
         raise ConfigError(f"--index: {folder} is there and is no index", "move it away, or choose another --output")
-
-
-@contextmanager
-def drafted(folder: Path) -> Iterator[Path]:
-    """A folder to write in, which takes the place of `folder` at the end, or vanishes after a failure."""
-    draft = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
-        yield draft
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.replace(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def stored_in(output: Path) -> Stored:

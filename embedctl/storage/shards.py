@@ -21,7 +21,7 @@ from embedctl.distributed.collectives import from_main
 from embedctl.distributed.ranks import is_main
 from embedctl.errors import ConfigError
 from embedctl.files import write_whole
-from embedctl.storage.writers import NpySink
+from embedctl.storage.writers import write_array
 
 MANIFEST = "manifest.json"
 ANOTHER = "choose another folder, or begin anew with --overwrite"
@@ -113,8 +113,7 @@ class Shards:
     ) -> None:
         """Write shard `place`: N texts, their vectors (N, H) as stored, and the ranges of int8."""
         path = self.folder / f"shard-{place:05d}.npy"
-        with NpySink(path) as sink:
-            sink.write(texts, vectors)
+        write_array(path, vectors)
         entry = {"file": path.name, "rows": len(texts), "sha256": _hash_file(path), "texts": _hash_texts(texts)}
         self.entries[place] = entry
         self.document["ranges"] = None if ranges is None else ranges.tolist()

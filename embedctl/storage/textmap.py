@@ -1,56 +1,35 @@
 """The texts behind the rows of an index, in a file of which any row is read without the others.
 
-`texts.jsonl` holds {"row": n, "text": ...} a line, `offsets.npy` (N + 1,) the byte where each line begins.
+`texts.jsonl` holds {"row": n, "text": ...} a line, `offsets.npy` (N + 1, 1) the byte where each line begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import orjson
 
-from embedctl.storage.writers import NpySink
+from embedctl.storage.writers import writing
 
 TEXTS, OFFSETS = "texts.jsonl", "offsets.npy"
 BLOCK = 4096
 
 
-class TextMapWriter:
-    """Takes texts in the order of their rows; `with` writes the last of them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.stream = (folder / TEXTS).open("wb")
-        self.offsets = NpySink(folder / OFFSETS)
-        self.pending: list[int] = [0]
-        self.row = 0
-
-    def through(self, texts: Iterator[str]) -> Iterator[str]:
-        """The texts themselves, written on their way."""
-        for text in texts:
-            line = orjson.dumps({"row": self.row, "text": text}, option=orjson.OPT_APPEND_NEWLINE)
-            self.row += 1
-            self.pending.append(self.stream.tell() + len(line))
-            self.stream.write(line)
-            if len(self.pending) >= BLOCK:
-                self._flush()
+def recorded(texts: Iterator[str], folder: Path) -> Iterator[str]:
+    """The texts themselves, each written to the folder before it is given; the files are whole after the last one."""
+    pending = [0]
+    with (folder / TEXTS).open("wb") as stream, writing(folder / OFFSETS) as offsets:
+        for row, text in enumerate(texts):
+            stream.write(orjson.dumps({"row": row, "text": text}, option=orjson.OPT_APPEND_NEWLINE))
+            pending.append(stream.tell())
+            if len(pending) >= BLOCK:
+                offsets.write((), np.array([pending], dtype=np.int64).T)
+                pending.clear()
             yield text
-
-    def _flush(self) -> None:
-        self.offsets.write([""] * len(self.pending), np.array(self.pending, dtype=np.int64)[:, None])
-        self.pending = []
-
-    def __enter__(self) -> TextMapWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._flush()
-        self.stream.close()
-        self.offsets.__exit__(kind, value, trace)
+        if pending:
+            offsets.write((), np.array([pending], dtype=np.int64).T)
 
 
 class TextMap:

@@ -1,14 +1,11 @@
-"""Where vectors go: one file. To add a format: one class and one line in `SINKS`. Folders are in shards.py.
-
-Every file is written under a temporary name and renamed when it is whole.
-"""
+"""Output files of vectors. To add a format: one class and one line in `WRITERS`. Folders are in shards.py."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,73 +13,53 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from embedctl.errors import ConfigError
+from embedctl.files import replacing
 
 HEADER_BYTES = 128
 
 
-class Sink(ABC):
-    """Takes blocks of texts and vectors in order; `with` renames the file at the end, or removes it after a failure."""
+class Writer(ABC):
+    """Writes blocks of texts and vectors to a stream, in order."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
 
     @abstractmethod
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
         """Append N texts and their vectors (N, H)."""
 
-    @abstractmethod
-    def finish(self) -> None:
-        """Close the temporary file."""
-
-    def __enter__(self) -> Sink:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.finish()
-        if kind is None:
-            self.temporary.replace(self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
+    def close(self) -> None:
+        """Write what the format has at its end."""
 
 
-class NpySink(Sink):
-    """One .npy array; the header, which says how many rows there are, is written last."""
+class NpyWriter(Writer):
+    """One .npy array without the texts; the header, which holds the number of rows, is written last."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.stream: BinaryIO = self.temporary.open("wb")
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__(stream)
         self.stream.write(b"\0" * HEADER_BYTES)
         self.rows, self.dim, self.dtype = 0, 0, np.dtype(np.float32)
 
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
-        """See `Sink`."""
-        self.rows, self.dim, self.dtype = self.rows + len(texts), vectors.shape[1], vectors.dtype
+        """See `Writer`; the texts may be left out."""
+        self.rows, self.dim, self.dtype = self.rows + len(vectors), vectors.shape[1], vectors.dtype
         np.ascontiguousarray(vectors).tofile(self.stream)
 
-    def finish(self) -> None:
-        """See `Sink`. The header is padded to a fixed length, as the format allows."""
+    def close(self) -> None:
+        """See `Writer`. The header is padded to a fixed length, as the format allows."""
         facts = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.rows, self.dim)}
         text = str(facts).encode("latin1")
         size = HEADER_BYTES - len(npy.magic(1, 0)) - 2
         header = npy.magic(1, 0) + size.to_bytes(2, "little") + text + b" " * (size - len(text) - 1) + b"\n"
         self.stream.seek(0)
         self.stream.write(header)
-        self.stream.close()
 
 
-class JsonlSink(Sink):
+class JsonlWriter(Writer):
     """{"text": ..., "embedding": [...]} a line."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.stream: BinaryIO = self.temporary.open("wb")
-
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
-        """See `Sink`."""
+        """See `Writer`."""
         import orjson
 
         for text, vector in zip(texts, vectors, strict=True):
@@ -90,33 +67,29 @@ class JsonlSink(Sink):
             document = {"text": text, "embedding": numbers}
             self.stream.write(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
 
-    def finish(self) -> None:
-        """See `Sink`."""
-        self.stream.close()
 
-
-class ParquetSink(Sink):
+class ParquetWriter(Writer):
     """Columns `text` and `embedding`, a list of fixed size."""
 
-    writer: Any = None
+    table: Any = None
 
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
-        """See `Sink`."""
+        """See `Writer`."""
         import pyarrow as pa
         from pyarrow import parquet
 
         lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        table = pa.table({"text": pa.array(texts, pa.string()), "embedding": lists})
-        self.writer = self.writer or parquet.ParquetWriter(self.temporary, table.schema)
-        self.writer.write_table(table)
+        block = pa.table({"text": pa.array(texts, pa.string()), "embedding": lists})
+        self.table = self.table or parquet.ParquetWriter(self.stream, block.schema)
+        self.table.write_table(block)
 
-    def finish(self) -> None:
-        """See `Sink`."""
-        if self.writer is not None:
-            self.writer.close()
+    def close(self) -> None:
+        """See `Writer`."""
+        if self.table is not None:
+            self.table.close()
 
 
-SINKS: dict[str, type[Sink]] = {".npy": NpySink, ".jsonl": JsonlSink, ".parquet": ParquetSink}
+WRITERS: dict[str, type[Writer]] = {".npy": NpyWriter, ".jsonl": JsonlWriter, ".parquet": ParquetWriter}
 
 
 def expect_format(path: Path) -> None:
@@ -125,15 +98,26 @@ def expect_format(path: Path) -> None:
     Raises:
         ConfigError: no format has its suffix.
     """
-    if path.suffix not in SINKS:
-        raise ConfigError(f"--output {path}: the suffix is none of {', '.join(SINKS)}", "a folder for shards ends in /")
+    if path.suffix not in WRITERS:
+        raise ConfigError(
+            f"--output {path}: the suffix is none of {', '.join(WRITERS)}", "a folder for shards ends in /"
+        )
 
 
-def sink_for(path: Path) -> Sink:
-    """The sink of a file name.
+@contextmanager
+def writing(path: Path) -> Iterator[Writer]:
+    """The writer of a file, whose suffix chooses the format; the file is replaced if all goes well.
 
     Raises:
-        ConfigError: no format has its suffix.
+        ConfigError: no format has the suffix.
     """
     expect_format(path)
-    return SINKS[path.suffix](path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, "wb") as stream, closing(WRITERS[path.suffix](stream)) as writer:
+        yield writer
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array (N, H) to a .npy file."""
+    with writing(path) as writer:
+        writer.write((), array)

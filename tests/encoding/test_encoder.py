@@ -12,7 +12,7 @@ from embedctl.encoding import encoder as encode
 from embedctl.encoding.encoder import Encoder
 from embedctl.errors import DataError, ModelError
 from embedctl.model.embedder import Embedder
-from embedctl.storage.quantize import Quantizer
+from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import Shards
 
 TEXTS = [f"{'river stone ' * (number % 7)}cloud {number} 学习" for number in range(50)] + ["", "  spaces  "]

@@ -11,7 +11,7 @@ from embedctl.search import faiss_index
 from embedctl.search.exact import search
 from embedctl.search.faiss_index import Stored, build, lists_for, measure_recall, nearest, read, recall, save
 from embedctl.search.vectors import unit
-from embedctl.storage.quantize import Quantizer, restored
+from embedctl.storage.quantization import Quantizer, dequantized
 
 DRAWN = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)
 CLUSTERED = np.repeat(DRAWN[:30], 30, axis=0) + 0.1 * DRAWN
@@ -53,7 +53,7 @@ def test_int8_comes_back_within_half_a_step():
     numbers = quantizer(DRAWN)
     steps = (quantizer.ranges[1] - quantizer.ranges[0]) / 255
     inside = numbers < 127  # the greatest value of a dimension stands at the edge of a step, not within it
-    assert (np.abs(restored(numbers, quantizer.ranges) - DRAWN) <= 0.501 * steps)[inside].all()
+    assert (np.abs(dequantized(numbers, quantizer.ranges) - DRAWN) <= 0.501 * steps)[inside].all()
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from embedctl.storage import textmap
-from embedctl.storage.textmap import TextMap, TextMapWriter
+from embedctl.storage.textmap import TextMap, recorded
 
 TEXTS = ["one", "", 'two\nlines, "quoted"', "学习\u2028", "last"]
 
@@ -15,8 +15,7 @@ TEXTS = ["one", "", 'two\nlines, "quoted"', "学习\u2028", "last"]
 @pytest.mark.parametrize("block", [2, 4096])
 def test_any_row_comes_back(block, tmp_path, monkeypatch):
     monkeypatch.setattr(textmap, "BLOCK", block)
-    with TextMapWriter(tmp_path) as writer:
-        assert list(writer.through(iter(TEXTS))) == TEXTS
+    assert list(recorded(iter(TEXTS), tmp_path)) == TEXTS
     texts = TextMap(tmp_path)
     assert len(texts) == len(TEXTS)
     assert [texts[row] for row in (4, 0, 2, 3, 1)] == [TEXTS[row] for row in (4, 0, 2, 3, 1)]
@@ -25,6 +24,5 @@ def test_any_row_comes_back(block, tmp_path, monkeypatch):
 
 
 def test_no_text(tmp_path):
-    with TextMapWriter(tmp_path) as writer:
-        assert list(writer.through(iter([]))) == []
+    assert list(recorded(iter([]), tmp_path)) == []
     assert len(TextMap(tmp_path)) == 0

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from embedctl.errors import ConfigError
-from embedctl.storage.writers import SINKS, sink_for
+from embedctl.storage.writers import WRITERS, writing
 
 TEXTS = ["one", "", "学习\n\t\u2028", "four", "five"]
 DTYPES = ["float32", "float16", "int8"]
@@ -33,12 +33,12 @@ def read(path) -> tuple[list[str] | None, np.ndarray]:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("suffix", SINKS)
+@pytest.mark.parametrize("suffix", WRITERS)
 def test_round_trip_in_two_blocks(suffix, dtype, tmp_path):
     path, expected = tmp_path / "deep" / f"x{suffix}", vectors(dtype)
-    with sink_for(path) as sink:
-        sink.write(TEXTS[:2], expected[:2])
-        sink.write(TEXTS[2:], expected[2:])
+    with writing(path) as writer:
+        writer.write(TEXTS[:2], expected[:2])
+        writer.write(TEXTS[2:], expected[2:])
     texts, found = read(path)
     assert texts in (None, TEXTS)
     assert found.shape == expected.shape
@@ -50,19 +50,19 @@ def test_round_trip_in_two_blocks(suffix, dtype, tmp_path):
 
 def test_an_array_that_is_no_copy_of_memory_order(tmp_path):
     turned = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
-    with sink_for(tmp_path / "x.npy") as sink:
-        sink.write(["a", "b"], turned)
+    with writing(tmp_path / "x.npy") as writer:
+        writer.write(["a", "b"], turned)
     assert (np.load(tmp_path / "x.npy") == turned).all()
 
 
-@pytest.mark.parametrize("suffix", SINKS)
+@pytest.mark.parametrize("suffix", WRITERS)
 def test_a_failure_keeps_the_old_file(suffix, tmp_path):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"old")
 
     def killed() -> None:
-        with sink_for(path) as sink:
-            sink.write(TEXTS, vectors("float32"))
+        with writing(path) as writer:
+            writer.write(TEXTS, vectors("float32"))
             assert path.read_bytes() == b"old"
             raise KeyboardInterrupt
 
@@ -74,5 +74,6 @@ def test_a_failure_keeps_the_old_file(suffix, tmp_path):
 
 def test_an_unknown_suffix_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"the suffix is none of \.npy, \.jsonl, \.parquet"):
-        sink_for(tmp_path / "x.bin")
+        with writing(tmp_path / "x.bin"):
+            pass
     assert list(tmp_path.iterdir()) == []

@@ -47,7 +47,7 @@ class Quantizer:
         return np.asarray(quantize_embeddings(vectors, precision=precision, ranges=self.ranges))
 
 
-def restored(stored: NDArray[Any], ranges: NDArray[np.float32] | None) -> NDArray[np.float32]:
+def dequantized(stored: NDArray[Any], ranges: NDArray[np.float32] | None) -> NDArray[np.float32]:
     """The vectors (N, H) that stored ones stand for: floats as they are, int8 at the middle of their steps.
 
     Args:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import numpy as np
 import pytest
 
 from embedctl.errors import ConfigError
-from embedctl.storage.quantize import Quantizer
+from embedctl.storage.quantization import Quantizer
 
 DRAWN = np.random.default_rng(0).standard_normal((300, 64)).astype(np.float32)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "binary"])
 def test_the_numbers_are_sentence_transformers_own(dtype):
-    theirs = import_module("sentence_transformers.util.quantization").quantize_embeddings(DRAWN, precision=dtype)
+    from sentence_transformers.util.quantization import quantize_embeddings
+
+    theirs = quantize_embeddings(DRAWN, precision=dtype)
     found = Quantizer(dtype)(DRAWN)
     assert found.dtype == np.int8
     assert (found == theirs).all()
