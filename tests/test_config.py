@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import pytest
 import yaml
+from pydantic import Field
 
 from embedctl import config as configs
 from embedctl.config import (
@@ -16,14 +18,18 @@ from embedctl.config import (
     Flag,
     MineConfig,
     SearchConfig,
+    Section,
+    Strings,
     TrainConfig,
     ValidateConfig,
+    commented,
     dump,
     flag_of,
     leaves,
     load,
     with_model_defaults,
 )
+from embedctl.config.__main__ import write
 from embedctl.errors import ConfigError
 from embedctl.resources import config_file
 
@@ -208,6 +214,34 @@ def test_the_shipped_file_of_a_command_says_what_its_help_says(name):
     fields = {path[-1]: field for path, field in leaves(SHIPPED[name]).items()}
     flags = {key: next(item for item in field.metadata if isinstance(item, Flag)) for key, field in fields.items()}
     assert told == {key: field.description for key, field in fields.items() if not flags[key].argument}
+
+
+def test_the_shipped_files_are_those_that_the_options_give(tmp_path: Path):
+    write(tmp_path)
+    for name in SHIPPED:
+        shipped = config_file(f"{name}.yaml").read_text(encoding="utf-8")
+        assert (tmp_path / f"{name}.yaml").read_text(encoding="utf-8") == shipped, "run: python -m embedctl.config"
+    assert not (tmp_path / "doctor.yaml").exists()
+
+
+def test_a_commented_file_shows_every_kind_of_default():
+    class Oven(Section):
+        degrees: Annotated[float, Field(description="how hot"), Flag("Heat")] = 2e-5
+
+    class Bake(Command):
+        name: ClassVar[str] = "bake"
+        oven: Oven = Oven()
+        files: Annotated[Strings, Field(description="recipes"), Flag("Data", argument=True)] = ()
+        sizes: Annotated[Strings, Field(description="small first"), Flag("Data")] = ("s", "m")
+        note: Annotated[str, Field(description="what to say"), Flag("Data")] = "no: yes"
+
+    assert commented(Bake).split("\n\n")[1:] == [
+        "oven:\n  degrees: 2.0e-05  # how hot",
+        "json_output: false  # print one JSON document to stdout\n"
+        "quiet: false  # print results and errors only\n"
+        "sizes: [s, m]  # small first\n"
+        "note: 'no: yes'  # what to say\n",
+    ]
 
 
 def test_a_file_that_is_not_yaml_is_named_with_its_line(written):

@@ -7,10 +7,10 @@ No torch here: `embedctl --help` reads these files.
 from embedctl.config.base import TINY, Command, Flag, Section, Strings
 from embedctl.config.checks import DoctorConfig, EvalConfig, ValidateConfig
 from embedctl.config.encoding import EncodeConfig, SearchConfig
-from embedctl.config.loading import dump, flag_of, leaves, load
+from embedctl.config.loading import commented, dump, flag_of, leaves, load, shown_as
 from embedctl.config.losses import LossSection
 from embedctl.config.mining import MineConfig
-from embedctl.config.sections import OptimSection, RemineSection, RunSection, TuneSection
+from embedctl.config.sections import OptimSection, RemineSection, RunSection, TextSection, TuneSection
 from embedctl.config.training import TINY_OPTIM, TrainConfig, with_model_defaults
 
 __all__ = [
@@ -29,12 +29,15 @@ __all__ = [
     "SearchConfig",
     "Section",
     "Strings",
+    "TextSection",
     "TrainConfig",
     "TuneSection",
     "ValidateConfig",
+    "commented",
     "dump",
     "flag_of",
     "leaves",
     "load",
+    "shown_as",
     "with_model_defaults",
 ]

@@ -7,24 +7,33 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from embedctl.config.base import Command, Section
+from embedctl.config.base import Command, Flag, Section
 from embedctl.errors import ConfigError
 
+HEAD = """\
+# Every option of `embedctl {}` with its default. Copy what you change and give it with --config;
+# a flag on the command line wins over the file. An unknown key is an error."""
 CONFIG_HINT = "compare it with the commented file of the command in the folder config"
 
 C = TypeVar("C", bound=Command)
 
 
-def leaves(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+def leaves(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], FieldInfo]:
     """Every option of a configuration: its path through the sections and its pydantic field."""
-    found: dict[tuple[str, ...], Any] = {}
+    found: dict[tuple[str, ...], FieldInfo] = {}
     for name, field in config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             found |= leaves(field.annotation, (*path, name))
         else:
             found[*path, name] = field
     return found
+
+
+def shown_as(field: FieldInfo) -> Flag:
+    """How a field appears on the command line."""
+    return next(item for item in field.metadata if isinstance(item, Flag))
 
 
 def flag_of(name: str) -> str:
@@ -101,3 +110,16 @@ def _read_yaml(file: str) -> dict[str, Any]:
 def dump(config: Command) -> str:
     """The configuration as YAML that `load` reads back to the same."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def commented(config: type[Command]) -> str:
+    """The shipped YAML file of a command: every option but the positional ones, with its default and its words."""
+    sections: dict[tuple[str, ...], list[str]] = {}
+    for (*section, name), field in leaves(config).items():
+        if not shown_as(field).argument:
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            value = yaml.safe_dump(default, default_flow_style=True).splitlines()[0]
+            sections.setdefault(tuple(section), []).append(f"{name}: {value}  # {field.description}")
+    own = "\n".join(sections.pop((), []))
+    blocks = ["\n  ".join((f"{section}:", *lines)) for (section,), lines in sections.items()]
+    return "\n\n".join((HEAD.format(config.name), *blocks, own)) + "\n"
