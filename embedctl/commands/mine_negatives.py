@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedctl import console
 from embedctl.commands.checkpoints import checkpoint_of
 from embedctl.commands.flags import takes
 from embedctl.config import MineConfig
-from embedctl.errors import ConfigError, DataError
-from embedctl.files import replacing
-from embedctl.resources import example_data
+from embedctl.config.base import bounds
+from embedctl.errors import ConfigError
+from embedctl.resources import cache_folder, example_data
 
 if TYPE_CHECKING:
-    from embedctl.mining.pool import Pool, Rows
+    from embedctl.mining.job import MiningJob, MiningResult
 
 EXAMPLE = "Example: embedctl mine-negatives --model out --dataset train.jsonl --corpus corpus.jsonl -o mined.jsonl"
 
@@ -26,20 +25,15 @@ EXAMPLE = "Example: embedctl mine-negatives --model out --dataset train.jsonl --
 def command(config: MineConfig) -> None:
     """Find hard negatives: near the query, but no known answer."""
     files = files_of(config)
-    output = output_of(config, files)
-    rows, pool = read(config, files)
-    from embedctl.mining.report import Report
-    from embedctl.mining.rewrite import write
-    from embedctl.mining.setup import miner_of, vectorise
+    expect_output(config, files)
+    job = job_of(config, files)
+    from embedctl.mining.report import summary
+    from embedctl.mining.run import mine
 
-    vectors = vectorise(config, checkpoint_of(config.model.model_name_or_path), rows, pool)
-    miner = miner_of(config, vectors)
-    page = Report(config.seed) if config.report else None
-    short = write(config, output, vectors, miner, page)
-    facts = report(config, output, len(rows.queries), pool.searched, miner.counts, short)
-    if page and config.report:
-        with replacing(Path(config.report)) as stream:
-            stream.write(page.html(facts))
+    result = mine(job)
+    console.panel("mine-negatives", summary(job, result))
+    if config.json_output:
+        console.result(document(job, result))
 
 
 def files_of(config: MineConfig) -> list[str]:
@@ -55,11 +49,11 @@ def files_of(config: MineConfig) -> list[str]:
     return list(config.dataset) or [str(example_data("train.json"))]
 
 
-def output_of(config: MineConfig, files: Sequence[str]) -> Path:
-    """The output file.
+def expect_output(config: MineConfig, files: Sequence[str]) -> None:
+    """Make sure that the output and the report can be written.
 
     Raises:
-        ConfigError: it exists, is a folder or an input, or it or the page can't be written.
+        ConfigError: the output exists, is a folder or an input, or it or the report can't be written.
     """
     output = Path(config.output)
     inputs = [Path(name) for name in (*files, config.corpus) if name]
@@ -72,7 +66,6 @@ def output_of(config: MineConfig, files: Sequence[str]) -> Path:
     expect_writable("--output", output)
     if config.report:
         expect_writable("--report", Path(config.report))
-    return output
 
 
 def expect_writable(flag: str, path: Path) -> None:
@@ -88,47 +81,44 @@ def expect_writable(flag: str, path: Path) -> None:
         raise ConfigError(f"{flag} {path}: can't be written: {cause.strerror}", "name a file elsewhere") from None
 
 
-def read(config: MineConfig, files: list[str]) -> tuple[Rows, Pool]:
-    """The rows, and the distinct passages to search with the answers that they lack.
+def job_of(config: MineConfig, files: Sequence[str]) -> MiningJob:
+    """The job that a configuration describes.
 
     Raises:
-        DataError: a row or the corpus is wrong, or the corpus is empty.
+        ModelError: no model is named, and no run in this folder left one.
     """
-    from embedctl.mining.pool import gather
-    from embedctl.reading.passages import read_passages
+    from embedctl.mining.candidates import Choice
+    from embedctl.mining.job import MiningJob
+    from embedctl.mining.limits import Limits
 
-    corpus = read_passages(config.corpus) if config.corpus else None
-    rows, pool = gather(files, corpus, keep_negatives=config.keep_negatives)
-    if not pool.searched:
-        hint = "give a --corpus, or leave it out to search the rows' texts"
-        raise DataError(f"{config.corpus}: has no passages", hint)
-    return rows, pool
+    limits, rerank = config.limits, config.rerank
+    return MiningJob(
+        model=checkpoint_of(config.model.model_name_or_path),
+        trust_remote_code=config.model.trust_remote_code,
+        device=config.device,
+        files=tuple(files),
+        corpus=config.corpus,
+        query_prompt=config.query_prompt,
+        passage_prompt=config.passage_prompt,
+        cache=cache_folder("vectors") if config.cache else None,
+        ann=config.ann,
+        also=config.also,
+        choice=Choice(*bounds(config.range), config.neg_nums, config.sampling, config.seed),
+        limits=Limits(limits.max_score, limits.min_score, limits.margin, limits.relative_margin),
+        positive_score=limits.positive_score,
+        filter_options=limits.model_dump(),
+        rerank_with=rerank.rerank_with,
+        rerank_limits=Limits(max_score=rerank.rerank_max_score, margin=rerank.rerank_margin),
+        rerank_batch_size=rerank.rerank_batch_size,
+        fill=config.fill,
+        keep_negatives=config.keep_negatives,
+        scores=config.scores,
+        output=Path(config.output),
+        report=Path(config.report) if config.report else None,
+    )
 
 
-def report(
-    config: MineConfig, output: Path, rows: int, corpus: int, counts: Counter[str], short_file: Path | None
-) -> dict[str, str]:
-    """Say what was found, and where fewer or nearer texts had to do."""
-    negatives, short, nearer = counts["negatives"], counts["short rows"], counts["rows with nearer ranks"]
-    rejected = {name.removeprefix("rejected: "): n for name, n in counts.items() if name.startswith("rejected: ")}
-    facts = {
-        "rows": f"{rows:,}",
-        "corpus": f"{corpus:,} distinct passages",
-        "negatives": f"{negatives:,} ({negatives / rows:.1f} a row)",
-        "rejected": ", ".join(f"{name} {number:,}" for name, number in rejected.items()),
-        "above": f"{counts['above their positive']:,} negatives score above their row's positive: perhaps answers",
-        "filled": f"{counts['filled']:,} negatives by --fill {config.fill}",
-        "output": str(output),
-        "next": f"embedctl train --dataset {output}",
-        "nearer": f"{nearer:,} rows: too few candidates for ranks {config.range}, so they begin nearer",
-        "short": f"{short:,} rows have fewer than {config.neg_nums}; {short_file} says why",
-    }
-    unless = {"above": counts["above their positive"], "filled": counts["filled"], "nearer": nearer, "short": short}
-    facts = {name: fact for name, fact in facts.items() if unless.get(name, True)}
-    console.panel("mine-negatives", facts)
-    if config.json_output:
-        document = {"output": str(output), "rows": rows, "corpus": corpus, "negatives": negatives}
-        document |= {"short_rows": short, "short_file": short_file and str(short_file), "nearer_rows": nearer}
-        document |= {"filled": counts["filled"], "above_positive": counts["above their positive"]}
-        console.result(document | {"rejected": rejected})
-    return facts
+def document(job: MiningJob, result: MiningResult) -> dict[str, Any]:
+    """What `--json` prints."""
+    short_file = str(result.short_file) if result.short_file else None
+    return {"output": str(job.output)} | vars(result) | {"short_file": short_file}

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from embedctl.data.formats import read_rows
+from embedctl.data.passages import read_beir
 from embedctl.data.rows import Row
 from embedctl.errors import DataError
 from embedctl.reading.files import open_bytes
-from embedctl.reading.passages import titled, values
 
 Qrels = dict[str, dict[str, int]]
 
@@ -70,7 +70,7 @@ class Collection:
         Raises:
             DataError: a line is wrong, the qrels name answers that the corpus lacks, or no query has an answer.
         """
-        passages, asked = _read_texts(corpus), _read_texts(queries)
+        passages, asked = read_beir(corpus), read_beir(queries)
         judged: Qrels = {}
         unknown: set[str] = set()
         for line, query, document, grade in _read_qrels(qrels):
@@ -105,19 +105,6 @@ def _answered(whole: Collection, source: str) -> Collection:
         {key: prompt for key, prompt in whole.prompts.items() if key in kept},
         whole.notes + note,
     )
-
-
-def _read_texts(path: str) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for line, value in values(path):
-        text = titled(path, line, value)
-        key = value.get("_id")
-        if not isinstance(key, str | int):
-            raise DataError(f"{path}:{line}: _id: a string is expected", 'BEIR\'s lines are {"_id": ..., "text": ...}')
-        if str(key) in texts:
-            raise DataError(f"{path}:{line}: _id: {key!r} stands on an earlier line, too", "each _id must occur once")
-        texts[str(key)] = text
-    return texts
 
 
 def _read_qrels(path: str) -> Iterator[tuple[int, str, str, int]]:

@@ -34,9 +34,13 @@ class _Unpacked(io.BufferedReader):
         self._below.close()
 
 
-OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
-    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
-    b"\x28\xb5\x2f\xfd": lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True),
+# The suffix of a compression, the bytes with which its files begin, and what reads them.
+OPENERS: dict[str, tuple[bytes, Callable[[BinaryIO], Any]]] = {
+    ".gz": (b"\x1f\x8b", lambda stream: gzip.GzipFile(fileobj=stream)),
+    ".zst": (
+        b"\x28\xb5\x2f\xfd",
+        lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True),
+    ),
 }
 DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
 
@@ -49,7 +53,7 @@ def open_bytes(path: str) -> BinaryIO:
     """
     stream = _open(path)
     start = stream.peek(4)[:4]
-    opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
+    opener = next((opener for magic, opener in OPENERS.values() if start.startswith(magic)), None)
     return _Unpacked(opener(stream), stream) if opener else stream
 
 
@@ -73,3 +77,9 @@ def size_to_read(path: str) -> int | None:
         return None
     with open_bytes(path) as stream:
         return None if isinstance(stream, _Unpacked) or not stream.seekable() else Path(path).stat().st_size
+
+
+def without_compression(path: str) -> Path:
+    """The path without the suffix of a compression."""
+    packed = Path(path)
+    return packed.with_suffix("") if packed.suffix in OPENERS else packed

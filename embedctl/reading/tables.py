@@ -1,4 +1,4 @@
-"""The texts in a column of Parquet files and of the folders that Hugging Face `datasets` writes, without `datasets`."""
+"""The rows of Parquet files and of the folders that Hugging Face `datasets` writes, without `datasets`."""
 
 from __future__ import annotations
 
@@ -9,45 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from embedctl.errors import DataError
+from embedctl.reading.records import Record, Wanted
 
 BATCH_ROWS = 8192
 
 
-def strings(where: str, value: Any, field: str) -> list[str]:
-    """A text, or a list of texts, as a list.
-
-    Raises:
-        DataError: it is neither; `where` (`file:line`) begins the message.
-    """
-    texts = value if isinstance(value, list) else [value]
-    if not all(isinstance(text, str) for text in texts):
-        wrong = next(text for text in texts if not isinstance(text, str))
-        raise DataError(
-            f"{where}: {field}: a string or a list of strings is expected, not {json.dumps(wrong, default=str)[:60]}",
-            "mend the row, or name another key with --field",
-        )
-    return texts
-
-
-def expect_column(where: str, field: str, columns: list[str]) -> None:
-    """Check that there is such a column.
-
-    Raises:
-        DataError: there is none.
-    """
-    if field not in columns:
-        has = ", ".join(columns) or "no columns"
-        raise DataError(f"{where}: {field}: no such column; it has {has}", "name the column with --field")
-
-
-def read_tables(path: str, field: str) -> Iterator[str]:
-    """A column of a Parquet file or a dataset folder; the texts of a list follow one another."""
+def read_tables(path: str, wanted: Wanted) -> Iterator[Record]:
+    """The rows of a Parquet file or a dataset folder, the wanted columns of each."""
     for file in _files(path):
-        row = 0
-        for batch in _batches(file, field):
-            for value in batch.column(field).to_pylist():
-                row += 1
-                yield from strings(f"{file}:{row}", value, field)
+        rows = (row for batch in _batches(file, wanted) for row in batch.to_pylist())
+        yield from (Record(str(file), number, row) for number, row in enumerate(rows, start=1))
 
 
 def count_rows(path: str, field: str) -> int | None:
@@ -73,9 +44,11 @@ def _files(path: str) -> list[Path]:
     """The files of an input in their order: state.json of a saved dataset names them, else their names tell.
 
     Raises:
-        DataError: the folder holds none, or several splits.
+        DataError: there is no such file, or the folder holds none or several splits.
     """
     folder = Path(path)
+    if not folder.exists():
+        raise DataError(f"{path}: No such file or directory", "check the name of the file")
     if not folder.is_dir():
         return [folder]
     splits, state = folder / "dataset_dict.json", folder / "state.json"
@@ -96,18 +69,18 @@ def _files(path: str) -> list[Path]:
     return files
 
 
-def _batches(file: Path, field: str) -> Iterator[Any]:
+def _batches(file: Path, wanted: Wanted) -> Iterator[Any]:
     from pyarrow import parquet
 
     with _readable(file):
         if file.suffix == ".parquet":
             table = parquet.ParquetFile(file)
-            expect_column(str(file), field, table.schema_arrow.names)
-            yield from table.iter_batches(batch_size=BATCH_ROWS, columns=[field])
+            columns = wanted.among(str(file), table.schema_arrow.names)
+            yield from table.iter_batches(batch_size=BATCH_ROWS, columns=columns)
             return
         with _arrow(file) as reader:
-            expect_column(str(file), field, reader.schema.names)
-            yield from reader
+            columns = wanted.among(str(file), reader.schema.names)
+            yield from (batch.select(columns) for batch in reader)
 
 
 @contextmanager

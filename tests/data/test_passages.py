@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedctl.errors import DataError
-from embedctl.reading.passages import read_passages
+from embedctl.data.passages import read_passages
 
 BEIR = '{"_id": "1", "title": "Tea", "text": "is hot"}\n{"text": "rain"}\n\n{"text": " "}\n'
 ROWS = '{"query": "q", "pos": ["a", "b"], "neg": ["c"]}\n{"query": "r", "pos": ["b"]}\n'
