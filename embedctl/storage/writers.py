@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -21,7 +21,7 @@ HEADER_BYTES = 128
 class Writer(ABC):
     """Writes blocks of texts and vectors to a stream, in order."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
 
     @abstractmethod
@@ -29,13 +29,14 @@ class Writer(ABC):
         """Append N texts and their vectors (N, H)."""
 
     def close(self) -> None:
-        """Write what the format has at its end."""
+        """Write what is left, and what the format has at its end."""
+        self.stream.flush()
 
 
 class NpyWriter(Writer):
     """One .npy array without the texts; the header, which holds the number of rows, is written last."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(stream)
         self.stream.write(b"\0" * HEADER_BYTES)
         self.rows, self.dim, self.dtype = 0, 0, np.dtype(np.float32)

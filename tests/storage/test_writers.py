@@ -73,7 +73,9 @@ def test_a_failure_keeps_the_old_file(suffix, tmp_path):
 
 
 def test_an_unknown_suffix_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"the suffix is none of \.npy, \.jsonl, \.parquet"):
-        with writing(tmp_path / "x.bin"):
-            pass
+    with (
+        pytest.raises(ConfigError, match=r"the suffix is none of \.npy, \.jsonl, \.parquet"),
+        writing(tmp_path / "x.bin"),
+    ):
+        pass
     assert list(tmp_path.iterdir()) == []
