@@ -55,12 +55,19 @@ PassagePrompt = Annotated[
 ]
 
 
-def expect_ranks(flag: str, ranks: str, number: int) -> None:
-    """Raise a ValueError if a range holds fewer ranks than there are to be negatives."""
-    first, last = map(int, ranks.split("-"))
+def bounds(positions: str) -> tuple[int, int]:
+    """The first position of a `Range`, and the one before which it ends."""
+    first, last = map(int, positions.split("-"))
+    return first, last
+
+
+def expect_positions(flag: str, positions: str, number: int) -> None:
+    """Raise a ValueError if a range holds fewer positions than there are to be negatives."""
+    first, last = bounds(positions)
     if last - first < number:
         wanted = f"e.g. {flag} {first}-{first + max(200, number)}, or a lower --neg-nums"
-        raise ValueError(f"{flag} {ranks} holds {max(0, last - first)} ranks, fewer than --neg-nums {number}: {wanted}")
+        held = f"{flag} {positions} holds {max(0, last - first)} ranks"
+        raise ValueError(f"{held}, fewer than --neg-nums {number}: {wanted}")
 
 
 class Section(BaseModel):

@@ -16,12 +16,12 @@ from embedctl.config.base import (
     Range,
     Section,
     Strings,
-    expect_ranks,
+    expect_positions,
 )
 
 
-class LimitSection(Section):
-    """Scores that a mined negative may have."""
+class FilterSection(Section):
+    """Options of the filters: scores that a mined negative may have. Every filter is given all of them by name."""
 
     max_score: Annotated[
         float | None, Field(description="a negative's similarity to the query is at most this"), Flag("Filters")
@@ -39,7 +39,7 @@ class LimitSection(Section):
 
 
 class RerankSection(Section):
-    """A cross-encoder that looks at the candidates again."""
+    """A cross-encoder that scores the candidates again."""
 
     rerank_with: Annotated[
         str | None, Field(description="a cross-encoder that judges what is left of the range"), Flag("Rerank")
@@ -51,7 +51,7 @@ class RerankSection(Section):
     rerank_batch_size: Annotated[int, Field(gt=0, description="pairs in one pass"), Flag("Rerank")] = 32
 
     @model_validator(mode="after")
-    def _limits_need_a_judge(self) -> RerankSection:
+    def _limits_need_a_reranker(self) -> RerankSection:
         if self.rerank_with is None and (self.rerank_margin, self.rerank_max_score) != (None, None):
             raise ValueError("--rerank-margin and --rerank-max-score need --rerank-with")
         return self
@@ -103,7 +103,7 @@ class MineConfig(Command):
         bool, Field(description="write pos_scores and neg_scores: the rows then train by distillation"), Flag("Data")
     ] = False
     seed: Annotated[int, Field(ge=0, description="of the sampling"), Flag("Negatives")] = 42
-    limits: LimitSection = LimitSection()
+    limits: FilterSection = FilterSection()
     rerank: RerankSection = RerankSection()
     also: Annotated[
         Literal["bm25"] | None, Field(description="mix in what shares words with the query, by turns"), Flag("Search")
@@ -119,8 +119,8 @@ class MineConfig(Command):
     device: Device = None
 
     @model_validator(mode="after")
-    def _the_range_has_ranks_enough(self) -> MineConfig:
-        expect_ranks("--range", self.range, self.neg_nums)
+    def _the_range_is_wide_enough(self) -> MineConfig:
+        expect_positions("--range", self.range, self.neg_nums)
         return self
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from embedctl.config.base import TINY, Command, Flag, ModelSection, expect_ranks
+from embedctl.config.base import TINY, Command, Flag, ModelSection, expect_positions
 from embedctl.config.losses import LossSection
 from embedctl.config.sections import (
     DataSection,
@@ -68,7 +68,7 @@ class TrainConfig(Command):
                 raise ValueError("--remine-every-epoch needs --neg-nums above 0")
             if self.optim.epochs == 1 and self.optim.max_steps is None:
                 raise ValueError("--remine-every-epoch mines from the second epoch on: raise --epochs")
-            expect_ranks("--remine-range", self.remine.remine_range, self.data.neg_nums)
+            expect_positions("--remine-range", self.remine.remine_range, self.data.neg_nums)
         return self
 
     @model_validator(mode="after")

@@ -1,9 +1,9 @@
-"""What was found for a row, which of it may be taken, and what is taken."""
+"""The texts that a search found for a row, how negatives are chosen among them, and the negatives of a row."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,18 @@ import numpy as np
 from embedctl.distributed.random import mix
 from embedctl.search.exact import Ids, Vectors
 
+COLUMNS = ("ids", "similarities", "rerank_scores", "excess")  # of Candidates: one entry per text
+
 
 @dataclass(frozen=True)
 class Choice:
     """How negatives are chosen among the candidates that are left.
 
     Args:
-        first: the nearest rank that may be taken, counted from 0.
-        last: the rank before which the range ends.
+        first: the first position of the range, counted from 0 for the nearest candidate.
+        last: the position before which the range ends.
         number: negatives of a row.
-        sampling: the nearest of the range (top), any (random), or rank r of it with weight 1/r (weighted).
+        sampling: the nearest of the range (top), any (random), or position p of it with weight 1/p (weighted).
         seed: of the random choice.
     """
 
@@ -31,7 +33,7 @@ class Choice:
     seed: int
 
     def begins(self, candidates: int) -> int:
-        """The rank at which the range begins: nearer where there are too few candidates for `number` beyond `first`."""
+        """Where the range begins: nearer than `first` where too few candidates for `number` lie beyond it."""
         return max(0, min(self.first, candidates - self.number))
 
     def pick(self, row: int, ranked: Ids) -> Ids:
@@ -52,61 +54,83 @@ class Choice:
 
 @dataclass
 class Candidates:
-    """What was found for a row, nearest first: N texts that no filter rejects.
+    """N texts found for a row that no filter rejects, nearest first.
 
     Args:
-        row: whose.
+        row: the row.
         ids: (N,) places in the corpus.
-        scores: (N,) the model's.
+        similarities: (N,) scores of the model.
+        rerank_scores: (N,) scores of the reranker, NaN where it was not asked.
         excess: (N,) by how much they are outside the limits; above 0 they are not taken.
-        judged: (N,) the judge's scores, NaN where it was not asked.
+        reference: the score of the row's positive: of the reranker where there is one, else of the model.
         rejected: how many each filter and limit rejected.
-        found: how many search found, those rejected by filters counted.
+        found: how many the search found, those that filters rejected included.
     """
 
     row: int
     ids: Ids
-    scores: Vectors
+    similarities: Vectors
+    rerank_scores: Vectors
     excess: Vectors
-    judged: Vectors
+    reference: float
     rejected: Counter[str]
     found: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
     @property
     def allowed(self) -> Ids:
         """Positions of those within the limits."""
         return np.flatnonzero(self.excess <= 0)
 
-    def limit(self, places: Ids, outside: dict[str, Vectors], prefix: str = "") -> None:
-        """Apply limits to the candidates at `places`; each counts for the first that rejects it."""
+    @property
+    def scores(self) -> Vectors:
+        """The reranker's scores where it was asked, else the model's."""
+        return np.where(np.isnan(self.rerank_scores), self.similarities, self.rerank_scores)
+
+    @property
+    def above(self) -> Vectors:
+        """By how much each scores above the row's positive."""
+        return self.scores - self.reference
+
+    def limit(self, positions: Ids, outside: dict[str, Vectors], prefix: str = "") -> None:
+        """Apply limits to the candidates at `positions`; each counts for the first limit that rejects it."""
         for name, excess in outside.items():
-            fresh = (self.excess[places] <= 0) & (excess > 0)
+            fresh = (self.excess[positions] <= 0) & (excess > 0)
             self.rejected[prefix + name] += int(fresh.sum())
-            self.excess[places] = np.maximum(self.excess[places], excess)
+            self.excess[positions] = np.maximum(self.excess[positions], excess)
+
+    def take(self, positions: Ids) -> Candidates:
+        """Those at `positions`, in that order."""
+        columns: dict[str, Any] = {name: getattr(self, name)[positions] for name in COLUMNS}
+        return replace(self, **columns)
+
+    def __add__(self, more: Candidates) -> Candidates:
+        """These, then others of the same row."""
+        pairs = {name: [getattr(self, name), getattr(more, name)] for name in COLUMNS}
+        columns: dict[str, Any] = {name: np.concatenate(pair) for name, pair in pairs.items()}
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)
 class Mined:
-    """The negatives of a row.
+    """What one row got.
 
     Args:
-        ids: places in the corpus; those from the range nearest first, then those that fill it up.
-        scores: of the judge where there is one, else the model's.
-        similarities: the model's.
-        filled: how many fill it up.
-        reference: the score of the row's positive that `scores` compare with.
-        candidates: what was found.
+        negatives: those of the range nearest first, then those that fill up.
+        candidates: what they were chosen from.
+        filled: how many fill up.
+        nearer: whether the range had to begin nearer than it should, as there are too few candidates.
     """
 
-    ids: Ids
-    scores: Vectors
-    similarities: Vectors
-    filled: int
-    reference: float
+    negatives: Candidates
     candidates: Candidates
+    filled: int
+    nearer: bool
 
-    def why(self, choice: Choice) -> dict[str, Any]:
+    def why(self, wanted: int) -> dict[str, Any]:
         """How many were wanted, found and rejected by what: why a row got fewer."""
         rejected = {name: number for name, number in self.candidates.rejected.items() if number}
-        facts = {"negatives": len(self.ids), "wanted": choice.number, "candidates": self.candidates.found}
+        facts = {"negatives": len(self.negatives), "wanted": wanted, "candidates": self.candidates.found}
         return facts | {"rejected": rejected}

@@ -1,51 +1,49 @@
-"""More texts for a row that got too few: what the limits rejected by least, or any of the corpus; never an answer."""
+"""Add negatives to rows that received fewer than requested.
+
+Those that the limits rejected by the smallest margin, or random texts of the corpus; never a positive.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from embedctl.distributed.random import mix
 from embedctl.mining.candidates import Candidates
-from embedctl.mining.miner import Miner
-from embedctl.search.exact import Ids, Vectors
+from embedctl.mining.miner import Sieve
+from embedctl.search.exact import Vectors
 
 
-def relaxing(candidates: Candidates, taken: Ids, missing: int) -> tuple[Ids, Vectors]:
-    """Fills a row with what only the limits rejected, the least outside first."""
-    outside = np.flatnonzero((candidates.excess > 0) & ~np.isin(candidates.ids, taken))
-    best = outside[np.argsort(candidates.excess[outside], kind="stable")[:missing]]
-    return candidates.ids[best], candidates.scores[best]
+def relaxed(candidates: Candidates, _chosen: Candidates, missing: int) -> Candidates:
+    """The candidates that only the limits rejected, the least outside first."""
+    outside = np.flatnonzero(candidates.excess > 0)
+    return candidates.take(outside[np.argsort(candidates.excess[outside], kind="stable")[:missing]])
 
 
 @dataclass(frozen=True)
-class FromTheCorpus:
-    """Fills a row with any texts of the corpus that the filters and all limits but the lowest score allow.
-
-    What a judge refused is left out.
+class RandomTexts:
+    """Random texts of the corpus that the sieve allows, a lowest score set aside, and the reranker did not refuse.
 
     Args:
-        miner: whose filters, limits and seed.
+        sieve: the filters and limits of the rows.
+        seed: of the draws.
         query_QH: vectors of the rows' queries.
         corpus_DH: vectors of the corpus.
     """
 
-    miner: Miner
+    sieve: Sieve
+    seed: int
     query_QH: Vectors
     corpus_DH: Vectors
 
-    def __call__(self, candidates: Candidates, taken: Ids, missing: int) -> tuple[Ids, Vectors]:
+    def __call__(self, candidates: Candidates, chosen: Candidates, missing: int) -> Candidates:
         """See `Filler`: draws several times more than are missing, as some may not be taken."""
         row, size = candidates.row, len(self.corpus_DH)
-        draws = mix(self.miner.choice.seed, row, np.arange(8 * missing + 64), 1) % np.uint64(size)
+        draws = mix(self.seed, row, np.arange(8 * missing + 64), 1) % np.uint64(size)
         ids = np.array(list(dict.fromkeys(draws.astype(np.int64).tolist())), dtype=np.int64)
-        refused = candidates.ids[(candidates.excess > 0) & ~np.isnan(candidates.judged)]
-        ids = ids[~np.isin(ids, np.concatenate([taken, refused]))]
-        scores = np.asarray(self.corpus_DH[ids] @ self.query_QH[row], dtype=np.float32)
-        kept = np.ones(len(ids), dtype=bool)
-        for keeps in self.miner.filters.values():
-            kept &= keeps(row, ids, scores)
-        for excess in self.miner.limits.without_floor.excess(scores, self.miner.reference(row)).values():
-            kept &= excess <= 0
-        return ids[kept][:missing], scores[kept][:missing]
+        refused = candidates.ids[(candidates.excess > 0) & ~np.isnan(candidates.rerank_scores)]
+        ids = ids[~np.isin(ids, np.concatenate([chosen.ids, refused]))]
+        free = replace(self.sieve, limits=replace(self.sieve.limits, min_score=None))
+        drawn = free.sift(row, ids, np.asarray(self.corpus_DH[ids] @ self.query_QH[row], dtype=np.float32))
+        return drawn.take(drawn.allowed[:missing])

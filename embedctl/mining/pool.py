@@ -1,101 +1,134 @@
-"""The rows that need negatives, and the distinct texts that mining knows: the corpus, then answers that it lacks."""
+"""The rows that need negatives, and the distinct texts that mining knows: the corpus, then positives that it lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from embedctl.data.formats import read_rows
 from embedctl.data.rows import Row
-from embedctl.mining.filters import Answers
 from embedctl.reading.hashes import text_hash
 from embedctl.search.exact import Ids, Vectors
 
-
-@dataclass
-class Rows:
-    """What mining needs of the rows; the rows themselves are read again when they are written.
-
-    Args:
-        files: where they are.
-        keep_negatives: whether their own negatives stay.
-        answers: the positives of each query.
-        queries: a row's query.
-        prompts: a row's own prompt, or None.
-        own: the hashes of a row's own negatives, if they stay.
-    """
-
-    files: Sequence[str]
-    keep_negatives: bool = False
-    answers: Answers = field(default_factory=Answers)
-    queries: list[str] = field(default_factory=list)
-    prompts: list[str | None] = field(default_factory=list)
-    own: list[list[int]] = field(default_factory=list)
-
-    def add(self, row: Row) -> None:
-        """Learn a row."""
-        self.answers.add(row)
-        self.queries.append(row.query)
-        self.prompts.append(row.prompt)
-        self.own.append(list(map(text_hash, row.neg)) if self.keep_negatives else [])
+Hashes = NDArray[np.uint64]
+WORDS = re.compile(r"\w+")
 
 
 @dataclass
 class Pool:
-    """P distinct texts, of which the first `searched` are the corpus.
+    """P distinct texts.
 
     Args:
         texts: P texts.
-        searched: how many of them may become negatives.
         place_of: the hash of a text to its place.
     """
 
     texts: list[str] = field(default_factory=list)
-    searched: int = 0
     place_of: dict[int, int] = field(default_factory=dict)
 
-    def add(self, texts: Iterable[str]) -> None:
-        """Add those that are not there yet."""
+    def add(self, texts: Iterable[str]) -> list[int]:
+        """The places of texts, at the end for those that are not there yet."""
+        places = []
         for text in texts:
-            if self.place_of.setdefault(text_hash(text), len(self.texts)) == len(self.texts):
+            places.append(self.place_of.setdefault(text_hash(text), len(self.texts)))
+            if places[-1] == len(self.texts):
                 self.texts.append(text)
-
-    def places(self, hashed: Iterable[int]) -> Ids:
-        """Where texts stand, by their hashes."""
-        return np.fromiter((self.place_of[one] for one in hashed), dtype=np.int64)
+        return places
 
     def places_of(self, texts: Iterable[str]) -> Ids:
-        """Where texts stand."""
-        return self.places(map(text_hash, texts))
+        """The places of texts that are there."""
+        return _ids(self.place_of[text_hash(text)] for text in texts)
 
 
-def gather(files: Sequence[str], corpus: Iterable[str] | None, *, keep_negatives: bool) -> tuple[Rows, Pool]:
+@dataclass(frozen=True)
+class MiningData:
+    """Q rows and P texts; a row's texts are given as places among the P.
+
+    Args:
+        pool: P texts.
+        searched: how many of them, from the first, are the corpus: those may become negatives.
+        queries: a row's query.
+        prompts: a row's own prompt, or None.
+        positives: the positives of a row's query over all rows. Graded texts count, whatever their grade: their
+            relevance is known, and no mined negative may contradict it.
+        measured: those of them that margins are measured from: of a row's graded texts only the highest grade.
+        own: a row's own negatives, if they are kept.
+        normal_P: the hash of each normalised text.
+        normal_Q: the hash of each normalised query.
+    """
+
+    pool: Pool
+    searched: int
+    queries: list[str]
+    prompts: list[str | None]
+    positives: list[Ids]
+    measured: list[Ids]
+    own: list[Ids]
+    normal_P: Hashes
+    normal_Q: Hashes
+
+    @property
+    def most_excluded(self) -> int:
+        """Texts of the corpus that a row may not take, at most: its positives, its own negatives and its query."""
+        return max(map(len, self.positives), default=0) + max(map(len, self.own), default=0) + 1
+
+
+def gather(rows: Iterable[Row], corpus: Iterable[str] | None, *, keep_negatives: bool) -> MiningData:
     """Go through the rows once.
 
     Args:
-        files: the rows.
+        rows: the rows.
         corpus: the passages to search; the texts of the rows if None.
         keep_negatives: whether the rows' own negatives stay.
-
-    Raises:
-        DataError: a row is wrong.
     """
-    rows, pool = Rows(files, keep_negatives), Pool()
+    pool = Pool()
     pool.add(corpus or ())
-    pool.searched = len(pool.texts)
-    for name in files:
-        for row in read_rows(name):
-            rows.add(row)
-            pool.add(row.pos)
-            if corpus is None or keep_negatives:
-                pool.add(row.neg)
-    if corpus is None:
-        pool.searched = len(pool.texts)
-    return rows, pool
+    searched = len(pool.texts)
+    known: defaultdict[str, dict[int, bool]] = defaultdict(dict)  # query to its positives: whether each is measured
+    queries: list[str] = []
+    prompts: list[str | None] = []
+    own: list[Ids] = []
+    for row in rows:
+        grades = row.scores or (1.0,) * len(row.pos)
+        best, positives = max(grades), known[row.query]
+        for place, grade in zip(pool.add(row.pos), grades, strict=True):
+            positives[place] = positives.get(place, False) or grade == best
+        negatives = pool.add(row.neg) if keep_negatives or corpus is None else []
+        queries.append(row.query)
+        prompts.append(row.prompt)
+        own.append(_ids(negatives if keep_negatives else ()))
+    return MiningData(
+        pool,
+        len(pool.texts) if corpus is None else searched,
+        queries,
+        prompts,
+        [_ids(known[query]) for query in queries],
+        [_ids(place for place, measured in known[query].items() if measured) for query in queries],
+        own,
+        normal_hashes(pool.texts),
+        normal_hashes(queries),
+    )
 
 
-def pair_scores(vector_H: Vectors, pool_PH: Vectors, places: Ids) -> Vectors:
+def _ids(places: Iterable[int]) -> Ids:
+    return np.fromiter(places, dtype=np.int64)
+
+
+def normalised(text: str) -> str:
+    """The text's words, one form for all of case, width, punctuation and spacing; a text without words is itself."""
+    return " ".join(WORDS.findall(unicodedata.normalize("NFKC", text).casefold())) or text
+
+
+def normal_hashes(texts: Iterable[str]) -> Hashes:
+    """The hash (N,) of each normalised text."""
+    return np.fromiter((text_hash(normalised(text)) for text in texts), dtype=np.uint64)
+
+
+def pair_scores(vector_H: Vectors, text_PH: Vectors, places: Ids) -> Vectors:
     """The scores (N,) of a query's vector with the texts at `places`."""
-    return np.asarray(pool_PH[places] @ vector_H, dtype=np.float32)
+    return np.asarray(text_PH[places] @ vector_H, dtype=np.float32)

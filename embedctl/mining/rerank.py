@@ -1,4 +1,4 @@
-"""A cross-encoder as judge of what search found: it reads query and text together, so it is slower and surer.
+"""Score candidates again with a reranker (cross-encoder).
 
 It decides what is rejected, and gives the scores that are written; the order of the candidates stays the model's, whose
 errors are what is being mined.
@@ -14,8 +14,10 @@ import numpy as np
 
 from embedctl.errors import ModelError
 from embedctl.mining.cache import ArrayCache, digest, tokenizer_settings
-from embedctl.mining.filters import Limits, references
-from embedctl.mining.pool import Pool, Rows
+from embedctl.mining.candidates import Candidates
+from embedctl.mining.job import MiningJob
+from embedctl.mining.limits import Limits, references
+from embedctl.mining.pool import MiningData
 from embedctl.model.loading import hash_weights, quiet_transformers
 from embedctl.remote import hub
 from embedctl.search.exact import Ids, Vectors
@@ -49,24 +51,22 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
 
 
 @dataclass
-class CrossJudge:
+class Reranker:
     """Scores pairs in batches and keeps the scores.
 
     Args:
         model: the cross-encoder.
-        rows: the rows, for queries and answers.
-        pool: the texts.
-        limits: what its scores must keep to.
-        how: which of several positives margins are measured from.
+        data: the rows and texts.
+        limits: of its scores.
+        positive_score: which of several positives margins are measured from.
         cache: where scores are kept.
         batch_size: pairs in one pass.
     """
 
     model: CrossEncoder
-    rows: Rows
-    pool: Pool
+    data: MiningData
     limits: Limits
-    how: str
+    positive_score: str
     cache: ArrayCache
     batch_size: int
 
@@ -82,20 +82,28 @@ class CrossJudge:
         )
         self._recipe = digest("cross-encoder", facts)
 
-    def scores(self, rows: Sequence[int], ids: Sequence[Ids]) -> list[Vectors]:
-        """The score of each row's texts."""
-        pairs = [
-            (self.rows.queries[row], self.pool.texts[place])
-            for row, own in zip(rows, ids, strict=True)
-            for place in own
-        ]
-        flat = self._score(pairs)
-        return np.split(flat, np.cumsum([len(own) for own in ids])[:-1])
+    def rerank(self, block: Sequence[Candidates], last: int) -> None:
+        """Score of each row the nearest `last` candidates that are within the limits, and apply its own limits."""
+        rows = [candidates.row for candidates in block]
+        positions = [candidates.allowed[:last] for candidates in block]
+        positives = self.scores(rows, [self.data.measured[row] for row in rows])
+        asked = [candidates.ids[own] for candidates, own in zip(block, positions, strict=True)]
+        facts = zip(block, positions, self.scores(rows, asked), references(positives, self.positive_score), strict=True)
+        for candidates, own, scores, reference in facts:
+            candidates.reference = float(reference)
+            candidates.rerank_scores[own] = scores
+            candidates.limit(own, self.limits.excess(scores, candidates.reference), "rerank ")
 
-    def references(self, rows: Sequence[int]) -> Vectors:
-        """The score of each row's positive."""
-        positives = [self.pool.places(self.rows.answers.best_of(self.rows.queries[row])) for row in rows]
-        return references(self.scores(rows, positives), self.how)
+    def complete(self, candidates: Candidates) -> None:
+        """Score those that have no score yet."""
+        unknown = np.isnan(candidates.rerank_scores)
+        candidates.rerank_scores[unknown] = self.scores([candidates.row], [candidates.ids[unknown]])[0]
+
+    def scores(self, rows: Sequence[int], ids: Sequence[Ids]) -> list[Vectors]:
+        """The scores of each row's query with the texts at its places in the pool."""
+        queries, texts = self.data.queries, self.data.pool.texts
+        pairs = [(queries[row], texts[place]) for row, own in zip(rows, ids, strict=True) for place in own]
+        return np.split(self._score(pairs), np.cumsum([len(own) for own in ids])[:-1])
 
     def _score(self, pairs: list[tuple[str, str]]) -> Vectors:
         """The scores (N,) of pairs."""
@@ -110,3 +118,16 @@ class CrossJudge:
         if not np.isfinite(scores).all():
             raise ModelError("--rerank-with: a score is not finite", "the model is damaged, or its precision too low")
         return scores
+
+
+def reranker_of(job: MiningJob, data: MiningData, device: str) -> Reranker | None:
+    """The reranker of a job, if it has one.
+
+    Raises:
+        ModelError: it can't be loaded.
+    """
+    if job.rerank_with is None:
+        return None
+    model = load_cross_encoder(job.rerank_with, device, trust_remote_code=job.trust_remote_code)
+    cache, size = ArrayCache(job.cache), job.rerank_batch_size
+    return Reranker(model, data, job.rerank_limits, job.positive_score, cache, size)

@@ -1,86 +1,81 @@
-"""Writing rows again with what was mined for them; a file has its name only when it is whole."""
+"""Write rows again with what was mined for them, and beside them why some got fewer."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from embedctl import console
-from embedctl.config import MineConfig
 from embedctl.files import replacing
 from embedctl.mining.candidates import Mined
-from embedctl.mining.miner import GPU_QUERY_BLOCK, JUDGED_BLOCK, QUERY_BLOCK, Judge, Miner
-from embedctl.mining.pool import Pool
-from embedctl.mining.report import Report, Texts
-from embedctl.mining.setup import Vectorised, finder_of
+from embedctl.mining.encoded import Encoded
+from embedctl.mining.job import MiningJob, MiningResult
+from embedctl.mining.pool import MiningData
+from embedctl.mining.report import Report
+from embedctl.mining.rerank import Reranker
 from embedctl.reading.documents import documents
 
 STALE = ("neg_scores", "pos_scores")  # they grade texts that are replaced
 
 
-def write(config: MineConfig, output: Path, vectors: Vectorised, miner: Miner, page: Report | None) -> Path | None:
-    """Write the rows with what is found for them, and beside them why some got fewer; gives the latter file.
+def write(
+    job: MiningJob, data: MiningData, found: Iterator[Mined], scorer: Reranker | Encoded, report: Report | None
+) -> MiningResult:
+    """Write the rows, and beside them why some got fewer negatives than wanted, if any did.
 
     Args:
-        config: what is kept of a row and added to it.
-        output: the file.
-        vectors: of the rows and the texts.
-        miner: finds the negatives.
-        page: learns what was found.
+        job: what is kept of a row and added to it.
+        data: the rows and texts.
+        found: what each row got, in order.
+        scorer: gives the scores that are written, if any are.
+        report: learns what was found.
     """
-    rows, pool = vectors.rows, vectors.pool
-    beside = output.with_name(f"{output.stem}.short.jsonl")
-    block = JUDGED_BLOCK if miner.judge else QUERY_BLOCK.get(vectors.device, GPU_QUERY_BLOCK)
-    finder = finder_of(config, vectors, miner.choice.last + miner.spare)
-    found = miner.mine(range(len(rows.queries)), finder, block)
-    scorer = miner.judge or vectors
+    result, wanted = MiningResult(corpus=data.searched), job.choice.number
+    short_file = job.output.with_name(f"{job.output.stem}.short.jsonl")
     with (
-        replacing(output) as stream,
-        replacing(beside) as reasons,
-        console.progress("mine", len(rows.queries), "rows") as bar,
+        replacing(job.output) as stream,
+        replacing(short_file) as reasons,
+        console.progress("mine", len(data.queries), "rows") as bar,
     ):
-        for place, (document, mined) in enumerate(zip(documents_of(rows.files), found, strict=True)):
-            row = mined_row(document, mined, pool.texts, keep=config.keep_negatives)
-            if page:
-                positives = _scored_by_all(place, document["pos"], vectors, miner.judge)
-                page.add(mined, rows.queries[place], positives, [pool.texts[one] for one in mined.ids])
-            row = scored(row, place, pool, scorer) if config.scores else row
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            if len(mined.ids) < miner.choice.number:
-                why = {"row": place + 1, "query": rows.queries[place], **mined.why(miner.choice)}
-                reasons.write(json.dumps(why, ensure_ascii=False) + "\n")
+        for document, mined in zip(documents_of(job.files), found, strict=True):
+            row = mined.candidates.row
+            rewritten = with_negatives(document, [data.pool.texts[one] for one in mined.negatives.ids], job)
+            if job.scores:
+                rewritten |= scores_of(rewritten, row, data, scorer)
+            stream.write(_line(rewritten))
+            if len(mined.negatives) < wanted:
+                reasons.write(_line({"row": row + 1, "query": data.queries[row]} | mined.why(wanted)))
+            if report:
+                report.add(mined, document["pos"])
+            result.add(mined, wanted)
             bar.advance()
-    if miner.counts["short rows"]:
-        return beside
-    beside.unlink()
-    return None
+    if result.short_rows:
+        result.short_file = short_file
+    else:
+        short_file.unlink()
+    return result
 
 
-def _scored_by_all(place: int, texts: list[str], vectors: Vectorised, judge: Judge | None) -> Texts:
-    """Texts of a row with their scores by the model and by the judge."""
-    places = [vectors.pool.places_of(texts)]
-    return Texts(texts, vectors.scores([place], places)[0], judge.scores([place], places)[0] if judge else None)
-
-
-def mined_row(document: dict[str, Any], mined: Mined, texts: Sequence[str], *, keep: bool) -> dict[str, Any]:
+def with_negatives(document: dict[str, Any], negatives: list[str], job: MiningJob) -> dict[str, Any]:
     """A row with its new negatives, after its own if they are kept; the scores of the old ones go."""
     row = {name: value for name, value in document.items() if name not in STALE}
-    row["neg"] = (list(document.get("neg") or ()) if keep else []) + [texts[place] for place in mined.ids]
-    return row
+    own = list(document.get("neg") or ()) if job.keep_negatives else []
+    return row | {"neg": own + negatives}
 
 
-def scored(row: dict[str, Any], place: int, pool: Pool, scorer: Judge | Vectorised) -> dict[str, Any]:
-    """The row with the scores that make it one to distil from; graded rows and those without negatives stay."""
+def scores_of(row: dict[str, Any], place: int, data: MiningData, scorer: Reranker | Encoded) -> dict[str, list[float]]:
+    """The scores that make a row one to distil from; none for graded rows and those without negatives."""
     if row.get("scores") or not row["neg"]:
-        return row
-    for key in ("pos", "neg"):
-        found = scorer.scores([place], [pool.places_of(row[key])])[0]
-        row[f"{key}_scores"] = [round(float(score), 6) for score in found]
-    return row
+        return {}
+    found = {key: scorer.scores([place], [data.pool.places_of(row[key])])[0] for key in ("pos", "neg")}
+    return {f"{key}_scores": [round(float(score), 6) for score in scores] for key, scores in found.items()}
 
 
 def documents_of(files: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows as they stand in the files, every key kept."""
+    """The rows as they are in the files, every key kept."""
     return (document.value for name in files for document in documents(name) if document.fault is None)
+
+
+def _line(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False) + "\n"

@@ -16,9 +16,10 @@ from embedctl.data.store import KINDS, TextStore, TrainingData
 from embedctl.distributed.random import mix
 from embedctl.errors import TrainingError
 from embedctl.mining.candidates import Choice
-from embedctl.mining.filters import Hashes, Limits, no_near_duplicate, not_the_query, references
-from embedctl.mining.miner import GPU_QUERY_BLOCK, QUERY_BLOCK, Miner
-from embedctl.mining.pool import pair_scores
+from embedctl.mining.filters import no_near_duplicate, not_the_query
+from embedctl.mining.limits import Limits, references
+from embedctl.mining.miner import Miner, Sieve, block_of
+from embedctl.mining.pool import Hashes, pair_scores
 from embedctl.search.exact import Ids, Vectors
 from embedctl.search.finder import exact
 from embedctl.tokens.packing import Integers, gather
@@ -99,13 +100,13 @@ class StoreMiner:
             "the query itself": not_the_query(self.twin_Q, self.twin_P),
         }
         spare = max(map(len, self.answers), default=0) + 1
-        miner = Miner(filters, choice, spare, limits, positive_Q)
+        miner = Miner(Sieve(filters, limits, positive_Q), choice, spare)
         ids = np.full((len(part), choice.number), -1, dtype=np.int64)
         above = np.full(ids.shape, np.nan, dtype=np.float32)
-        found = miner.mine(part, exact(query_QH, passage_PH, device), QUERY_BLOCK.get(device, GPU_QUERY_BLOCK))
+        found = miner.mine(part, exact(query_QH, passage_PH, device), block_of(device))
         for place, mined in enumerate(found):
-            ids[place, : len(mined.ids)] = self.passage_P[mined.ids]
-            above[place, : len(mined.ids)] = mined.scores - mined.reference
+            ids[place, : len(mined.negatives)] = self.passage_P[mined.negatives.ids]
+            above[place, : len(mined.negatives)] = mined.negatives.above
         return ids, above
 
 

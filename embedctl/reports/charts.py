@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from embedctl.search.exact import Vectors
 
 CELL = 0.005  # of scores; what is counted together
 BINS = 80  # drawn at most
-COLOURS = {"positives": "#2a9d4a", "kept": "#2563c9", "rejected": "#d0662a"}
+COLOURS = ("#2a9d4a", "#2563c9", "#d0662a")
 
 
 @dataclass
@@ -61,11 +62,11 @@ def picture(groups: Mapping[str, Scores], axis: str) -> str:
     present = {name: scores for name, scores in groups.items() if len(scores)}
     if not present:
         return ""
-    edges = common_edges(present)
+    edges, colours = common_edges(present), dict(zip(groups, cycle(COLOURS), strict=False))
     figure = Figure(figsize=(8, 0.8 + 1.3 * len(present)), layout="constrained")
     panels = figure.subplots(len(present), sharex=True, squeeze=False).ravel()
     for panel, (name, scores) in zip(panels, present.items(), strict=True):
-        panel.stairs(scores.histogram(edges), edges * CELL, fill=True, color=COLOURS[name])
+        panel.stairs(scores.histogram(edges), edges * CELL, fill=True, color=colours[name])
         panel.axvline(scores.median, color="black", linewidth=1, linestyle=":")
         panel.set_title(f"{name}: {len(scores):,}, median {scores.median:.2f}", fontsize=10, loc="left")
         panel.yaxis.get_major_locator().set_params(integer=True, nbins=4)

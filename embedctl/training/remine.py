@@ -22,7 +22,7 @@ from embedctl.distributed.collectives import barrier, gather_vectors
 from embedctl.distributed.random import mix
 from embedctl.distributed.ranks import rank, world
 from embedctl.mining.candidates import Choice
-from embedctl.mining.filters import Limits
+from embedctl.mining.limits import Limits
 from embedctl.mining.store import StoreMiner
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.packing import Integers, longest_first

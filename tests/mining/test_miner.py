@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from embedctl.data.rows import Row
-from embedctl.mining.candidates import Choice
-from embedctl.mining.fill import FromTheCorpus, relaxing
-from embedctl.mining.filters import Answers, Limits, hashes, no_answer, normalised, not_the_query
-from embedctl.mining.miner import Miner
+from embedctl.mining.candidates import Choice, Mined
+from embedctl.mining.filters import not_among, not_the_query
+from embedctl.mining.job import MiningResult
+from embedctl.mining.limits import Limits
+from embedctl.mining.miner import Miner, Sieve
+from embedctl.mining.pool import gather
 from embedctl.search.finder import exact
 
 CORPUS = [f"text {place}" for place in range(40)]
 VECTORS = np.linspace(1, 0.1, 40, dtype=np.float32)[:, None]  # the query (1,) finds them in their order
+ANY = Limits()
 
 
-def miner(choice: Choice, rows: list[Row], corpus: list[str] = CORPUS) -> Miner:
-    answers, queries = Answers(), [row.query for row in rows]
-    for row in rows:
-        answers.add(row)
-    filters = {
-        "answers": no_answer(queries, hashes(corpus), answers),
-        "query": not_the_query(hashes(map(normalised, queries)), hashes(map(normalised, corpus))),
-    }
-    return Miner(filters, choice, answers.most + 1)
+def miner(choice: Choice, rows: list[Row], corpus: list[str] = CORPUS, limits: Limits = ANY, positive=np.inf) -> Miner:
+    data = gather(rows, corpus, keep_negatives=False)
+    filters = {"answers": not_among(data.positives), "query": not_the_query(data.normal_Q, data.normal_P)}
+    return Miner(Sieve(filters, limits, np.full(len(rows), positive, np.float32)), choice, data.most_excluded)
 
 
 def mine(choice: Choice, rows: list[Row], corpus: list[str] = CORPUS) -> list[list[int]]:
-    return run(miner(choice, rows, corpus), len(rows), len(corpus))
+    return ids(run(miner(choice, rows, corpus), len(rows), len(corpus)))
 
 
-def run(one: Miner, rows: int, size: int = 40, block: int = 1024) -> list[list[int]]:
-    finder = exact(np.ones((rows, 1), np.float32), VECTORS[:size])
-    return [mined.ids.tolist() for mined in one.mine(range(rows), finder, block)]
+def run(one: Miner, rows: int, size: int = 40, block: int = 1024) -> list[Mined]:
+    return list(one.mine(range(rows), exact(np.ones((rows, 1), np.float32), VECTORS[:size]), block))
+
+
+def counted(one: Miner, found: list[Mined]) -> MiningResult:
+    result = MiningResult()
+    for mined in found:
+        result.add(mined, one.choice.number)
+    return result
+
+
+def ids(found: list[Mined]) -> list[list[int]]:
+    return [mined.negatives.ids.tolist() for mined in found]
 
 
 def top(first: int, last: int, number: int) -> Choice:
@@ -106,7 +116,7 @@ def test_blocks_of_queries_change_nothing():
     rows = [Row(f"q{number}", (f"text {number}",)) for number in range(20)]
     choice = Choice(1, 20, 3, "random", seed=3)
     whole = mine(choice, rows)
-    assert run(miner(choice, rows), 20, block=3) == whole
+    assert ids(run(miner(choice, rows), 20, block=3)) == whole
 
 
 def test_filters_see_the_row_its_candidates_and_their_scores_and_are_counted():
@@ -117,34 +127,26 @@ def test_filters_see_the_row_its_candidates_and_their_scores_and_are_counted():
         return scores < 0.5
 
     one = miner(top(0, 38, 3), [Row("text 1", ("text 0",)), Row("r", ("elsewhere",))])
-    one.filters["score"] = under_one_half
+    one = replace(one, sieve=replace(one.sieve, filters={**one.sieve.filters, "score": under_one_half}))
     found = run(one, 2)
     first = int((VECTORS >= 0.5).sum())
-    assert found == [[first, first + 1, first + 2]] * 2
+    assert ids(found) == [[first, first + 1, first + 2]] * 2
     assert seen == [(0, list(range(2, 40))), (1, list(range(40)))]
-    assert one.counts["rejected: answers"] == 1
-    assert one.counts["rejected: query"] == 1
-    assert one.counts["rejected: score"] == 2 * first - 2
+    assert counted(one, found).rejected == {"answers": 1, "query": 1, "score": 2 * first - 2}
 
 
 def test_rows_that_get_fewer_or_nearer_ones_are_counted():
     one = miner(top(2, 10, 4), [Row("q", ("text 0",)), Row("r", ("x",))], CORPUS[:4])
-    assert [len(ids) for ids in run(one, 2, 4)] == [3, 4]
-    assert one.counts["short rows"] == 1
-    assert one.counts["rows with nearer ranks"] == 2
-    assert one.counts["negatives"] == 7
+    found = run(one, 2, 4)
+    assert [len(row) for row in ids(found)] == [3, 4]
+    result = counted(one, found)
+    assert (result.short_rows, result.nearer_rows, result.negatives, result.rows) == (1, 2, 7, 2)
 
 
 def test_weighted_draws_go_by_one_over_the_rank():
     drawn = np.bincount([mine(Choice(0, 4, 1, "weighted", seed), [Row("q", ("x",))])[0][0] for seed in range(3000)])
     expected = 3000 * (1 / np.arange(1, 5)) / (1 / np.arange(1, 5)).sum()
     assert np.abs(drawn - expected).max() < 4.5 * np.sqrt(3000 * 0.25)
-
-
-def limited(limits: Limits, rows: list[Row], positive: float, number: int = 40) -> Miner:
-    one = miner(top(0, 40, number), rows)
-    one.limits, one.references = limits, np.full(len(rows), positive, np.float32)
-    return one
 
 
 SCORES = VECTORS[:, 0].astype(np.float64)
@@ -161,51 +163,28 @@ SCORES = VECTORS[:, 0].astype(np.float64)
     ],
 )
 def test_limits_leave_what_they_say_and_count_the_rest(limits, kept):
-    one = limited(limits, [Row("q", ("elsewhere",))], 0.7)
-    (found,) = run(one, 1)
-    assert found == np.flatnonzero(kept).tolist()
-    rejected = {name: n for name, n in one.counts.items() if name.startswith("rejected: ")}
-    assert sum(rejected.values()) == 40 - len(found)
-
-
-def test_a_relative_margin_is_below_a_negative_positive_too():
-    excess = Limits(relative_margin=0.5).excess(np.array([-0.5, -0.2], np.float32), -0.3)["relative margin"]
-    assert (excess > 0).tolist() == [False, True]
-
-
-def test_relaxing_takes_the_least_outside_and_never_an_answer():
-    one = limited(Limits(max_score=0.5, min_score=0.45), [Row("q", ("text 20", "text 0"))], 1.0, 8)
-    inside = [place for place in range(40) if 0.45 <= SCORES[place] <= 0.5]
-    one.filler = relaxing
-    (mined,) = one.mine(range(1), exact(np.ones((1, 1), np.float32), VECTORS))
-    assert mined.ids[: len(inside)].tolist() == inside
-    outside = [place for place in range(40) if place not in (*inside, 20, 0)]
-    distance = {place: max(SCORES[place] - 0.5, 0.45 - SCORES[place]) for place in outside}
-    assert mined.ids[len(inside) :].tolist() == sorted(outside, key=distance.__getitem__)[: 8 - len(inside)]
-    assert mined.filled == one.counts["filled"] == 8 - len(inside)
-
-
-def test_random_texts_fill_but_none_that_filters_or_upper_limits_reject():
-    for seed in range(20):
-        one = limited(Limits(max_score=0.6, min_score=0.5), [Row("q", ("text 30", "text 39"))], 1.0, 12)
-        one.choice = Choice(0, 40, 12, "top", seed)
-        one.filler = FromTheCorpus(one, np.ones((1, 1), np.float32), VECTORS)
-        (found,) = run(one, 1)
-        assert len(found) == len(set(found)) == 12
-        assert not {30, 39} & set(found)
-        assert all(SCORES[place] <= 0.6 for place in found)
+    one = miner(top(0, 40, 40), [Row("q", ("elsewhere",))], limits=limits, positive=0.7)
+    found = run(one, 1)
+    assert ids(found) == [np.flatnonzero(kept).tolist()]
+    assert counted(one, found).rejected.total() == 40 - kept.sum()
 
 
 def test_a_row_says_why_it_got_fewer():
-    one = limited(Limits(max_score=0.5), [Row("q", ("text 39",))], 1.0)
-    (mined,) = one.mine(range(1), exact(np.ones((1, 1), np.float32), VECTORS))
+    one = miner(top(0, 40, 40), [Row("q", ("text 39",))], limits=Limits(max_score=0.5), positive=1.0)
+    (mined,) = run(one, 1)
     above = int((SCORES > 0.5).sum())
     rejected = {"answers": 1, "max score": above}
-    facts = {"negatives": 39 - above, "wanted": 40, "candidates": 40, "rejected": rejected}
-    assert mined.why(one.choice) == facts
+    assert mined.why(40) == {"negatives": 39 - above, "wanted": 40, "candidates": 40, "rejected": rejected}
 
 
 def test_texts_that_score_above_the_positive_are_counted():
-    one = limited(Limits(), [Row("q", ("elsewhere",))], 0.95, 5)
-    run(one, 1)
-    assert one.counts["above their positive"] == int((SCORES[:5] > 0.95).sum()) > 0
+    one = miner(top(0, 40, 5), [Row("q", ("elsewhere",))], positive=0.95)
+    assert counted(one, run(one, 1)).above_positive == int((SCORES[:5] > 0.95).sum()) > 0
+
+
+def test_what_a_search_did_not_find_is_no_candidate():
+    one = miner(top(0, 40, 5), [Row("q", ("elsewhere",))])
+    scores, found = np.array([[0.9, -np.inf, 0.3]], np.float32), np.array([[7, -1, 3]])
+    (mined,) = one.mine(range(1), lambda rows, depth: (scores, found))
+    assert mined.negatives.ids.tolist() == [7, 3]
+    assert mined.candidates.found == 2

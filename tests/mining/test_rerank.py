@@ -1,4 +1,4 @@
-"""A cross-encoder as judge: its scores are sentence-transformers' own, kept, and its limits decide."""
+"""A cross-encoder scores candidates again: its scores are sentence-transformers' own, kept, and its limits decide."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from embedctl.data.rows import Row
 from embedctl.errors import ModelError
 from embedctl.mining.cache import ArrayCache
-from embedctl.mining.candidates import Choice
-from embedctl.mining.filters import Limits
-from embedctl.mining.miner import Miner
-from embedctl.mining.pool import Pool, Rows
-from embedctl.mining.rerank import CrossJudge, load_cross_encoder
+from embedctl.mining.candidates import Choice, Mined
+from embedctl.mining.fill import relaxed
+from embedctl.mining.limits import Limits
+from embedctl.mining.miner import Miner, Sieve
+from embedctl.mining.pool import gather
+from embedctl.mining.rerank import Reranker, load_cross_encoder
 from embedctl.search.finder import exact
 
 TEXTS = [f"river stone {word}" for word in ("alpha", "beta", "gamma", "delta", "cloud", "engine", "market", "theory")]
+ANY = Limits()
 
 
 @pytest.fixture(scope="module")
@@ -32,39 +34,48 @@ def folder(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture
-def judge(folder, tmp_path):
-    rows, pool = Rows([]), Pool()
-    for query in ("violin", "castle"):
-        rows.add(Row(query, (TEXTS[0], TEXTS[1])))
-    pool.add(TEXTS)
-    model = load_cross_encoder(folder, "cpu")
-    return CrossJudge(model, rows, pool, Limits(), "hardest", ArrayCache(tmp_path), 3)
+def reranker(folder, tmp_path):
+    data = gather([Row(query, (TEXTS[0], TEXTS[1])) for query in ("violin", "castle")], TEXTS, keep_negatives=False)
+    return Reranker(load_cross_encoder(folder, "cpu"), data, Limits(), "hardest", ArrayCache(tmp_path), 3)
 
 
-def test_scores_are_those_of_each_pair_alone_and_are_kept(judge, folder, monkeypatch):
+def test_scores_are_those_of_each_pair_alone_and_are_kept(reranker, folder, monkeypatch):
     ids = [np.array([2, 5]), np.array([], dtype=np.int64), np.array([7])]
     plain = CrossEncoder(folder, device="cpu")
     pairs = [("violin", TEXTS[2]), ("violin", TEXTS[5]), ("castle", TEXTS[7])]
     expected = [float(plain.predict([pair], show_progress_bar=False)[0]) for pair in pairs]
     for _ in range(2):
-        found = judge.scores([0, 0, 1], ids)
+        found = reranker.scores([0, 0, 1], ids)
         assert list(map(len, found)) == [2, 0, 1]
         np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
-        monkeypatch.setattr(judge.model, "predict", lambda *_, **__: pytest.fail("scored again"))
+        monkeypatch.setattr(reranker.model, "predict", lambda *_, **__: pytest.fail("scored again"))
 
 
-def test_its_limits_reject_and_its_scores_are_given(judge):
-    scores = judge.scores([0], [np.arange(8)])[0]
-    judge.limits = Limits(max_score=float(np.median(scores[2:])))
-    miner = Miner({}, Choice(0, 8, 8, "top", 0), 0, judge=judge)
-    (mined,) = miner.mine(
-        range(1), exact(np.ones((1, 1), np.float32), np.linspace(1, 0.1, 8, dtype=np.float32)[:, None])
-    )
-    expected = np.flatnonzero(scores <= judge.limits.max_score)
-    assert mined.ids.tolist() == expected.tolist()
-    np.testing.assert_allclose(mined.scores, scores[expected], atol=1e-6)
-    assert miner.counts["rejected: rerank max score"] == 8 - len(expected)
-    assert mined.reference == pytest.approx(float(scores[:2].min()), abs=1e-6)
+def mined(reranker, choice: Choice, limits: Limits = ANY, **options) -> Mined:
+    """Of row 0; the model's scores fall from the first text to the last."""
+    finder = exact(np.ones((1, 1), np.float32), np.linspace(1, 0.1, 8, dtype=np.float32)[:, None])
+    miner = Miner(Sieve({}, limits, np.ones(1, np.float32)), choice, 0, reranker, **options)
+    (found,) = miner.mine(range(1), finder)
+    return found
+
+
+def test_its_limits_reject_and_its_scores_are_given(reranker):
+    scores = reranker.scores([0], [np.arange(8)])[0]
+    reranker.limits = Limits(max_score=float(np.median(scores[2:])))
+    found = mined(reranker, Choice(0, 8, 8, "top", 0))
+    expected = np.flatnonzero(scores <= reranker.limits.max_score)
+    assert found.negatives.ids.tolist() == expected.tolist()
+    np.testing.assert_allclose(found.negatives.scores, scores[expected], atol=1e-6)
+    assert found.candidates.rejected["rerank max score"] == 8 - len(expected)
+    assert found.negatives.reference == pytest.approx(float(scores[:2].min()), abs=1e-6)
+
+
+def test_what_the_limits_reject_is_scored_only_where_it_fills_a_row(reranker):
+    scores = reranker.scores([0], [np.arange(8)])[0]
+    found = mined(reranker, Choice(0, 4, 4, "top", 0), Limits(min_score=0.8), filler=relaxed)
+    assert np.isnan(found.candidates.rerank_scores).tolist() == [False, False, True, True]
+    assert found.filled == 2
+    np.testing.assert_allclose(found.negatives.scores, scores[:4], atol=1e-6)
 
 
 def test_what_is_no_cross_encoder_is_said(tmp_path):

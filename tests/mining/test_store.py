@@ -14,7 +14,7 @@ from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, TrainingData
 from embedctl.errors import TrainingError
 from embedctl.mining.candidates import Choice
-from embedctl.mining.filters import Limits
+from embedctl.mining.limits import Limits
 from embedctl.mining.store import StoreMiner, token_hashes
 from embedctl.reading.hashes import text_hash
 

@@ -1,0 +1,87 @@
+"""`mine`: find negatives for rows and write the rows with them."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from embedctl.data.formats import read_rows
+from embedctl.data.passages import read_passages
+from embedctl.errors import DataError
+from embedctl.files import write_whole
+from embedctl.mining.encoded import Encoded, encode
+from embedctl.mining.fill import RandomTexts, relaxed
+from embedctl.mining.filters import filters_of
+from embedctl.mining.job import MiningJob, MiningResult
+from embedctl.mining.limits import references
+from embedctl.mining.miner import RERANKED_BLOCK, Filler, Miner, Sieve, block_of
+from embedctl.mining.pool import MiningData, gather
+from embedctl.mining.report import Report, summary
+from embedctl.mining.rerank import reranker_of
+from embedctl.mining.rewrite import write
+from embedctl.search.bm25 import Lexical, mixed
+from embedctl.search.finder import Finder, approximate, exact
+
+
+def mine(job: MiningJob) -> MiningResult:
+    """Read the rows, search, choose, and write the rows with their negatives.
+
+    Raises:
+        ConfigError: a package that the search needs is missing.
+        DataError: a row or the corpus is wrong, or the corpus is empty.
+        ModelError: a model can't be loaded, or gives a vector or score that is not finite.
+    """
+    data = read(job)
+    encoded = encode(job, data)
+    miner = miner_of(job, encoded)
+    finder = finder_of(job, encoded, miner.depth)
+    found = miner.mine(range(len(data.queries)), finder, RERANKED_BLOCK if miner.reranker else block_of(encoded.device))
+    scorers = ({"rerank_scores": miner.reranker} if miner.reranker else {}) | {"similarities": encoded}
+    report = Report(data, scorers, job.choice.seed) if job.report else None
+    result = write(job, data, found, miner.reranker or encoded, report)
+    if report and job.report:
+        write_whole(job.report, report.html(summary(job, result)))
+    return result
+
+
+def read(job: MiningJob) -> MiningData:
+    """The rows, and the distinct passages to search with the positives that they lack.
+
+    Raises:
+        DataError: a row or the corpus is wrong, or the corpus is empty.
+    """
+    corpus = read_passages(job.corpus) if job.corpus else None
+    data = gather(chain.from_iterable(map(read_rows, job.files)), corpus, keep_negatives=job.keep_negatives)
+    if not data.searched:
+        hint = "give a --corpus, or leave it out to search the rows' texts"
+        raise DataError(f"{job.corpus}: has no passages", hint)
+    return data
+
+
+def miner_of(job: MiningJob, encoded: Encoded) -> Miner:
+    """How negatives are chosen.
+
+    Raises:
+        ModelError: the reranker can't be loaded.
+    """
+    data = encoded.data
+    positives = references(encoded.scores(range(len(data.queries)), data.measured), job.positive_score)
+    sieve = Sieve(filters_of(job, data), job.limits, positives)
+    anything = RandomTexts(sieve, job.choice.seed, encoded.query_QH, encoded.corpus)
+    fillers: dict[str, Filler | None] = {"fewer": None, "relax": relaxed, "random": anything}
+    reranker = reranker_of(job, data, encoded.device)
+    return Miner(sieve, job.choice, data.most_excluded, reranker, fillers[job.fill])
+
+
+def finder_of(job: MiningJob, encoded: Encoded, depth: int) -> Finder:
+    """How candidates are found: by exact search or an approximate one, and by BM25 too if asked for.
+
+    Raises:
+        ConfigError: a package that this needs is missing.
+    """
+    data, query_QH, corpus_DH = encoded.data, encoded.query_QH, encoded.corpus
+    finder = exact(query_QH, corpus_DH, encoded.device)
+    if job.ann:
+        finder = approximate(job.ann, query_QH, corpus_DH, depth, job.choice.seed)
+    if job.also:
+        finder = mixed(finder, Lexical(data.pool.texts[: data.searched]), data.queries, query_QH, corpus_DH)
+    return finder
