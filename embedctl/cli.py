@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from itertools import pairwise
 from typing import Annotated
 
 import typer
 
 from embedctl import __version__, console
-from embedctl.commands import doctor, encode, evaluate, mine_negatives, search, train, validate_data
 from embedctl.commands.help import CommandHelp
 from embedctl.errors import EXIT_INTERRUPTED, EmbedctlError
 
+# Each command and its file in embedctl/commands, in the order of the help.
+COMMANDS = {
+    "validate-data": "validate_data",
+    "mine-negatives": "mine_negatives",
+    "train": "train",
+    "encode": "encode",
+    "search": "search",
+    "eval": "evaluate",
+    "doctor": "doctor",
+}
 app = typer.Typer(
     name="embedctl",
     no_args_is_help=True,
@@ -23,13 +33,9 @@ app = typer.Typer(
         "help_option_names": ["-h", "--help"],
     },
 )
-app.command("validate-data", cls=CommandHelp, epilog=validate_data.EXAMPLE)(validate_data.command)
-app.command("mine-negatives", cls=CommandHelp, epilog=mine_negatives.EXAMPLE)(mine_negatives.command)
-app.command("train", cls=CommandHelp, epilog=train.EXAMPLE)(train.command)
-app.command("encode", cls=CommandHelp, epilog=encode.EXAMPLE)(encode.command)
-app.command("search", cls=CommandHelp, epilog=search.EXAMPLE)(search.command)
-app.command("eval", cls=CommandHelp, epilog=evaluate.EXAMPLE)(evaluate.command)
-app.command("doctor", cls=CommandHelp, epilog=doctor.EXAMPLE)(doctor.command)
+for _name, _module in COMMANDS.items():
+    _file = import_module(f"embedctl.commands.{_module}")
+    app.command(_name, cls=CommandHelp, epilog=_file.EXAMPLE)(_file.command)
 
 
 def _show_version(asked: bool) -> None:
