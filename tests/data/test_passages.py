@@ -1,14 +1,16 @@
-"""Passages from every layout of a corpus file, and the line of what is none."""
+"""Passages and BEIR's texts from every format of a corpus, and the line of what is none."""
 
 from __future__ import annotations
 
 import gzip
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from embedctl.data.passages import read_beir, read_passages
 from embedctl.errors import DataError
-from embedctl.data.passages import read_passages
 
 BEIR = '{"_id": "1", "title": "Tea", "text": "is hot"}\n{"text": "rain"}\n\n{"text": " "}\n'
 ROWS = '{"query": "q", "pos": ["a", "b"], "neg": ["c"]}\n{"query": "r", "pos": ["b"]}\n'
@@ -21,6 +23,8 @@ ROWS = '{"query": "q", "pos": ["a", "b"], "neg": ["c"]}\n{"query": "r", "pos": [
         ("a.jsonl", BEIR, ["Tea is hot", "rain"]),
         ("a.json", '[{"text": "x"}, {"title": "t", "text": "y"}]', ["x", "t y"]),
         ("rows.jsonl", ROWS, ["a", "b", "c", "b"]),
+        ("a.csv", 'title,text\nTea,is hot\n,"rain,\nagain"\n,\n', ["Tea is hot", "rain,\nagain"]),
+        ("a.data", BEIR, ["Tea is hot", "rain"]),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
@@ -37,9 +41,40 @@ def test_layouts(tmp_path: Path, name, content, passages, packed):
         ("a.jsonl", b'{"text": "x"}\n{"text": \n', r"a\.jsonl:2: line: not JSON"),
         ("a.jsonl", b'{"query": "q", "pos": "p"}\n', r"a\.jsonl:1: pos: a list of strings is expected"),
         ("a.txt", b"one\n\xff\n", r"a\.txt:2: line: byte 0 is not UTF-8"),
+        ("a.csv", b"id,body\n1,x\n", r"a\.csv:1: text: no such column; it has id, body"),
+        ("a.csv", b"id,title\n1,x\n", r"a\.csv:2: text: a string is expected"),
+        ("a.csv", b"query,pos\nq,p\n", r"a\.csv:2: pos: a list of strings is expected, not a string"),
     ],
 )
 def test_faults_name_their_line(tmp_path: Path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         list(read_passages(str(tmp_path / name)))
+
+
+def test_a_table_of_passages_and_a_table_of_rows(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"title": ["Tea", None], "text": ["is hot", "rain"], "id": [1, 2]}), path)
+    assert list(read_passages(str(path))) == ["Tea is hot", "rain"]
+    rows = {"query": ["q", "r"], "pos": [["a", "b"], ["b"]], "neg": [["c"], None], "scores": [None, [0.5]]}
+    parquet.write_table(pa.table(rows), path)
+    assert list(read_passages(str(path))) == ["a", "b", "c", "b"]
+    parquet.write_table(pa.table(rows | {"query": ["q", None]}), path)
+    with pytest.raises(DataError, match=r"a\.parquet:2: query: a string is expected, not null"):
+        list(read_passages(str(path)))
+
+
+def test_beir_in_other_formats_than_lines(tmp_path: Path):
+    path = tmp_path / "corpus.csv"
+    path.write_text("_id,title,text\n1,Tea,is hot\nd2,,rain\n")
+    assert read_beir(str(path)) == {"1": "Tea is hot", "d2": "rain"}
+    path.write_text("title,text\nTea,is hot\n")
+    with pytest.raises(DataError, match=r"corpus\.csv:2: _id: a string is expected"):
+        read_beir(str(path))
+    parquet.write_table(pa.table({"_id": [1, 2], "text": ["x", "y"]}), tmp_path / "corpus.parquet")
+    assert read_beir(str(tmp_path / "corpus.parquet")) == {"1": "x", "2": "y"}
+
+
+def test_beir_of_any_other_suffix_is_json(tmp_path: Path):
+    (tmp_path / "queries.txt").write_text('{"_id": "1", "text": "x"}\n')
+    assert read_beir(str(tmp_path / "queries.txt")) == {"1": "x"}

@@ -10,6 +10,9 @@ import pytest
 from pyarrow import parquet
 
 from embedctl.errors import DataError
+from embedctl.reading import tables
+from embedctl.reading.records import Wanted
+from embedctl.reading.tables import read_tables
 from embedctl.reading.texts import count_texts, read_texts
 
 
@@ -85,3 +88,17 @@ def test_a_folder_of_tables_in_the_order_of_their_names(tmp_path):
 def test_a_folder_without_tables(tmp_path):
     with pytest.raises(DataError, match=r"without \.arrow or \.parquet files"):
         list(read_texts(str(tmp_path), "text"))
+
+
+def test_a_missing_table_is_named(tmp_path):
+    wanted = Wanted(("text",), column_hint="", line_hint="")
+    with pytest.raises(DataError, match=r"none\.parquet: No such file"):
+        list(read_tables(str(tmp_path / "none.parquet"), wanted))
+
+
+def test_rows_are_numbered_over_the_batches_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "BATCH_ROWS", 2)
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"text": list("abcde")}), path)
+    wanted = Wanted(("text",), column_hint="", line_hint="")
+    assert [record.line for record in read_tables(str(path), wanted)] == [1, 2, 3, 4, 5]

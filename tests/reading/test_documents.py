@@ -1,0 +1,148 @@
+"""Whatever its layout and compression, a file gives the same documents; whatever is wrong has a line and a code."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+import zstandard
+
+from embedctl.reading import documents as module
+from embedctl.reading.documents import Lines, documents, pieces
+
+ROWS = [
+    {"query": "tide times", "pos": ["high water\nat noon"], "neg": ["low"]},
+    {"query": "潮汐表", "pos": ["正午\u2028涨潮"]},
+    {"query": 'a "quoted" one', "pos": ["]", "\\"]},
+]
+LAYOUTS = {
+    "lines": "\n".join(json.dumps(row) for row in ROWS),
+    "lines, Windows": "".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in ROWS),
+    "array": json.dumps(ROWS),
+    "array, indented": " \n" + json.dumps(ROWS, indent=2, ensure_ascii=False) + "\n",
+}
+PACKERS = {
+    "plain": lambda data: data,
+    "gzip": gzip.compress,
+    "zstd": zstandard.compress,
+    "zstd of two frames": lambda data: zstandard.compress(data[:50]) + zstandard.compress(data[50:]),
+}
+
+
+def write(folder: Path, content: bytes | str, name: str = "rows.json") -> str:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+def faults(path: str) -> list[tuple[int, str, str]]:
+    return [(doc.line, doc.fault.field, doc.fault.code) for doc in documents(path) if doc.fault]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("packer", PACKERS)
+def test_every_layout_and_compression_gives_the_same_documents(tmp_path, layout, packer):
+    # the name says nothing: content alone decides
+    path = write(tmp_path, PACKERS[packer](LAYOUTS[layout].encode()), "rows.data")
+    found = list(documents(path))
+    assert [document.value for document in found] == ROWS
+    assert [json.loads(document.raw) for document in found] == ROWS
+
+
+def test_lines_count_from_one_in_both_layouts(tmp_path):
+    lines = write(tmp_path, '{"a":1}\n\n{"a":2}\n')
+    assert [(document.line, document.value) for document in documents(lines)] == [
+        (1, {"a": 1}),
+        (2, None),
+        (3, {"a": 2}),
+    ]
+    array = write(tmp_path, '[\n{"a":\n1},\n\n{"a":2}\n]')
+    assert [(document.line, document.value) for document in documents(array)] == [(2, {"a": 1}), (5, {"a": 2})]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"a":1}\nnope\n{"a":2}', [(2, "line", "not-json")]),
+        (b'{"a":1}\n{"a":\xff}\n{"a":2}', [(2, "line", "not-utf8")]),
+        (b'\xef\xbb\xbf{"a":1}', [(1, "file", "bom")]),
+        (b"\xef\xbb\xbf[1, 2]", [(1, "file", "bom")]),
+        (b'{"a":1}\n \t\n{"a":2}\n\n', [(2, "line", "blank-line"), (4, "line", "blank-line")]),
+        (b'{"a": "\\ud83d"}', [(1, "a", "lone-surrogate")]),
+        (b'{\n"a": 1\n}', [(1, "line", "not-json"), (2, "line", "not-json"), (3, "line", "not-json")]),
+        (b"[" * 100_000, [(1, "file", "not-json")]),
+        (b'{"a":' + b"[" * 100_000, [(1, "line", "not-json")]),
+        (b'{"a":' + b"9" * 5000 + b"}", [(1, "line", "not-json")]),
+        (b'[{"a":1},\n{"a" 2},\n{"a":"\xff"},\n{"a":3}]', [(2, "line", "not-json"), (3, "line", "not-utf8")]),
+        (b"[1,\n,2]", [(2, "line", "not-json")]),
+        (b"[1]\n[2]", [(2, "file", "not-json")]),
+    ],
+)
+def test_what_is_wrong_has_a_line_and_a_code_and_hides_nothing_else(tmp_path, content, expected):
+    path = write(tmp_path, content)
+    assert faults(path) == expected
+
+
+def test_good_values_around_bad_ones_are_read(tmp_path):
+    path = write(tmp_path, '[{"a":1},\n{"a" 2},\n{"a":3}]')
+    assert [document.value for document in documents(path) if not document.fault] == [{"a": 1}, {"a": 3}]
+
+
+def test_a_pair_of_surrogates_is_one_character(tmp_path):
+    path = write(tmp_path, '{"query":"\\ud83d\\ude00","pos":["a","b"],"scores":[1,-Infinity]}')
+    assert faults(path) == []
+    assert next(documents(path)).value["query"] == "😀"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_damaged_file_is_read_up_to_the_damage(tmp_path, pack):
+    draw = random.Random(0)
+    lines = "".join(json.dumps({"a": draw.random()}) + "\n" for _ in range(50_000)).encode()
+    packed = bytearray(pack(lines))
+    packed[-4000:-3000] = bytes(1000)
+    path = write(tmp_path, bytes(packed))
+    found = list(documents(path))
+    assert sum(document.fault is None for document in found) > 1000
+    assert found[-1].fault is not None
+    assert found[-1].fault.code == "damaged"
+    assert found[-1].line == found[-2].line + 1
+
+
+def test_a_cut_off_gzip_is_damaged(tmp_path):
+    path = write(tmp_path, gzip.compress(LAYOUTS["lines"].encode())[:-12])
+    assert faults(path)[-1][2] == "damaged"
+
+
+def test_stdin(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(gzip.compress(LAYOUTS["lines"].encode())))
+    monkeypatch.setattr(sys, "stdin", stream)
+    assert [document.value for document in documents("-")] == ROWS
+
+
+def test_a_layout_is_one_function_and_one_line(tmp_path, monkeypatch):
+    def read_tabs(stream: BinaryIO) -> Iterator[Lines]:
+        header, *lines = stream.read().splitlines()
+        names = header.decode().split("\t")
+        rows = [json.dumps(dict(zip(names, line.decode().split("\t"), strict=True))).encode() for line in lines]
+        yield Lines(range(2, len(rows) + 2), rows)
+
+    monkeypatch.setitem(module.LAYOUTS, b"query\t", read_tabs)
+    path = write(tmp_path, gzip.compress(b"query\tid\na\t1\nb\t2\n"))
+    assert [(found.line, found.value) for found in documents(path)] == [
+        (2, {"query": "a", "id": "1"}),
+        (3, {"query": "b", "id": "2"}),
+    ]
+
+
+def test_lines_are_cut_into_pieces_that_keep_their_numbers(tmp_path):
+    (whole,) = pieces(write(tmp_path, "1\n2\n3\n4\n5\n"))
+    cut = list(whole.cut(2))
+    assert [list(piece.numbers) for piece in cut] == [[1, 2], [3, 4], [5]]
+    assert [piece.raw for piece in cut] == [[b"1", b"2"], [b"3", b"4"], [b"5"]]
