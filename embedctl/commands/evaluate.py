@@ -12,11 +12,11 @@ from embedctl.commands.checkpoints import checkpoint_of
 from embedctl.commands.flags import takes
 from embedctl.config import EvalConfig
 from embedctl.errors import CheckFailed, DataError
-from embedctl.resources import example_data, shown
+from embedctl.evaluation.names import expect_metric
+from embedctl.resources import example_data
 
 if TYPE_CHECKING:
-    from embedctl.evaluation.collections import Collection
-    from embedctl.evaluation.metrics import PerQuery
+    from embedctl.evaluation.job import EvalJob, Evaluation
 
 EXAMPLE = "Example: embedctl eval --ckpt out --baseline BAAI/bge-base-zh-v1.5 --dataset eval.jsonl"
 RECORD = "embedctl.json"
@@ -26,59 +26,65 @@ EXAMPLE_COLLECTION = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 @takes(EvalConfig)
 def command(config: EvalConfig) -> None:
     """Measure how well a model retrieves."""
-    from embedctl.evaluation.metrics import means
-    from embedctl.evaluation.names import expect_metric
-
     expect_metric(config.metric)
-    checkpoint = checkpoint_of(config.model.model_name_or_path)
-    collection, source = collection_of(config, checkpoint)
-    values = measured(config, checkpoint, collection)
-    metrics = means(values)
-    document = {
-        "model": checkpoint,
-        "data": source,
-        "queries": len(collection.queries),
-        "documents": len(collection.corpus),
-        "metrics": metrics,
-    }
-    title = f"{checkpoint}: {len(collection.queries):,} queries, {len(collection.corpus):,} documents ({shown(source)})"
-    document |= beside_baseline(config, collection, values, title) if config.baseline else alone(title, metrics)
+    job = job_of(config)
+    from embedctl.evaluation.job import evaluate
+    from embedctl.evaluation.report import show
+
+    found = evaluate(job)
+    show(job, found, config.metric)
     if config.json_output:
-        console.result(document)
+        console.result(document(job, found))
     elif config.quiet:
-        print("\n".join(f"{name}\t{value:.6f}" for name, value in metrics.items()))
-    if config.min is not None and metrics[config.metric] < config.min:
-        raise CheckFailed(f"{config.metric} {metrics[config.metric]:.4f} is under --min {config.min}")
+        print("\n".join(f"{name}\t{value:.6f}" for name, value in found.metrics.items()))
+    if config.min is not None and found.metrics[config.metric] < config.min:
+        raise CheckFailed(f"{config.metric} {found.metrics[config.metric]:.4f} is under --min {config.min}")
 
 
-def collection_of(config: EvalConfig, checkpoint: str) -> tuple[Collection, str]:
-    """What is evaluated on, and its name; says what was left out of it.
+def job_of(config: EvalConfig) -> EvalJob:
+    """The job that a configuration describes.
 
     Raises:
-        DataError: a file is missing or wrong.
+        DataError: the evaluation rows that a run recorded are no longer there.
+        ModelError: no model is named, and no run in this folder left one.
     """
-    from embedctl.evaluation.collections import Collection
+    from embedctl.evaluation.job import EvalJob
 
-    rows = list(config.dataset)
-    beir = [name for name in (config.corpus, config.queries, config.qrels) if name]
-    if not rows and not beir:
-        rows = recorded_dataset(checkpoint)
-        if rows:
-            console.say("no data given: using the evaluation rows that the run recorded")
+    model = checkpoint_of(config.model.model_name_or_path)
+    rows, beir, source = data_of(config, model)
+    return EvalJob(
+        model=model,
+        baseline=config.baseline,
+        trust_remote_code=config.model.trust_remote_code,
+        device=config.device,
+        rows=rows,
+        beir=beir,
+        source=source,
+        query_prompt=config.query_prompt,
+        passage_prompt=config.passage_prompt,
+        dim=config.dim,
+    )
+
+
+def data_of(config: EvalConfig, model: str) -> tuple[tuple[str, ...], tuple[str, str, str] | None, str]:
+    """What is evaluated on: files of rows, or BEIR's three files, and its name.
+
+    Raises:
+        DataError: the evaluation rows that a run recorded are no longer there.
+    """
+    if config.corpus and config.queries and config.qrels:
+        return (), (config.corpus, config.queries, config.qrels), config.corpus
+    rows = config.dataset
+    if not rows and (rows := recorded_dataset(model)):
+        console.say("no data given: using the evaluation rows that the run recorded")
     if rows:
-        collection, source = Collection.from_rows(rows), ", ".join(rows)
-    elif beir:
-        collection, source = Collection.from_beir(*beir), beir[0]
-    else:
-        console.say("no data given, and none recorded: using the example collection shipped with embedctl")
-        files = (str(example_data(name)) for name in EXAMPLE_COLLECTION)
-        collection, source = Collection.from_beir(*files), "example collection"
-    for note in collection.notes:
-        console.say(note)
-    return collection, source
+        return rows, None, ", ".join(rows)
+    console.say("no data given, and none recorded: using the example collection shipped with embedctl")
+    corpus, queries, qrels = (str(example_data(name)) for name in EXAMPLE_COLLECTION)
+    return (), (corpus, queries, qrels), "example collection"
 
 
-def recorded_dataset(checkpoint: str) -> list[str]:
+def recorded_dataset(checkpoint: str) -> tuple[str, ...]:
     """The evaluation rows that a run wrote down in its output folder; none if it had none.
 
     Raises:
@@ -87,9 +93,9 @@ def recorded_dataset(checkpoint: str) -> list[str]:
     path = Path(checkpoint) / RECORD
     other = "give --dataset FILE, or --corpus, --queries and --qrels"
     try:
-        files: list[str] = json.loads(path.read_text(encoding="utf-8")).get("eval_dataset", [])
+        files = tuple(json.loads(path.read_text(encoding="utf-8")).get("eval_dataset", []))
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return ()
     except json.JSONDecodeError as cause:
         raise DataError(f"{path}:{cause.lineno}: line: not JSON: {cause.msg}", other) from None
     gone = [name for name in files if not Path(name).is_file()]
@@ -98,48 +104,11 @@ def recorded_dataset(checkpoint: str) -> list[str]:
     return files
 
 
-def measured(config: EvalConfig, model: str, collection: Collection) -> PerQuery:
-    """Each metric of each query for a model.
-
-    Raises:
-        ModelError: the model can't be loaded, or has fewer dimensions than asked for.
-    """
-    from embedctl.evaluation.metrics import measure_embedder
-    from embedctl.model.embedder import Embedder
-
-    trust = config.model.trust_remote_code
-    return measure_embedder(
-        Embedder.from_pretrained(model, device=config.device, trust_remote_code=trust),
-        collection,
-        query_prompt=config.query_prompt,
-        passage_prompt=config.passage_prompt,
-        dim=config.dim,
-        show_progress=True,
-    )
-
-
-def alone(title: str, metrics: dict[str, float]) -> dict[str, Any]:
-    """Draw one model's metrics; nothing to add to `--json`."""
-    from embedctl.evaluation.report import show
-
-    show(title, metrics)
-    return {}
-
-
-def beside_baseline(config: EvalConfig, collection: Collection, values: PerQuery, title: str) -> dict[str, Any]:
-    """Measure the baseline, draw both and return what `--json` adds."""
-    from embedctl.evaluation.compare import compare
-    from embedctl.evaluation.metrics import means
-    from embedctl.evaluation.report import show_beside, verdict
-
-    baseline = checkpoint_of(str(config.baseline))
-    theirs = measured(config, baseline, collection)
-    found = {name: compare(of, theirs[name]) for name, of in values.items()}
-    show_beside(f"{title}\nbaseline: {baseline}", means(values), means(theirs), found)
-    console.say(verdict(config.metric, found[config.metric]))
-    return {
-        "baseline": {"model": baseline, "metrics": means(theirs)},
-        "difference": {
-            name: asdict(comparison) | {"verdict": comparison.verdict} for name, comparison in found.items()
-        },
-    }
+def document(job: EvalJob, found: Evaluation) -> dict[str, Any]:
+    """What `--json` prints."""
+    facts = {"model": job.model, "data": job.source, "queries": found.queries, "documents": found.documents}
+    facts |= {"metrics": found.metrics}
+    if found.baseline is None:
+        return facts
+    difference = {name: asdict(one) | {"verdict": one.verdict} for name, one in found.difference.items()}
+    return facts | {"baseline": {"model": job.baseline, "metrics": found.baseline}, "difference": difference}

@@ -24,7 +24,7 @@ DEPTH = 1000  # documents of a ranking, as TREC has it; MAP counts an answer bel
 QUERIES_AT_A_TIME = 512
 
 
-def rank(
+def ranking(
     collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None
 ) -> Iterator[tuple[str, list[str]]]:
     """Each query and its nearest documents, best first; equal scores in the order of the corpus.
@@ -53,12 +53,22 @@ def _copies(collection: Collection) -> dict[str, list[str]]:
 
 
 def per_query(collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None) -> PerQuery:
-    """Each metric of each query; see `evaluate`."""
+    """Each metric of each query.
+
+    Args:
+        collection: what is evaluated on.
+        query_QH: vectors of its queries, in their order.
+        corpus_DH: vectors of its corpus, in its order.
+        device: where to search; the GPU where there is one by default.
+
+    Raises:
+        ModelError: a vector is not finite.
+    """
     import ir_measures
 
     measures = {str(ir_measures.parse_measure(theirs)): name for name, theirs in METRICS.items()}
     values: PerQuery = {name: dict.fromkeys(collection.queries, 0.0) for name in METRICS}
-    ranked = rank(collection, query_QH, corpus_DH, device)
+    ranked = ranking(collection, query_QH, corpus_DH, device)
     while block := dict(islice(ranked, QUERIES_AT_A_TIME)):
         # the number of documents that stand below is a score that sorts as we did, without ties
         run = {
@@ -74,23 +84,6 @@ def per_query(collection: Collection, query_QH: Vectors, corpus_DH: Vectors, dev
 def means(values: PerQuery) -> dict[str, float]:
     """Each metric's mean over the queries."""
     return {name: sum(of.values()) / len(of) for name, of in values.items()}
-
-
-def evaluate(
-    collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None
-) -> dict[str, float]:
-    """Each metric's mean over the queries.
-
-    Args:
-        collection: what is evaluated on.
-        query_QH: vectors of its queries, in their order.
-        corpus_DH: vectors of its corpus, in its order.
-        device: where to search; the GPU where there is one by default.
-
-    Raises:
-        ModelError: a vector is not finite.
-    """
-    return means(per_query(collection, query_QH, corpus_DH, device))
 
 
 def measure_embedder(
@@ -120,8 +113,3 @@ def measure_embedder(
     query_QH = query_vectors(embedder, queries, own, prompt=query_prompt, dim=dim, show_progress=show_progress)
     corpus_DH = passage_vectors(embedder, passages, prompt=passage_prompt, dim=dim, show_progress=show_progress)
     return per_query(collection, query_QH, corpus_DH, str(embedder.device))
-
-
-def evaluate_embedder(embedder: Embedder, collection: Collection, **options: Any) -> dict[str, float]:
-    """Each metric's mean for a model; options as in `measure_embedder`."""
-    return means(measure_embedder(embedder, collection, **options))

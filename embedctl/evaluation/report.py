@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from embedctl import console
 from embedctl.evaluation.compare import Comparison
+from embedctl.evaluation.job import EvalJob, Evaluation
+from embedctl.resources import shown
 
 
-def show(title: str, metrics: dict[str, float]) -> None:
+def show(job: EvalJob, found: Evaluation, metric: str) -> None:
+    """Draw what was measured; beside a baseline, say what `metric` shows."""
+    title = f"{job.model}: {found.queries:,} queries, {found.documents:,} documents ({shown(job.source)})"
+    if found.baseline is None:
+        show_alone(title, found.metrics)
+    else:
+        show_beside(f"{title}\nbaseline: {job.baseline}", found.metrics, found.baseline, found.difference)
+        console.say(verdict(metric, found.difference[metric]))
+
+
+def show_alone(title: str, metrics: dict[str, float]) -> None:
     """One model's metrics."""
     console.table(title, ["metric", "value"], [[name, f"{value:.4f}"] for name, value in metrics.items()])
 

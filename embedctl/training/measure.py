@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embedctl.distributed.collectives import gather_vectors
 from embedctl.distributed.ranks import rank, world
 from embedctl.evaluation.collections import Collection
-from embedctl.evaluation.metrics import evaluate
+from embedctl.evaluation.metrics import means, per_query
 from embedctl.evaluation.names import of_dim
 from embedctl.model.embedder import Embedder
 from embedctl.tokens.packing import Ragged
@@ -51,10 +51,10 @@ class Measure:
         """The metrics now, the same on every rank; those of leading dimensions are named `nDCG@10 dim 64`."""
         vectors = encode_shared(session, self.texts, self.budget)
         queries = len(self.collection.queries)
-        metrics = evaluate(self.collection, vectors[:queries], vectors[queries:])
+        metrics = means(per_query(self.collection, vectors[:queries], vectors[queries:]))
         for dim in self.dims:
             short = vectors[:, :dim] / np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True).clip(1e-12)
-            part = evaluate(self.collection, short[:queries], short[queries:])
+            part = means(per_query(self.collection, short[:queries], short[queries:]))
             metrics |= {of_dim(name, dim): value for name, value in part.items()}
         return metrics
 

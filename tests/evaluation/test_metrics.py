@@ -10,7 +10,7 @@ import pytest
 from embedctl.errors import ConfigError, ModelError
 from embedctl.evaluation import metrics
 from embedctl.evaluation.collections import Collection
-from embedctl.evaluation.metrics import evaluate, evaluate_embedder, per_query, rank
+from embedctl.evaluation.metrics import means, measure_embedder, per_query, ranking
 from embedctl.evaluation.names import METRICS, expect_metric
 
 
@@ -34,8 +34,12 @@ def collection(count: int, *answers: dict[int, int]) -> Collection:
 QUERY = np.array([[1, 0]], dtype=np.float32)
 
 
+def evaluated(one: Collection, query_QH: np.ndarray, corpus_DH: np.ndarray) -> dict[str, float]:
+    return means(per_query(one, query_QH, corpus_DH))
+
+
 def test_two_answers_at_ranks_2_and_4():
-    found = evaluate(collection(200, {1: 1, 3: 1}), QUERY, ordered(200))
+    found = evaluated(collection(200, {1: 1, 3: 1}), QUERY, ordered(200))
     ideal = 1 + 1 / math.log2(3)
     assert found == pytest.approx(
         {
@@ -50,7 +54,7 @@ def test_two_answers_at_ranks_2_and_4():
 
 
 def test_answers_below_the_cut_offs():
-    found = evaluate(collection(200, {10: 1, 99: 1, 100: 1, 0: 0}), QUERY, ordered(200))
+    found = evaluated(collection(200, {10: 1, 99: 1, 100: 1, 0: 0}), QUERY, ordered(200))
     assert found == pytest.approx(
         {
             "nDCG@10": 0,
@@ -64,7 +68,7 @@ def test_answers_below_the_cut_offs():
 
 
 def test_grades_are_linear_gains():
-    found = evaluate(collection(20, {0: 1, 2: 3}), QUERY, ordered(20))
+    found = evaluated(collection(20, {0: 1, 2: 3}), QUERY, ordered(20))
     assert found["nDCG@10"] == pytest.approx((1 + 3 / 2) / (3 + 1 / math.log2(3)))
 
 
@@ -72,36 +76,36 @@ def test_the_mean_is_over_all_queries_and_single_values_keep_their_ids():
     one = collection(20, {0: 1}, {4: 1})
     query_QH = np.repeat(QUERY, 2, axis=0)
     assert per_query(one, query_QH, ordered(20))["MRR@10"] == {"q0": 1.0, "q1": 0.2}
-    assert evaluate(one, query_QH, ordered(20))["MRR@10"] == pytest.approx(0.6)
+    assert evaluated(one, query_QH, ordered(20))["MRR@10"] == pytest.approx(0.6)
 
 
 def test_equal_scores_stand_in_the_order_of_the_corpus():
     same = np.ones((30, 2), dtype=np.float32)
-    ranked = dict(rank(collection(30, {11: 1}), QUERY, same))
+    ranked = dict(ranking(collection(30, {11: 1}), QUERY, same))
     assert ranked["q0"] == [f"d{place}" for place in range(30)]
-    assert evaluate(collection(30, {11: 1}), QUERY, same)["MAP"] == pytest.approx(1 / 12)
+    assert evaluated(collection(30, {11: 1}), QUERY, same)["MAP"] == pytest.approx(1 / 12)
 
 
 def test_the_querys_own_text_is_left_out_unless_it_answers():
     corpus = {"a": "same", "b": "same", "c": "other", "d": "answer"}
     vectors = ordered(4)
     left_out = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 0}})
-    assert dict(rank(left_out, QUERY, vectors)) == {"q": ["c", "d"]}
-    assert evaluate(left_out, QUERY, vectors)["MRR@10"] == pytest.approx(1 / 2)
+    assert dict(ranking(left_out, QUERY, vectors)) == {"q": ["c", "d"]}
+    assert evaluated(left_out, QUERY, vectors)["MRR@10"] == pytest.approx(1 / 2)
     judged = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 1}})
-    assert dict(rank(judged, QUERY, vectors)) == {"q": ["b", "c", "d"]}
+    assert dict(ranking(judged, QUERY, vectors)) == {"q": ["b", "c", "d"]}
 
 
 def test_a_ranking_is_as_deep_beside_copies_of_the_query(monkeypatch):
     monkeypatch.setattr(metrics, "DEPTH", 5)
     corpus = {f"d{place}": "same" if place < 3 else f"text {place}" for place in range(20)}
     whole = Collection({"q": "same"}, corpus, {"q": {"d19": 1}})
-    assert dict(rank(whole, QUERY, ordered(20))) == {"q": ["d3", "d4", "d5", "d6", "d7"]}
+    assert dict(ranking(whole, QUERY, ordered(20))) == {"q": ["d3", "d4", "d5", "d6", "d7"]}
 
 
 def test_a_query_that_can_find_nothing_counts_as_0():
     alone = Collection({"q": "same", "r": "x"}, {"a": "same"}, {"q": {"a": 0, "gone": 1}, "r": {"a": 1}})
-    assert evaluate(alone, np.ones((2, 2), np.float32), np.ones((1, 2), np.float32))["MAP"] == pytest.approx(0.5)
+    assert evaluated(alone, np.ones((2, 2), np.float32), np.ones((1, 2), np.float32))["MAP"] == pytest.approx(0.5)
 
 
 def test_blocks_of_queries_change_nothing(monkeypatch):
@@ -119,7 +123,9 @@ def test_blocks_of_queries_change_nothing(monkeypatch):
 
 def test_vectors_that_are_not_finite_are_no_zeros():
     with pytest.raises(ModelError, match="vector of document 3 is not finite"):
-        evaluate(collection(5, {0: 1}), QUERY, np.where(np.arange(10).reshape(5, 2) == 7, np.nan, 1).astype(np.float32))
+        evaluated(
+            collection(5, {0: 1}), QUERY, np.where(np.arange(10).reshape(5, 2) == 7, np.nan, 1).astype(np.float32)
+        )
 
 
 def test_an_unknown_metric_is_told_the_known_ones():
@@ -164,18 +170,18 @@ LETTERS = Collection(
 
 def test_an_embedder_is_given_prompts_and_compared_by_cosine():
     model = Letters()
-    assert evaluate_embedder(model, LETTERS)["Recall@1"] == 1.0
+    assert means(measure_embedder(model, LETTERS))["Recall@1"] == 1.0
     assert model.prompts == {"z": ["ab"], "y": ["cc"], "": ["abab", "c", "abcxyz"]}
 
 
 def test_prompts_given_replace_the_models_but_not_the_querys_own():
     model = Letters()
-    evaluate_embedder(model, LETTERS, query_prompt="", passage_prompt="k")
+    measure_embedder(model, LETTERS, query_prompt="", passage_prompt="k")
     assert model.prompts == {"": ["ab"], "y": ["cc"], "k": ["abab", "c", "abcxyz"]}
 
 
 def test_leading_dimensions_only():
-    assert evaluate_embedder(Letters(), LETTERS, dim=2)["Recall@1"] == 0.5
+    assert means(measure_embedder(Letters(), LETTERS, dim=2))["Recall@1"] == 0.5
 
 
 def test_training_and_eval_see_the_same_queries(tiny_model):

@@ -6,7 +6,7 @@ import pytest
 
 from embedctl import console
 from embedctl.evaluation.compare import Comparison, compare
-from embedctl.evaluation.report import show, show_beside, verdict
+from embedctl.evaluation.report import show_alone, show_beside, verdict
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def drawn(monkeypatch, capsys):
 
 
 def test_one_model(drawn):
-    show("out: 2 queries", {"nDCG@10": 0.5, "MAP": 0.25})
+    show_alone("out: 2 queries", {"nDCG@10": 0.5, "MAP": 0.25})
     lines = drawn().splitlines()
     assert lines[0] == "out: 2 queries"
     assert [line.split()[1::2] for line in lines if "@" in line or "MAP" in line] == [
