@@ -30,15 +30,18 @@ def command(config: TrainConfig) -> None:
     expect_data(config)
     expect_model(config)
     folder = prepare_output(config)
-    write_whole(folder / "config.yaml", dump(with_absolute_paths(config)))
-    from embedctl.distributed.launch import command_line, exec_shim
+    config = with_absolute_paths(config)
+    write_whole(folder / "config.yaml", dump(config))
+    from embedctl.distributed.launch import command_line, exec_supervisor
+    from embedctl.training.job import launch_job
 
+    launch = launch_job(config, folder)
     if config.launch.dry_run:
-        line = command_line(folder, config)
+        line = command_line(launch)
         console.result({"command": line}) if config.json_output else print(line)
         return
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    exec_shim(folder)
+    exec_supervisor(launch)
 
 
 def settle_resume(config: TrainConfig) -> TrainConfig:

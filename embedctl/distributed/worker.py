@@ -34,7 +34,7 @@ def report(folder: Path, code: int, message: str, hint: str, trace: str = "") ->
     me = os.environ.get("RANK", "0")
     name = f"traceback.rank{me}.txt"
     if trace:
-        (folder / name).write_text(trace, encoding="utf-8")
+        write_whole(folder / name, trace)
     document = {"code": code, "message": message, "hint": hint, "time": time.time(), "traceback": name}
     write_whole(folder / f"error.rank{me}.json", json.dumps(document))
 

@@ -7,13 +7,13 @@ processes.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 
 from embedctl import console
 from embedctl.distributed.collectives import barrier
-from embedctl.distributed.ranks import rank, world
+from embedctl.distributed.ranks import is_main
 from embedctl.errors import ConfigError
+from embedctl.files import replacing_folder, temporary_for
 
-MANIFEST = "manifest.json"
+MANIFEST, POSITION = "manifest.json", "position.json"
 
 
 def states_folder(run: Path) -> Path:
@@ -34,32 +35,49 @@ def states_folder(run: Path) -> Path:
     return run / "states"
 
 
-def save(run: Path, step: int, tensors: dict[str, Any], facts: dict[str, Any], keep: int) -> None:
-    """Write the state after `step` updates; the oldest beyond `keep` go. Called by all ranks.
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands, beside its tensors.
+
+    Args:
+        step: optimizer steps done.
+        batch_size: queries per batch over all ranks.
+        budget: tokens in one pass through the model.
+        evaluations: step and metrics of each evaluation so far.
+        world: the number of ranks.
+    """
+
+    step: int
+    batch_size: int
+    budget: int
+    evaluations: list[dict[str, Any]]
+    world: int
+
+    @classmethod
+    def read(cls, state: Path) -> Position:
+        """The position of a state."""
+        return cls(**json.loads((state / POSITION).read_text()))
+
+
+def save(run: Path, position: Position, tensors: dict[str, Any], keep: int) -> None:
+    """Write a state; the oldest beyond `keep` go. Called by all ranks.
 
     Args:
         run: the run's folder.
-        step: updates done.
+        position: where the run stands.
         tensors: a (nested) state dict that torch.distributed.checkpoint writes.
-        facts: whatever else is needed, as JSON.
         keep: states kept.
     """
-    folder = states_folder(run)
-    final, work = folder / f"step-{step:08d}", folder / f".tmp-step-{step:08d}"
-    if rank() == 0:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-    barrier()
-    with _alone_without_a_word():
-        save_tensors(tensors, checkpoint_id=str(work / "tensors"), no_dist=not torch.distributed.is_initialized())
-    barrier()
-    if rank() == 0:
-        (work / "position.json").write_text(json.dumps(facts | {"step": step, "world": world()}))
-        (work / MANIFEST).write_text(json.dumps(_hashes(work)))
-        sync_tree(work)
-        shutil.rmtree(final, ignore_errors=True)
-        work.rename(final)
-        _sync(folder)
+    state = states_folder(run) / f"step-{position.step:08d}"
+    with replacing_folder(state, sync=True) if is_main() else nullcontext(temporary_for(state)) as work:
+        barrier()
+        with _alone_without_a_word():
+            save_tensors(tensors, checkpoint_id=str(work / "tensors"), no_dist=not torch.distributed.is_initialized())
+        barrier()
+        if is_main():
+            (work / POSITION).write_text(json.dumps(asdict(position)))
+            (work / MANIFEST).write_text(json.dumps(_hashes(work)))
+    if is_main():
         for old in list_states(run)[keep:]:
             shutil.rmtree(old)
     barrier()
@@ -86,10 +104,10 @@ def find(wanted: str, run: Path) -> Path | None:
         fault = damage(state)
         if fault is None:
             return state
-        if rank() == 0:
+        if is_main():
             console.warn(f"{state}: {fault}; it is skipped")
     if folder.resolve() == run.resolve():
-        if rank() == 0:
+        if is_main():
             console.say(f"{run}: holds no whole state yet; the run begins at step 0")
     elif wanted != "latest":
         raise ConfigError(f"--resume {wanted}: holds no whole state", "leave --resume out to begin anew")
@@ -110,20 +128,14 @@ def damage(state: Path) -> str | None:
     return None
 
 
-def load(state: Path, tensors: dict[str, Any]) -> dict[str, Any]:
+def load(state: Path, tensors: dict[str, Any]) -> Position:
     """Fill `tensors` in place from a state and return its position. Called by all ranks."""
     with _alone_without_a_word():
         load_tensors(tensors, checkpoint_id=str(state / "tensors"), no_dist=not torch.distributed.is_initialized())
-    return position(state)
+    return Position.read(state)
 
 
-def position(state: Path) -> dict[str, Any]:
-    """What a state holds beside tensors."""
-    document: dict[str, Any] = json.loads((state / "position.json").read_text())
-    return document
-
-
-@contextlib.contextmanager
+@contextmanager
 def _alone_without_a_word() -> Iterator[None]:
     """A run of one process is no accident that torch has to warn of."""
     with warnings.catch_warnings():
@@ -139,17 +151,3 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _hash(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
-
-
-def sync_tree(folder: Path) -> None:
-    """Make sure that every file under a folder, and the folder, is on the disk."""
-    for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import __version__
-from embedctl.config import TrainConfig
 from embedctl.errors import ModelError
+from embedctl.files import replacing_folder
 from embedctl.model.embedder import Embedder
 from embedctl.resources import shown
-from embedctl.training.checkpoint import sync_tree
+from embedctl.training.job import TrainJob
 
 LAST = "modules.json"  # its presence says that the model is whole
 AGREEMENT = 0.9999
@@ -28,14 +28,14 @@ class Account:
     """What a model card tells.
 
     Args:
-        config: the run's.
+        job: the run's.
         data: facts about the rows.
         metrics: name to value of the exported weights; empty if none were measured.
         before: the same before training.
         steps: updates done.
     """
 
-    config: TrainConfig
+    job: TrainJob
     data: dict[str, Any]
     metrics: dict[str, float]
     before: dict[str, float]
@@ -50,35 +50,33 @@ def export(embedder: Embedder, folder: Path, account: Account) -> None:
         folder: created if need be.
         account: for the card and the record.
     """
-    work = folder / ".model.tmp"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    embedder.save(work)
-    (work / "README.md").write_text(model_card(embedder, account), encoding="utf-8")
-    (work / RECORD).write_text(json.dumps(record(account), indent=2, ensure_ascii=False), encoding="utf-8")
-    sync_tree(work)
+    whole = folder / ".model"
+    with replacing_folder(whole, sync=True) as work:
+        embedder.save(work)
+        (work / "README.md").write_text(model_card(embedder, account), encoding="utf-8")
+        (work / RECORD).write_text(json.dumps(record(account), indent=2, ensure_ascii=False), encoding="utf-8")
     (folder / LAST).unlink(missing_ok=True)
-    for part in sorted(work.iterdir(), key=lambda path: path.name == LAST):
+    for part in sorted(whole.iterdir(), key=lambda path: path.name == LAST):
         target = folder / part.name
         if target.is_dir():
             shutil.rmtree(target)
         part.replace(target)
-    work.rmdir()
+    whole.rmdir()
 
 
 def record(account: Account) -> dict[str, Any]:
     """What other commands want to know about a run."""
-    config = account.config
+    job = account.job
     return {
         "embedctl": __version__,
-        "base_model": config.model.model_name_or_path,
-        "eval_dataset": [str(Path(name).resolve()) for name in config.data.eval_dataset],
+        "base_model": job.model,
+        "eval_dataset": [str(Path(name).resolve()) for name in job.eval_files],
         "steps": account.steps,
         "metrics": account.metrics,
         "metrics_before": account.before,
-        "mrl_dims": list(config.loss.mrl_dims),
-        "query_max_len": config.text.query_max_len,
-        "passage_max_len": config.text.passage_max_len,
+        "mrl_dims": list(job.loss.mrl_dims),
+        "query_max_len": job.text.query_max_len,
+        "passage_max_len": job.text.passage_max_len,
     }
 
 
@@ -118,8 +116,8 @@ def expect_agreement(found: NDArray[np.float32], expected: NDArray[np.float32], 
 
 def model_card(embedder: Embedder, account: Account) -> str:
     """README.md of an export: data, parameters, metrics and how to load it."""
-    config = account.config
-    base = shown(config.model.model_name_or_path)
+    job = account.job
+    base = shown(job.model)
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -128,7 +126,7 @@ def model_card(embedder: Embedder, account: Account) -> str:
         *([f"base_model: {base}"] if "/" in base and not Path(base).exists() else []),
         "---",
         "",
-        f"# {Path(config.run.output_dir).name}",
+        f"# {job.folder.name}",
         "",
         f"A text-embedding model of {embedder.dimension} dimensions, tuned from `{base}` with embedctl {__version__}.",
         "",
@@ -137,19 +135,19 @@ def model_card(embedder: Embedder, account: Account) -> str:
         "```python",
         "from sentence_transformers import SentenceTransformer",
         "",
-        f'model = SentenceTransformer("{config.run.output_dir}")',
+        f'model = SentenceTransformer("{job.output}")',
         'queries = model.encode_query(["..."])',
         'passages = model.encode_document(["..."])',
         "scores = model.similarity(queries, passages)",
         "```",
         "",
-        f"Texts are cut at {embedder.max_len} tokens (trained with {config.text.query_max_len} for queries and "
-        f"{config.text.passage_max_len} for passages). Prompts: {_prompts(embedder)}.",
+        f"Texts are cut at {embedder.max_len} tokens (trained with {job.text.query_max_len} for queries and "
+        f"{job.text.passage_max_len} for passages). Prompts: {_prompts(embedder)}.",
         "",
-        *(_matryoshka(config)),
+        *_matryoshka(job.loss.mrl_dims),
         "## Data",
         "",
-        f"{account.data['rows']:,} rows ({_kinds(account.data)}) from {', '.join(map(shown, config.data.dataset))}; "
+        f"{account.data['rows']:,} rows ({_kinds(account.data)}) from {', '.join(map(shown, job.dataset))}; "
         f"{account.data['texts']:,} distinct texts.",
         "",
         "## Metrics",
@@ -160,17 +158,17 @@ def model_card(embedder: Embedder, account: Account) -> str:
         "",
         "| parameter | value |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in _parameters(config, account.steps).items()),
+        *(f"| {name} | {value} |" for name, value in _parameters(job, account.steps).items()),
         "",
     ]
     return "\n".join(lines)
 
 
-def _matryoshka(config: TrainConfig) -> list[str]:
-    if not config.loss.mrl_dims:
+def _matryoshka(dims: tuple[int, ...]) -> list[str]:
+    if not dims:
         return []
-    dims = ", ".join(map(str, config.loss.mrl_dims))
-    return [f"Trained so that the leading {dims} dimensions stand alone (`truncate_dim`).", ""]
+    leading = ", ".join(map(str, dims))
+    return [f"Trained so that the leading {leading} dimensions stand alone (`truncate_dim`).", ""]
 
 
 def _prompts(embedder: Embedder) -> str:
@@ -191,6 +189,6 @@ def _metric_table(account: Account) -> list[str]:
     return ["| metric | before | after |", "|---|---|---|", *rows]
 
 
-def _parameters(config: TrainConfig, steps: int) -> dict[str, Any]:
-    shown = config.optim.model_dump() | config.loss.model_dump(exclude={"mrl_dims"})
-    return {"updates": steps, "neg_nums": config.data.neg_nums} | shown
+def _parameters(job: TrainJob, steps: int) -> dict[str, Any]:
+    options = job.optim.model_dump() | job.loss.model_dump(exclude={"mrl_dims"})
+    return {"updates": steps, "neg_nums": job.neg_nums} | options

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 
 from embedctl import console
-from embedctl.config import TrainConfig
 from embedctl.data.formats import read_rows
-from embedctl.data.sources import parse
 from embedctl.data.store import TrainingData
 from embedctl.distributed.collectives import barrier
+from embedctl.distributed.ranks import is_main
 from embedctl.model.embedder import Embedder
 from embedctl.search.vectors import unit
 from embedctl.tokens.tokenize import tokenize
 from embedctl.training import checkpoint
 from embedctl.training.export import Account, expect_agreement, export, verify
+from embedctl.training.job import TrainJob
 from embedctl.training.loop import History
 from embedctl.training.measure import encode_shared
 from embedctl.training.session import Session
@@ -34,23 +34,21 @@ class Finish:
     """Writes the models of a run.
 
     Args:
-        config: the run's.
+        job: the run's.
         session: what was trained.
         data: what on.
         history: its evaluations.
-        folder: OUT.
     """
 
-    config: TrainConfig
+    job: TrainJob
     session: Session
     data: TrainingData
     history: History
-    folder: Path
 
     @property
     def best_folder(self) -> Path:
         """Where the best model stands if it is not the last."""
-        return self.folder / "checkpoints" / "best"
+        return self.job.folder / "checkpoints" / "best"
 
     def keep_best(self, step: int) -> None:
         """Export the best model so far. Called by all ranks."""
@@ -58,8 +56,8 @@ class Finish:
 
     def keep_epoch(self, epoch: int, step: int) -> None:
         """Export an epoch's model if that was asked for. Called by all ranks."""
-        if self.config.run.save_on_epoch_end:
-            self._write(self.folder / "checkpoints" / f"epoch-{epoch}", step)
+        if self.job.keep_epochs:
+            self._write(self.job.folder / "checkpoints" / f"epoch-{epoch}", step)
 
     def export(self, step: int) -> None:
         """Export the final model, check it against the trained one and close the run. Called by all ranks.
@@ -70,16 +68,16 @@ class Finish:
         texts = self._check_texts()
         embedder = self.session.embedder
         tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
-        live = encode_shared(self.session, tokens, self.session.budget)
+        live = encode_shared(self.session, tokens)
         last_is_best = not self.history.entries or self.history.best["step"] == step
-        if self.session.runtime.main and last_is_best:
+        if is_main() and last_is_best:
             shutil.rmtree(self.best_folder, ignore_errors=True)
-        trained = self._write(self.folder, step)
+        trained = self._write(self.job.folder, step)
         if trained is not None:
             masters = unit(trained.encode(texts, prompt=""))
             expect_agreement(masters, live, ROUNDING[self.session.runtime.compute], "gathered weights")
-            agreement = verify(self.folder, texts, masters, trust_remote_code=self.config.model.trust_remote_code)
-            shutil.rmtree(checkpoint.states_folder(self.folder), ignore_errors=True)
+            agreement = verify(self.job.folder, texts, masters, trust_remote_code=self.job.trust_remote_code)
+            shutil.rmtree(checkpoint.states_folder(self.job.folder), ignore_errors=True)
             self._close(step, agreement, last_is_best)
         barrier()
 
@@ -93,12 +91,12 @@ class Finish:
 
     def _account(self, step: int) -> Account:
         measured = {entry["step"]: entry["metrics"] for entry in self.history.entries}
-        return Account(self.config, self.data.facts, measured.get(step, {}), measured.get(0, {}), step)
+        return Account(self.job, self.data.facts, measured.get(step, {}), measured.get(0, {}), step)
 
     def _check_texts(self) -> list[str]:
         """A few passages of the training data."""
         texts: list[str] = []
-        for row in read_rows(parse(self.config.data.dataset[0]).path):
+        for row in read_rows(self.job.sources[0].path):
             texts += [row.query, row.pos[0]]
             if len(texts) >= CHECK_TEXTS:
                 break
@@ -106,7 +104,7 @@ class Finish:
 
     def _close(self, step: int, agreement: float, last_is_best: bool) -> None:
         facts = {
-            "model": str(self.folder),
+            "model": str(self.job.folder),
             "checked": f"loaded with SentenceTransformer, cosine {agreement:.6f} to the trained model",
         }
         account = self._account(step)
@@ -114,17 +112,17 @@ class Finish:
             rows = [[name, *_change(account.before.get(name), value)] for name, value in account.metrics.items()]
             console.table("evaluation rows", ["metric", "step 0", f"step {step}", "difference"], rows)
             best = self.history.best
-            where = str(self.folder if last_is_best else self.best_folder)
+            where = str(self.job.folder if last_is_best else self.best_folder)
             if best["step"] == 0:
                 where = "training did not improve on the model that it began with; try a lower --lr or more data"
             facts["best"] = (
                 f"{self.history.metric} {best['metrics'][self.history.metric]:.4f} at step {best['step']}: {where}"
             )
-        facts["next"] = f"embedctl eval --ckpt {self.folder}"
+        facts["next"] = f"embedctl eval --ckpt {self.job.folder}"
         console.panel("done", facts)
-        if self.config.json_output:
+        if self.job.json_output:
             measured = {"metrics": account.metrics, "before": account.before}
-            console.result({"model": str(self.folder), "steps": step, **measured, "agreement": agreement})
+            console.result({"model": str(self.job.folder), "steps": step, **measured, "agreement": agreement})
 
 
 def _change(before: float | None, after: float) -> list[str]:

@@ -12,12 +12,15 @@ from typing import Any
 
 import torch
 
-from embedctl.config import TrainConfig
+from embedctl.config import OptimSection
 from embedctl.distributed.collectives import any_rank
+from embedctl.distributed.ranks import world
 from embedctl.errors import Stopped, TrainingError
 from embedctl.tokens.pipeline import Arrival
 from embedctl.training import checkpoint
+from embedctl.training.checkpoint import Position
 from embedctl.training.feeder import Feeder, Schedule
+from embedctl.training.job import Cadence
 from embedctl.training.monitor import Monitor
 from embedctl.training.optim import lr_at, set_lr
 from embedctl.training.runtime import StopSignals
@@ -69,7 +72,8 @@ class Loop:
     """A run between its preparation and its last export.
 
     Args:
-        config: the run's.
+        optim: learning rate, accumulation and clipping.
+        cadence: evaluations, checkpoints and early stopping.
         session: what is trained.
         feeder: makes the batches.
         schedule: their order.
@@ -80,9 +84,11 @@ class Loop:
         keep_best: called when an evaluation before the last is the best so far.
         keep_epoch: called with the epoch and the step when an epoch is over.
         folder: OUT.
+        temperature: of the loss, for a hint.
     """
 
-    config: TrainConfig
+    optim: OptimSection
+    cadence: Cadence
     session: Session
     feeder: Feeder
     schedule: Schedule
@@ -93,6 +99,7 @@ class Loop:
     keep_best: Callable[[int], None]
     keep_epoch: Callable[[int, int], None]
     folder: Path
+    temperature: float
     pending: Pending | None = None
 
     def run(self, start: int) -> int:
@@ -105,7 +112,7 @@ class Loop:
             TrainingError: the loss is not finite, or a query has only one candidate.
             Stopped: Ctrl-C or SIGTERM came; the state is saved.
         """
-        patience = self.config.run.early_stopping_patience
+        patience = self.cadence.patience
         with StopSignals() as stop, contextlib.closing(self.feeder.updates(self.schedule, start)) as updates:
             for update, batches in updates:
                 self._update(update, batches)
@@ -122,15 +129,15 @@ class Loop:
         return self.schedule.total
 
     def _update(self, update: int, batches: list[Prepared]) -> None:
-        lr = lr_at(update, self.schedule.total, self.config.optim)
+        lr = lr_at(update, self.schedule.total, self.optim)
         set_lr(self.session.optimizer, lr)
         losses = []
         for place, prepared in enumerate(batches):
             self._expect_candidates(prepared)
-            number = update * self.config.optim.gradient_accumulation_steps + place
+            number = update * self.optim.gradient_accumulation_steps + place
             last = place == len(batches) - 1
             losses.append(self.stepper(prepared, number, last=last, scale=1 / len(batches)))
-        norm = self.session.update(self.config.optim.max_grad_norm)
+        norm = self.session.update(self.optim.max_grad_norm)
         self._report()
         numbers = Arrival(torch.stack([*losses, norm.to(losses[0])]))
         self.pending = Pending(update, self.schedule.batches(update)[0][0], lr, numbers, batches)
@@ -156,17 +163,15 @@ class Loop:
 
     def _skipped_by_scaler(self, loss: float) -> bool:
         """With fp16 the scaler leaves out updates whose gradients overflow, and tries again with smaller ones."""
-        return self.config.launch.mixed_precision == "fp16" and math.isfinite(loss)
+        return self.session.scaled and math.isfinite(loss)
 
     def _advice(self) -> str:
-        if self.config.launch.mixed_precision == "fp16":
+        if self.session.scaled:
             return "fp16 overflows easily: use --mixed-precision bf16 or no"
-        return (
-            f"--lr {self.config.optim.lr:g} may be too high, or --temperature {self.config.loss.temperature:g} too low"
-        )
+        return f"--lr {self.optim.lr:g} may be too high, or --temperature {self.temperature:g} too low"
 
     def _expect_candidates(self, prepared: Prepared) -> None:
-        if prepared.weights.lonely == len(prepared.batch):
+        if prepared.weights.without_negatives == len(prepared.batch):
             raise TrainingError(
                 "every query of a batch has only one candidate, its positive: the loss is 0 and nothing is learnt",
                 "give the rows negatives (`embedctl mine-negatives`), raise --batch-size or use --in-batch all",
@@ -174,8 +179,8 @@ class Loop:
 
     def _after(self, done: int) -> None:
         """What follows an update: evaluation, the epoch's export, a state."""
-        run, final, ended = self.config.run, done == self.schedule.total, self.schedule.ends_epoch(done - 1)
-        due = done % run.eval_steps == 0 if run.eval_steps else ended
+        cadence, final, ended = self.cadence, done == self.schedule.total, self.schedule.ends_epoch(done - 1)
+        due = done % cadence.eval_steps == 0 if cadence.eval_steps else ended
         if due or final:
             self._report()
             self.evaluate(done)
@@ -183,7 +188,7 @@ class Loop:
                 self.keep_best(done)
         if ended:
             self.keep_epoch(done // self.schedule.updates_per_epoch, done)
-        if (done % run.save_steps == 0 if run.save_steps else ended) and not final:
+        if (done % cadence.save_steps == 0 if cadence.save_steps else ended) and not final:
             self.save(done)
 
     def evaluate(self, done: int) -> None:
@@ -197,12 +202,9 @@ class Loop:
     def save(self, done: int) -> None:
         """Save the state after `done` updates. Called by all ranks."""
         self._report()
-        facts = {
-            "evaluations": self.history.entries,
-            "batch_size": self.feeder.plan.mixture.batch_size,
-            "budget": self.session.budget,
-        }
-        checkpoint.save(self.folder, done, self.session.state(), facts, self.config.run.keep)
+        batch_size = self.feeder.plan.mixture.batch_size
+        position = Position(done, batch_size, self.session.budget, self.history.entries, world())
+        checkpoint.save(self.folder, position, self.session.state(), self.cadence.keep)
 
     def _stop(self, done: int, exit_code: int) -> None:
         self.save(done)

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from embedctl.data.build import Recipe
 from embedctl.distributed.collectives import gather_vectors
 from embedctl.distributed.ranks import rank, world
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import means, per_query
 from embedctl.evaluation.names import of_dim
-from embedctl.model.embedder import Embedder
+from embedctl.search.vectors import unit
 from embedctl.tokens.packing import Ragged
 from embedctl.tokens.tokenize import tokenize
 from embedctl.training.session import Session
@@ -25,45 +26,42 @@ class Measure:
     """An evaluation that can be repeated.
 
     Args:
+        session: what is measured.
         collection: what is searched for.
         texts: tokens of the queries, then of the corpus.
-        budget: tokens in one pass through the model.
         dims: leading dimensions that are measured too (Matryoshka).
     """
 
+    session: Session
     collection: Collection
     texts: Ragged
-    budget: int
     dims: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, collection: Collection, embedder: Embedder, budget: int, dims: tuple[int, ...] = ()) -> Measure:
-        """The measure with this model's tokenizer, prompts and length, as `embedctl eval` takes them."""
-        query_prompt, passage_prompt = (
-            embedder.own_prompt("query"),
-            embedder.own_prompt("document", "passage", "corpus"),
-        )
-        queries = collection.prompted(query_prompt)
-        passages = [passage_prompt + text for text in collection.corpus.values()]
-        return cls(collection, tokenize(embedder.tokenizer, queries + passages, embedder.max_len), budget, dims)
+    def of(cls, session: Session, collection: Collection, recipe: Recipe, dims: tuple[int, ...] = ()) -> Measure:
+        """The measure with the prompts of training and the whole length of the model, as `embedctl eval` has them."""
+        queries = collection.prompted(recipe.query_prompt)
+        passages = [recipe.passage_prompt + text for text in collection.corpus.values()]
+        embedder = session.embedder
+        return cls(session, collection, tokenize(embedder.tokenizer, queries + passages, embedder.max_len), dims)
 
-    def __call__(self, session: Session) -> dict[str, float]:
-        """The metrics now, the same on every rank; those of leading dimensions are named `nDCG@10 dim 64`."""
-        vectors = encode_shared(session, self.texts, self.budget)
+    def __call__(self) -> dict[str, float]:
+        """The metrics now, the same on every rank. Those of leading dimensions are named `nDCG@10 dim 64`."""
+        vectors = encode_shared(self.session, self.texts)
         queries = len(self.collection.queries)
         metrics = means(per_query(self.collection, vectors[:queries], vectors[queries:]))
         for dim in self.dims:
-            short = vectors[:, :dim] / np.linalg.norm(vectors[:, :dim], axis=1, keepdims=True).clip(1e-12)
+            short = unit(vectors[:, :dim])
             part = means(per_query(self.collection, short[:queries], short[queries:]))
             metrics |= {of_dim(name, dim): value for name, value in part.items()}
         return metrics
 
 
 @torch.no_grad()
-def encode_shared(session: Session, texts: Ragged, budget: int) -> NDArray[np.float32]:
+def encode_shared(session: Session, texts: Ragged) -> NDArray[np.float32]:
     """Normalised vectors (N, H) of texts, on every rank; each rank encodes its share. Called by all ranks."""
     embedder = session.embedder
-    share = deal(texts.lengths, budget, padded=not embedder.packed, ranks=world(), own=rank())
+    share = deal(texts.lengths, session.budget, padded=not embedder.packed, ranks=world(), own=rank())
     session.eval()
     parts = []
     for chunk in share.chunks:

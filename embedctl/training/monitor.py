@@ -10,8 +10,8 @@ from typing import Any
 
 from embedctl import console
 from embedctl.console import Bar
+from embedctl.distributed.ranks import is_main
 from embedctl.files import write_whole
-from embedctl.training.runtime import Runtime
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -28,7 +28,7 @@ class Monitor:
     """Follows the run.
 
     Args:
-        runtime: the worker's.
+        accelerator: accelerate's, which drives the tracker.
         folder: OUT.
         tracker: wandb, tensorboard, trackio or none.
         settings: what the tracker is told about the run.
@@ -37,19 +37,19 @@ class Monitor:
     """
 
     def __init__(
-        self, runtime: Runtime, folder: Path, tracker: str, settings: dict[str, Any], start: int, total: int
+        self, accelerator: Any, folder: Path, tracker: str, settings: dict[str, Any], start: int, total: int
     ) -> None:
-        self.runtime, self.tracker = runtime, tracker
-        self._file = (folder / METRICS_FILE).open("a", encoding="utf-8") if runtime.main else None
-        self._bar = Bar("train", total, "steps") if runtime.main else None
+        self.accelerator, self.tracker = accelerator, tracker
+        self._file = (folder / METRICS_FILE).open("a", encoding="utf-8") if is_main() else None
+        self._bar = Bar("train", total, "steps") if is_main() else None
         self._since, self._rows, self._tokens = time.monotonic(), 0, 0
         self._paused = 0.0
         if self._bar is not None:
             self._bar.advance(start, "")
         if tracker != "none":
             if tracker == "wandb":
-                _settle_wandb(folder, runtime.main)
-            runtime.accelerator.init_trackers("embedctl", config=flat(settings))
+                _settle_wandb(folder)
+            accelerator.init_trackers("embedctl", config=flat(settings))
 
     def step(self, step: int, numbers: dict[str, float], rows: int, tokens: int) -> None:
         """Record an update: rows and tokens of it, and whatever else was measured."""
@@ -81,7 +81,7 @@ class Monitor:
 
     def say(self, message: str) -> None:
         """A line for a human, from the main rank."""
-        if self.runtime.main:
+        if is_main():
             console.say(message)
 
     def _write(self, document: dict[str, Any]) -> None:
@@ -91,7 +91,7 @@ class Monitor:
         if self.tracker != "none":
             numbers = {f"eval/{name}": value for name, value in document.get("eval", {}).items()}
             numbers |= {f"train/{name}": value for name, value in document.items() if name not in ("step", "eval")}
-            self.runtime.accelerator.log(numbers, step=document["step"])
+            self.accelerator.log(numbers, step=document["step"])
 
     def close(self) -> None:
         """Take the bar down and close the files."""
@@ -100,7 +100,7 @@ class Monitor:
         if self._file is not None:
             self._file.close()
         if self.tracker != "none":
-            self.runtime.accelerator.end_training()
+            self.accelerator.end_training()
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str]:
@@ -114,14 +114,14 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | 
     return found
 
 
-def _settle_wandb(folder: Path, main: bool) -> None:
+def _settle_wandb(folder: Path) -> None:
     """Files go to OUT. Without a login wandb would ask at a terminal and wait: record offline instead, and say so."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_DIR", str(folder))
     if "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ or _has_wandb_login():
         return
     os.environ["WANDB_MODE"] = "offline"
-    if main:
+    if is_main():
         run = Path(os.environ["WANDB_DIR"]) / "wandb" / "latest-run"
         console.say(f"wandb: no login found, so the run is recorded offline; `wandb sync {run}` uploads it later")
 

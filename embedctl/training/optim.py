@@ -11,20 +11,20 @@ from embedctl.config import OptimSection
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
-def lr_at(step: int, total: int, config: OptimSection) -> float:
+def lr_at(step: int, total: int, options: OptimSection) -> float:
     """The learning rate of update `step`, counted from 0: it rises over the warm-up and is 0 at the last of `total`.
 
-    A run of one update has neither; it runs at `config.lr`.
+    A run of one update has neither; it runs at `options.lr`.
     """
-    warmup = math.ceil(config.warmup_proportion * total)
+    warmup = math.ceil(options.warmup_proportion * total)
     if step < warmup:
-        return config.lr * (step + 1) / warmup if warmup > 1 else config.lr
-    if config.lr_scheduler == "constant" or total == 1:
-        return config.lr
+        return options.lr * (step + 1) / warmup if warmup > 1 else options.lr
+    if options.lr_scheduler == "constant" or total == 1:
+        return options.lr
     left = (total - 1 - step) / max(total - warmup, 1)
-    if config.lr_scheduler == "cosine":
-        return config.lr * (1 - math.cos(math.pi * left)) / 2
-    return config.lr * left
+    if options.lr_scheduler == "cosine":
+        return options.lr * (1 - math.cos(math.pi * left)) / 2
+    return options.lr * left
 
 
 def decays(module: torch.nn.Module, name: str) -> bool:
@@ -44,10 +44,10 @@ def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[s
     return [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}]
 
 
-def adamw(model: torch.nn.Module, config: OptimSection) -> torch.optim.AdamW:
+def adamw(model: torch.nn.Module, options: OptimSection) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, 2019) over a model's trainable parameters, in one fused kernel."""
     return torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay), lr=config.lr, betas=BETAS, eps=EPSILON, fused=True
+        parameter_groups(model, options.weight_decay), lr=options.lr, betas=BETAS, eps=EPSILON, fused=True
     )
 
 

@@ -5,34 +5,35 @@ from __future__ import annotations
 import numpy as np
 
 from embedctl import console
-from embedctl.config import TINY, TrainConfig
+from embedctl.config import TINY, OptimSection
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import world
 from embedctl.resources import shown
-from embedctl.training.candidates import Weights
 from embedctl.training.feeder import Schedule
+from embedctl.training.job import TrainJob
 from embedctl.training.session import Session
+from embedctl.training.targets import Weights
 
 
 def show_overview(
-    config: TrainConfig, session: Session, data: TrainingData, plan: BatchPlan, schedule: Schedule, start: int
+    job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan, schedule: Schedule, start: int
 ) -> None:
     """Draw the panel on the main rank."""
     console.panel(
         "embedctl train",
         {
-            "model": _model(config, session),
+            "model": _model(job, session),
             "data": _data(data),
-            **_batch(config, session, data, plan),
-            **_negatives(config),
+            **_batch(job, session, data, plan),
+            **_negatives(job),
             "steps": _steps(schedule, start),
-            "optimizer": _optimizer(config),
+            "optimizer": _optimizer(job.optim),
             "precision": _precision(session),
             "processes": _processes(session),
-            "evaluation": ", ".join(map(shown, config.data.eval_dataset))
+            "evaluation": ", ".join(map(shown, job.eval_files))
             or "none (--eval-dataset FILE measures the model as it learns)",
-            "output": config.run.output_dir,
+            "output": job.output,
         },
     )
 
@@ -43,12 +44,12 @@ def _data(data: TrainingData) -> str:
     return f"{facts['rows']:,} rows ({kinds}), {facts['texts']:,} distinct texts, {facts['tokens']:,} tokens"
 
 
-def _batch(config: TrainConfig, session: Session, data: TrainingData, plan: BatchPlan) -> dict[str, str]:
+def _batch(job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan) -> dict[str, str]:
     """The first batch stands for all."""
     first = plan.batch(0, 0)
     tokens = int(data.texts.lengths[first.texts].sum())
-    candidates = Weights.of(first, config.loss.in_batch).matrix(np.arange(len(first))).sum(axis=1).mean()
-    updates = config.optim.gradient_accumulation_steps
+    candidates = Weights.of(first, job.loss.in_batch).matrix(np.arange(len(first))).sum(axis=1).mean()
+    updates = job.optim.gradient_accumulation_steps
     accumulated = f", {updates} batches an update" if updates > 1 else ""
     layout = "packed" if session.embedder.packed else "padded"
     return {
@@ -57,12 +58,12 @@ def _batch(config: TrainConfig, session: Session, data: TrainingData, plan: Batc
     }
 
 
-def _negatives(config: TrainConfig) -> dict[str, str]:
-    remine = config.remine
-    if not remine.remine_every_epoch:
+def _negatives(job: TrainJob) -> dict[str, str]:
+    remine = job.remine
+    if remine is None:
         return {}
     margin = f", at least {remine.remine_margin:g} below the positive" if remine.remine_margin is not None else ""
-    taken = f"{config.data.neg_nums} of ranks {remine.remine_range}{margin}"
+    taken = f"{job.neg_nums} of ranks {remine.remine_range}{margin}"
     return {"negatives": f"from epoch 2 on mined anew: {taken}"}
 
 
@@ -75,8 +76,7 @@ def _steps(schedule: Schedule, start: int) -> str:
     return f"{schedule.total:,} ({epochs}){began}"
 
 
-def _optimizer(config: TrainConfig) -> str:
-    optim = config.optim
+def _optimizer(optim: OptimSection) -> str:
     return f"AdamW, lr {optim.lr:g} ({optim.lr_scheduler}, warm-up {optim.warmup_proportion:g}), seed {optim.seed}"
 
 
@@ -85,17 +85,17 @@ def _processes(session: Session) -> str:
     return f"{world()} on {session.device.type}{spread}"
 
 
-def _model(config: TrainConfig, session: Session) -> str:
+def _model(job: TrainJob, session: Session) -> str:
     weights = sum(weight.numel() for weight in session.embedder.parameters())
-    if config.model.model_name_or_path == TINY:
+    if job.model == TINY:
         return (
             f"built-in, from scratch, {weights / 1e6:.1f}M weights, with its own lr, batch and epochs unless given; "
             "for a pretrained model: --model BAAI/bge-base-zh-v1.5"
         )
     trained = sum(weight.numel() for weight in session.embedder.parameters() if weight.requires_grad)
-    adapters = f", adapters of {trained / 1e6:.1f}M" if config.tune.lora_rank else ""
+    adapters = f", adapters of {trained / 1e6:.1f}M" if job.tune.lora_rank else ""
     size = f"{weights / 1e6:.1f}M weights{adapters}, {session.embedder.dimension} dimensions"
-    return f"{shown(config.model.model_name_or_path)}, {size}"
+    return f"{shown(job.model)}, {size}"
 
 
 def _precision(session: Session) -> str:

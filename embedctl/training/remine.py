@@ -6,7 +6,6 @@ on the same; what was mined after the state that it goes on from is forgotten.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,14 @@ from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
 from embedctl.distributed.collectives import barrier, gather_vectors
 from embedctl.distributed.random import mix
-from embedctl.distributed.ranks import rank, world
+from embedctl.distributed.ranks import is_main, rank, world
+from embedctl.files import replacing
 from embedctl.mining.candidates import Choice
 from embedctl.mining.limits import Limits
 from embedctl.mining.store import StoreMiner
 from embedctl.search.exact import Ids, Vectors
-from embedctl.tokens.packing import Integers, longest_first
+from embedctl.tokens.packing import longest_first
+from embedctl.tokens.spans import Integers
 from embedctl.training.checkpoint import states_folder
 from embedctl.training.feeder import Schedule
 from embedctl.training.measure import encode_shared
@@ -57,7 +58,7 @@ class Remine:
         miner: finds the negatives.
         plan: the batches with the rows' own negatives.
         schedule: of the run.
-        config: which ranks are taken, and how far below the positive.
+        options: which ranks are taken, and how far below the positive.
         monitor: is told.
         run: OUT.
     """
@@ -67,7 +68,7 @@ class Remine:
     miner: StoreMiner
     plan: BatchPlan
     schedule: Schedule
-    config: RemineSection
+    options: RemineSection
     monitor: Monitor
     run: Path
 
@@ -79,11 +80,13 @@ class Remine:
         if path.exists():
             mined = np.load(path)
         else:
-            if update > epoch * self.schedule.updates_per_epoch and rank() == 0:
+            if update > epoch * self.schedule.updates_per_epoch and is_main():
                 console.warn(f"{path}: is missing; the rest of epoch {epoch + 1} gets what the model finds now")
             mined = self._mine(epoch, update)
-            if rank() == 0:
-                _keep(path, mined)
+            if is_main():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(path, "wb", sync=True) as stream:
+                    np.save(stream, mined)
         barrier()
         return BatchPlan(self.plan.rows.with_negatives(mined, self.miner.query_R), self.plan.mixture)
 
@@ -93,11 +96,11 @@ class Remine:
         vectors = self._vectors(self.miner.query_Q), self._vectors(self.miner.passage_P)
         borders = [queries * place // world() for place in range(world() + 1)]
         part = range(borders[rank()], borders[rank() + 1])
-        first, last = map(int, self.config.remine_range.split("-"))
+        first, last = map(int, self.options.remine_range.split("-"))
         seed = int(mix(self.plan.mixture.seed, epoch, 7)[0])
         choice = Choice(first, last, self.plan.mixture.neg_nums, "random", seed)
         device = self.session.device
-        found = self.miner.mine(part, vectors, choice, Limits(margin=self.config.remine_margin), str(device))
+        found = self.miner.mine(part, vectors, choice, Limits(margin=self.options.remine_margin), str(device))
         counts = np.diff(borders).tolist()
         mined, above = (gather_vectors(torch.from_numpy(own).to(device), counts).cpu().numpy() for own in found)
         row_has = np.append((mined >= 0).sum(axis=1), 0)[self.miner.query_R]
@@ -115,16 +118,5 @@ class Remine:
         order = longest_first(np.asarray(self.texts.lengths[ids]))
         for start in range(0, len(ids), TEXTS_AT_A_TIME):
             places = order[start : start + TEXTS_AT_A_TIME]
-            vectors[places] = encode_shared(self.session, self.texts.ragged(ids[places]), self.session.budget)
+            vectors[places] = encode_shared(self.session, self.texts.ragged(ids[places]))
         return vectors
-
-
-def _keep(path: Path, mined: Ids) -> None:
-    """Write the negatives so that they are there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
-        np.save(stream, mined)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)

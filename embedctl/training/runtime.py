@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 
-from embedctl.config import TrainConfig
+from embedctl import console
+from embedctl.distributed.launch import choose_strategy, shipped_document
+from embedctl.distributed.ranks import is_main
 from embedctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError, ModelError
+from embedctl.training.job import Machine
 
-TESTED_ACCELERATE = ("1.15",)
+USE_FSDP = "ACCELERATE_USE_FSDP"  # environment variable that accelerate reads
+STATES, NEEDED = ("PartialState", "AcceleratorState"), {"device", "distributed_type"}  # of accelerate's internals
 
 
 @dataclass(frozen=True)
@@ -38,44 +43,74 @@ class Runtime:
         device: torch.device = self.accelerator.device
         return device
 
-    @property
-    def main(self) -> bool:
-        """Whether this rank is the one that speaks and writes."""
-        return bool(self.accelerator.is_main_process)
 
+def join(machine: Machine, tracker: str, folder: Path) -> Runtime:
+    """Join the other workers, which accelerate's launcher or a cluster's scheduler started.
 
-def start(config: TrainConfig) -> Runtime:
-    """Join the other workers.
+    The strategy follows from the values from which the launcher chose it; accelerate is told of it here, whatever the
+    environment says.
+
+    Args:
+        machine: the strategy and precision that were asked for.
+        tracker: wandb, tensorboard, trackio or none.
+        folder: where the tracker writes.
 
     Raises:
-        ConfigError: the precision asked for does not exist here.
+        ConfigError: accelerate was started for another strategy, or the precision does not exist here.
+        ModelError: the processes do not find each other.
     """
-    strategy, _, reason = os.environ.get("EMBEDCTL_STRATEGY", "").partition(": ")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    fsdp = processes > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    if not fsdp:
-        os.environ.pop("ACCELERATE_USE_FSDP", None)
-    accelerator = _accelerator(config)
-    if fsdp and accelerator.device.type == "cpu":
-        _promote_to_fsdp(accelerator)
+    strategy, reason = choose_strategy(machine.strategy, processes, machine.weight_bytes)
+    plugin = _fsdp_plugin() if strategy == "fsdp" else None
+    if plugin is None:
+        os.environ.pop(USE_FSDP, None)
+    accelerator = _accelerator(machine, plugin, tracker, folder)
     if accelerator.num_processes != processes:
         raise ModelError(f"accelerate sees {accelerator.num_processes} processes where {processes} were started")
-    compute = pick_precision(config.launch.mixed_precision, accelerator.device)
-    if fsdp:
+    if plugin is not None and accelerator.device.type == "cpu" and not _shard_on_cpu(accelerator, plugin):
+        strategy, reason = "ddp", "this version of accelerate can't use fsdp on CPUs"
+        os.environ.pop(USE_FSDP, None)
+        if is_main():
+            console.warn(f"--strategy fsdp: {reason}; the run uses ddp")
+    _expect_strategy(accelerator, strategy)
+    compute = pick_precision(machine.precision, accelerator.device)
+    if strategy == "fsdp":
         _set_sharded_precision(accelerator, compute)
-    return Runtime(accelerator, compute, "fsdp" if fsdp else "ddp" if processes > 1 else "none", reason or strategy)
+    return Runtime(accelerator, compute, strategy, reason)
 
 
-def _accelerator(config: TrainConfig) -> Any:
+def _accelerator(machine: Machine, plugin: Any, tracker: str, folder: Path) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import ProjectConfiguration
 
-    scaled = config.launch.mixed_precision == "fp16"  # the only precision whose gradients need accelerate's scaler
-    trackers = None if config.run.log_with == "none" else config.run.log_with
-    project = ProjectConfiguration(project_dir=config.run.output_dir, logging_dir=config.run.output_dir)
+    scaled = machine.precision == "fp16"  # the only precision whose gradients need accelerate's scaler
     return Accelerator(
-        mixed_precision="fp16" if scaled else "no", cpu=config.launch.cpu, log_with=trackers, project_config=project
+        mixed_precision="fp16" if scaled else "no",
+        cpu=machine.cpu,
+        log_with=None if tracker == "none" else tracker,
+        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)),
+        fsdp_plugin=plugin,
     )
+
+
+def _fsdp_plugin() -> Any:
+    """Accelerate's settings of FSDP, from its launcher's environment; the shipped ones where that says nothing."""
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    for name, value in shipped_document()["fsdp_config"].items():
+        os.environ.setdefault(name.upper(), str(value))
+    return FullyShardedDataParallelPlugin()
+
+
+def _expect_strategy(accelerator: Any, chosen: str) -> None:
+    """Raise a ConfigError if accelerate spreads the run in another way than was chosen."""
+    found = str(accelerator.distributed_type.value)
+    kind = {"NO": "none", "FSDP": "fsdp"}.get(found, "ddp" if found.startswith("MULTI_") else found)
+    if kind != chosen:
+        raise ConfigError(
+            f"accelerate was started for {found}, and the strategy of this run is {chosen}",
+            "start the workers with the accelerate.yaml that `embedctl train --dry-run` writes",
+        )
 
 
 def pick_precision(asked: str, device: torch.device) -> torch.dtype:
@@ -101,25 +136,29 @@ def _set_sharded_precision(accelerator: Any, compute: torch.dtype) -> None:
         accelerator.state.fsdp_plugin.mixed_precision_policy = policy
 
 
-def _promote_to_fsdp(accelerator: Any) -> None:
-    """Accelerate shards on GPUs only; on CPUs (gloo) its state has to be told after the fact.
+def _shard_on_cpu(accelerator: Any, plugin: Any) -> bool:
+    """Turn the state of an accelerator on CPUs (gloo) to FSDP, which accelerate itself does on GPUs only.
 
-    Raises:
-        ConfigError: this version of accelerate was not tested with it.
+    Returns:
+        Whether this version of accelerate has the attributes for it, and took it; if not, nothing is changed.
     """
-    import accelerate
-    from accelerate.state import AcceleratorState, PartialState
-    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+    from accelerate import state
+    from accelerate.utils import DistributedType
 
-    if not accelerate.__version__.startswith(TESTED_ACCELERATE):
-        raise ConfigError(
-            f"--strategy fsdp on CPUs is not tested with accelerate {accelerate.__version__}", "use --strategy ddp"
-        )
-    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
-    accelerator.state.distributed_type = DistributedType.FSDP
-    for state in (PartialState, AcceleratorState):
-        state._shared_state["device"] = torch.device("cpu")
-        state._shared_state["distributed_type"] = DistributedType.FSDP
+    found = [getattr(getattr(state, name, None), "_shared_state", None) for name in STATES]
+    shared = [values for values in found if isinstance(values, dict) and values.keys() >= NEEDED]
+    if len(shared) < len(STATES):
+        return False
+    before = [dict(values) for values in shared]
+    for values in shared:
+        values.update(device=torch.device("cpu"), distributed_type=DistributedType.FSDP)
+    accelerator.state.fsdp_plugin = plugin
+    if getattr(accelerator, "is_fsdp2", False):
+        return True
+    for values, old in zip(shared, before, strict=True):
+        values.clear()
+        values.update(old)
+    return False
 
 
 @dataclass

@@ -17,8 +17,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from embedctl.config import TrainConfig
-from embedctl.distributed.ranks import world
+from embedctl.config import OptimSection, TuneSection
+from embedctl.distributed.ranks import is_main, world
 from embedctl.errors import ModelError
 from embedctl.model.embedder import Embedder
 from embedctl.model.tuning import (
@@ -30,6 +30,7 @@ from embedctl.model.tuning import (
     merge_adapters,
 )
 from embedctl.training.budget import find_budget
+from embedctl.training.job import Machine
 from embedctl.training.optim import adamw
 from embedctl.training.runtime import Runtime
 
@@ -59,35 +60,51 @@ class Session:
     budget: int
 
     @classmethod
-    def prepare(cls, embedder: Embedder, config: TrainConfig, runtime: Runtime) -> Session:
+    def prepare(
+        cls, embedder: Embedder, runtime: Runtime, tune: TuneSection, optim: OptimSection, machine: Machine
+    ) -> Session:
         """Make a loaded model trainable on this worker's device.
+
+        Args:
+            embedder: the model, in float32.
+            runtime: the worker's.
+            tune: which weights are trained, and how the model runs meanwhile.
+            optim: options of the optimizer.
+            machine: attention and token budget that were asked for.
 
         Raises:
             ModelError: FSDP finds no layer to shard.
         """
-        if config.tune.lora_rank:
-            add_adapters(embedder, config.tune)
+        if tune.lora_rank:
+            add_adapters(embedder, tune)
         freeze_unused(embedder)
-        pristine = copy.deepcopy(embedder) if runtime.main else None
+        pristine = copy.deepcopy(embedder) if is_main() else None
         embedder.to(runtime.device).train()
-        embedder.choose_attention(config.launch.attention, runtime.compute)
-        if config.tune.gradient_checkpointing:
+        embedder.choose_attention(machine.attention, runtime.compute)
+        if tune.gradient_checkpointing:
             checkpoint_gradients(embedder)
-        masters = MasterWeights(embedder, runtime.compute) if _wants_masters(config, runtime) else None
-        if config.tune.compile and runtime.device.type == "cuda":
+        # shards bring their own masters; copies (ddp) and fp16, whose gradients are scaled, keep float32 and autocast
+        halved = runtime.strategy == "none" and runtime.compute == torch.bfloat16
+        masters = MasterWeights(embedder, runtime.compute) if halved else None
+        if tune.compile and runtime.device.type == "cuda":
             compile_layers(embedder)
-        optimizer = adamw(masters.model if masters else embedder, config.optim)
+        optimizer = adamw(masters.model if masters else embedder, optim)
         model, optimizer = runtime.accelerator.prepare(embedder, optimizer)
         if runtime.strategy == "fsdp":
             _expect_shards(model)
         session = cls(runtime, embedder, model, masters, optimizer, pristine, budget=0)
-        session.budget = config.launch.tokens_per_forward or find_budget(session, runtime.device)
+        session.budget = machine.tokens_per_forward or find_budget(session, runtime.device)
         return session
 
     @property
     def device(self) -> torch.device:
         """This rank's device."""
         return self.runtime.device
+
+    @property
+    def scaled(self) -> bool:
+        """Whether gradients are scaled (fp16): a step whose gradients overflow is left out."""
+        return self.runtime.compute == torch.float16
 
     @property
     def chunk(self) -> int:
@@ -169,11 +186,6 @@ class Session:
         set_model_state_dict(trained, state, options=StateDictOptions(strict=True))
         merge_adapters(trained)
         return trained.eval()
-
-
-def _wants_masters(config: TrainConfig, runtime: Runtime) -> bool:
-    """Shards bring their own masters; copies (ddp) and fp16, whose gradients are scaled, keep float32 and autocast."""
-    return runtime.strategy == "none" and runtime.compute == torch.bfloat16 and config.launch.mixed_precision != "fp16"
 
 
 def _expect_shards(model: torch.nn.Module) -> None:

@@ -17,12 +17,12 @@ if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds:
 
 from embedctl import console
 from embedctl.config import TINY, TrainConfig, load
-from embedctl.data.batches import BatchPlan, Mix
+from embedctl.data.batches import BatchPlan
 from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.formats import read_rows
-from embedctl.data.sources import Source, parse_all
 from embedctl.data.store import TrainingData
-from embedctl.distributed.ranks import rank, world
+from embedctl.data.visits import Mix
+from embedctl.distributed.ranks import is_main, world
 from embedctl.distributed.worker import guarded
 from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection
@@ -34,8 +34,10 @@ from embedctl.model.loading import load_sentence_transformer
 from embedctl.resources import cache_folder
 from embedctl.training import checkpoint, runtime
 from embedctl.training.budget import PROBES, memory_advice
+from embedctl.training.checkpoint import Position
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.finish import Finish
+from embedctl.training.job import TrainJob
 from embedctl.training.loop import History, Loop
 from embedctl.training.measure import Measure
 from embedctl.training.monitor import Monitor, keep_until
@@ -45,107 +47,136 @@ from embedctl.training.session import Session
 from embedctl.training.step import Stepper
 
 
-def run(config: TrainConfig) -> None:
-    """Train, measure and export, as the configuration says.
+def run(job: TrainJob) -> None:
+    """Train, measure and export.
 
     Raises:
         EmbedctlError: a user's mistake, or a stop by a signal.
     """
-    folder = Path(config.run.output_dir)
-    here = runtime.start(config)
-    console.configure(quiet=config.quiet or not here.main)
-    sources = parse_all(config.data.dataset)
-    embedder = load_model(config, sources)
-    data = open_or_build(
-        [source.path for source in sources], embedder.tokenizer, recipe_of(config, embedder), cache_folder("stores")
-    )
-    with memory_advice(config.launch.tokens_per_forward or PROBES[-1], recomputes=config.tune.gradient_checkpointing):
-        session = Session.prepare(embedder, config, here)
-    state = checkpoint.find(config.run.resume, folder) if config.run.resume else None
-    plan = plan_batches(config, sources, data, checkpoint.position(state) if state else {})
-    optim = config.optim
+    here = runtime.join(job.machine, job.tracker, job.folder)
+    console.configure(quiet=job.quiet or not is_main())
+    embedder = load_model(job)
+    recipe = recipe_of(job, embedder)
+    data = open_data(job, embedder, recipe)
+    session = prepare(job, embedder, here)
+    start = resume(job, session)
+    plan = plan_batches(job, data, start.batch_size)
+    optim = job.optim
     schedule = Schedule(plan.steps_per_epoch, optim.gradient_accumulation_steps, optim.epochs, optim.max_steps)
-    measure = build_measure(config, session)
-    history = History(config.run.metric)
-    start = resume(session, state, history) if state else 0
-    if here.main:
-        keep_until(folder / "metrics.jsonl", start)
-        forget_later(folder, schedule, start)
-        show_overview(config, session, data, plan, schedule, start)
-    monitor = Monitor(here, folder, config.run.log_with, config.model_dump(mode="json"), start, schedule.total)
-    remine = None
-    if config.remine.remine_every_epoch:
-        miner = StoreMiner.of(data)
-        remine = Remine(session, data.texts, miner, plan, schedule, config.remine, monitor, folder)
-    finish = Finish(config, session, data, history, folder)
+    measure = measure_of(job, session, recipe)
+    if is_main():
+        forget_after(job, schedule, start.step)
+        show_overview(job, session, data, plan, schedule, start.step)
+    monitor = Monitor(here.accelerator, job.folder, job.tracker, job.settings, start.step, schedule.total)
+    history = History(job.metric, start.evaluations)
+    finish = Finish(job, session, data, history)
     loop = Loop(
-        config=config,
         session=session,
-        feeder=Feeder(session, plan, data.texts, config.loss.in_batch, remine),
+        feeder=feed(job, session, data, plan, schedule, monitor),
         schedule=schedule,
-        stepper=Stepper(session, losses_for(config.loss), optim.seed),
+        stepper=Stepper(session, losses_for(job.loss), optim.seed),
         monitor=monitor,
         history=history,
-        measure=(lambda: measure(session)) if measure else None,
+        measure=measure,
         keep_best=finish.keep_best,
         keep_epoch=finish.keep_epoch,
-        folder=folder,
+        optim=optim,
+        cadence=job.cadence,
+        folder=job.folder,
+        temperature=job.loss.temperature,
     )
-    with memory_advice(session.budget, recomputes=config.tune.gradient_checkpointing):
+    with memory_advice(session.budget, recomputes=job.tune.gradient_checkpointing):
         with contextlib.closing(monitor):
-            if not history.entries and start == 0:
+            if start.step == 0:
                 loop.evaluate(0)
-            done = loop.run(start)
+            done = loop.run(start.step)
         finish.export(done)
 
 
-def load_model(config: TrainConfig, sources: list[Source]) -> Embedder:
+def load_model(job: TrainJob) -> Embedder:
     """The model to train, in float32, with the lengths and prompts of the run.
 
     Raises:
         ModelError: it can't be loaded.
         ConfigError: it has fewer dimensions than --mrl-dims names.
     """
-    if config.model.model_name_or_path == TINY:
+    if job.model == TINY:
         from embedctl.model.tiny import build_tiny
 
-        rows = (row for source in sources for row in read_rows(source.path))
-        model = build_tiny((text for row in rows for text in (row.query, *row.pos, *row.neg)), config.optim.seed)
+        rows = (row for source in job.sources for row in read_rows(source.path))
+        model = build_tiny((text for row in rows for text in (row.query, *row.pos, *row.neg)), job.optim.seed)
     else:
-        model = load_sentence_transformer(
-            config.model.model_name_or_path,
-            trust_remote_code=config.model.trust_remote_code,
-            pooling=config.tune.pooling,
-        )
+        model = load_sentence_transformer(job.model, trust_remote_code=job.trust_remote_code, pooling=job.tune.pooling)
     embedder = Embedder(model)
-    model.max_seq_length = min(max(config.text.query_max_len, config.text.passage_max_len), embedder.position_limit)
-    embedder.set_prompts(config.text.query_prompt, config.text.passage_prompt)
+    model.max_seq_length = min(max(job.text.query_max_len, job.text.passage_max_len), embedder.position_limit)
+    embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
     embedder.append_normalize()
-    expect_dims(config.loss.mrl_dims, embedder.dimension)
+    expect_dims(job.loss.mrl_dims, embedder.dimension)
     return embedder
 
 
-def recipe_of(config: TrainConfig, embedder: Embedder) -> Recipe:
+def recipe_of(job: TrainJob, embedder: Embedder) -> Recipe:
     """Lengths and prompts of the run; no text is longer than the model can take."""
-    limit = embedder.max_len
     return Recipe(
-        min(config.text.query_max_len, limit),
-        min(config.text.passage_max_len, limit),
+        min(job.text.query_max_len, embedder.max_len),
+        min(job.text.passage_max_len, embedder.max_len),
         embedder.own_prompt("query"),
         embedder.own_prompt("document", "passage", "corpus"),
     )
 
 
-def plan_batches(config: TrainConfig, sources: list[Source], data: TrainingData, position: dict[str, int]) -> BatchPlan:
-    """The batches of the run; a resumed one keeps its batch over all ranks, however many there are now."""
-    size = position.get("batch_size", config.optim.batch_size * world())
+def open_data(job: TrainJob, embedder: Embedder, recipe: Recipe) -> TrainingData:
+    """The rows and tokens of the run, from the cache if an earlier run had the same.
+
+    Raises:
+        DataError: a row is wrong.
+    """
+    files = [source.path for source in job.sources]
+    return open_or_build(files, embedder.tokenizer, recipe, cache_folder("stores"))
+
+
+def prepare(job: TrainJob, embedder: Embedder, here: runtime.Runtime) -> Session:
+    """The model with its optimizer and token budget, spread over the ranks.
+
+    Raises:
+        TrainingError: the GPU is out of memory.
+    """
+    with memory_advice(job.machine.tokens_per_forward or PROBES[-1], recomputes=job.tune.gradient_checkpointing):
+        return Session.prepare(embedder, here, job.tune, job.optim, job.machine)
+
+
+def resume(job: TrainJob, session: Session) -> Position:
+    """Take over the state that --resume means; the position of a new run without one. Called by all ranks."""
+    state = checkpoint.find(job.resume, job.folder) if job.resume else None
+    if state is None:
+        return Position(0, job.optim.batch_size * world(), session.budget, [], world())
+    tensors = session.state()
+    position = checkpoint.load(state, tensors)
+    session.restore(tensors)
+    if position.world == world():
+        session.budget = position.budget  # the same chunks, so the same bits
+    if is_main():
+        console.say(f"resumed from {state}, after step {position.step}")
+        if position.world != world():
+            console.say(
+                f"{world()} processes now, {position.world} before: the same data order, but rounding may differ"
+            )
+    return position
+
+
+def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPlan:
+    """The batches of the run, of `batch_size` queries over all ranks.
+
+    Raises:
+        TrainingError: the weights of --dataset leave no row.
+    """
     mixture = Mix(
-        batch_size=size,
-        neg_nums=config.data.neg_nums,
-        seed=config.optim.seed,
-        explode=config.data.positives == "explode",
-        one_dataset_per_batch=config.data.one_dataset_per_batch,
-        weights=tuple(source.weight for source in sources),
+        batch_size=batch_size,
+        neg_nums=job.neg_nums,
+        seed=job.optim.seed,
+        explode=job.explode,
+        one_dataset_per_batch=job.one_dataset_per_batch,
+        weights=tuple(source.weight for source in job.sources),
     )
     plan = BatchPlan(data.rows, mixture)
     if plan.steps_per_epoch == 0:
@@ -153,34 +184,37 @@ def plan_batches(config: TrainConfig, sources: list[Source], data: TrainingData,
     return plan
 
 
-def build_measure(config: TrainConfig, session: Session) -> Measure | None:
-    """What is measured during the run; None without evaluation rows."""
-    if not config.data.eval_dataset:
+def forget_after(job: TrainJob, schedule: Schedule, step: int) -> None:
+    """Remove what an earlier run recorded and mined after the step from which this one goes on."""
+    keep_until(job.folder / "metrics.jsonl", step)
+    forget_later(job.folder, schedule, step)
+
+
+def feed(
+    job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan, schedule: Schedule, monitor: Monitor
+) -> Feeder:
+    """What makes the batches, with negatives mined in the run if that was asked for."""
+    renew = None
+    if job.remine is not None:
+        miner = StoreMiner.of(data)
+        renew = Remine(session, data.texts, miner, plan, schedule, job.remine, monitor, job.folder)
+    return Feeder(session, plan, data.texts, job.loss.in_batch, renew)
+
+
+def measure_of(job: TrainJob, session: Session, recipe: Recipe) -> Measure | None:
+    """What is measured during the run; None without evaluation rows.
+
+    Raises:
+        DataError: an evaluation row is wrong.
+    """
+    if not job.eval_files:
         return None
-    collection = Collection.from_rows(config.data.eval_dataset)
-    return Measure.of(collection, session.embedder, session.budget, config.loss.mrl_dims)
-
-
-def resume(session: Session, state: Path, history: History) -> int:
-    """Take over a state; returns the updates that it has behind it. Called by all ranks."""
-    tensors = session.state()
-    position = checkpoint.load(state, tensors)
-    session.restore(tensors)
-    if position["world"] == world():
-        session.budget = position["budget"]  # the same chunks, so the same bits
-    history.entries.extend(position["evaluations"])
-    if rank() == 0:
-        console.say(f"resumed from {state}, after step {position['step']}")
-        if position["world"] != world():
-            console.say(
-                f"{world()} processes now, {position['world']} before: the same data order, but rounding may differ"
-            )
-    return int(position["step"])
+    return Measure.of(session, Collection.from_rows(job.eval_files), recipe, job.loss.mrl_dims)
 
 
 def main(config_file: str) -> NoReturn:
     """Run the worker of a training run."""
-    guarded(Path(config_file).parent, lambda: run(load(TrainConfig, config_file)))
+    guarded(Path(config_file).parent, lambda: run(TrainJob.of(load(TrainConfig, config_file))))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 
 from embedctl.config import TINY, TrainConfig, load
-from embedctl.data.sources import parse_all
 from embedctl.losses.select import losses_for
 from embedctl.training import runtime, worker
 from embedctl.training.feeder import Feeder, Schedule
-from embedctl.training.session import Session
+from embedctl.training.job import TrainJob
 from embedctl.training.step import Stepper
 
 CUDA = torch.cuda.is_available()
@@ -64,17 +63,15 @@ def main() -> None:
         "neg_nums": 1,
         "tokens_per_forward": options.tokens,
     }
-    config = load(TrainConfig, None, flags)
-    sources = parse_all(config.data.dataset)
-    embedder = worker.load_model(config, sources)
-    data = worker.open_or_build(
-        config.data.dataset, embedder.tokenizer, worker.recipe_of(config, embedder), folder / "store"
-    )
-    session = Session.prepare(embedder, config, runtime.start(config))
-    stepper = Stepper(session, losses_for(config.loss), 0)
+    job = TrainJob.of(load(TrainConfig, None, flags))
+    here = runtime.join(job.machine, job.tracker, job.folder)
+    embedder = worker.load_model(job)
+    data = worker.open_or_build(job.dataset, embedder.tokenizer, worker.recipe_of(job, embedder), folder / "store")
+    session = worker.prepare(job, embedder, here)
+    stepper = Stepper(session, losses_for(job.loss), 0)
     for size in sizes:
-        plan = worker.plan_batches(config, sources, data, {"batch_size": size})
-        feeder = Feeder(session, plan, data.texts, config.loss.in_batch)
+        plan = worker.plan_batches(job, data, size)
+        feeder = Feeder(session, plan, data.texts, job.loss.in_batch)
         if CUDA:
             torch.cuda.reset_peak_memory_stats()
         tokens = 0

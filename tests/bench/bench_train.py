@@ -72,12 +72,12 @@ def timed(step: Callable[[], int], steps: int, warmup: int) -> float:
 def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any]) -> tuple[float, dict[str, float]]:
     """Our step, batches made on their thread as in a run."""
     from embedctl.config import TrainConfig, load
-    from embedctl.data.sources import parse_all
+    from embedctl.distributed.ranks import world
     from embedctl.losses.select import losses_for
     from embedctl.training import runtime, worker
     from embedctl.training.feeder import Feeder, Schedule
+    from embedctl.training.job import TrainJob
     from embedctl.training.optim import set_lr
-    from embedctl.training.session import Session
     from embedctl.training.step import Stepper
 
     flags = {
@@ -88,17 +88,15 @@ def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any
         "lr": LR,
         "in_batch": "hard",
     } | settings
-    config = load(TrainConfig, None, flags)
-    here = runtime.start(config)
-    sources = parse_all(config.data.dataset)
-    embedder = worker.load_model(config, sources)
-    stored = worker.open_or_build(
-        [data], embedder.tokenizer, worker.recipe_of(config, embedder), Path(tempfile.mkdtemp())
-    )
-    session = Session.prepare(embedder, config, here)
-    plan = worker.plan_batches(config, sources, stored, {})
-    feeder = Feeder(session, plan, stored.texts, config.loss.in_batch)
-    stepper = Stepper(session, losses_for(config.loss), 0)
+    job = TrainJob.of(load(TrainConfig, None, flags))
+    here = runtime.join(job.machine, job.tracker, job.folder)
+    embedder = worker.load_model(job)
+    recipe = worker.recipe_of(job, embedder)
+    stored = worker.open_or_build([data], embedder.tokenizer, recipe, Path(tempfile.mkdtemp()))
+    session = worker.prepare(job, embedder, here)
+    plan = worker.plan_batches(job, stored, BATCH * world())
+    feeder = Feeder(session, plan, stored.texts, job.loss.in_batch)
+    stepper = Stepper(session, losses_for(job.loss), 0)
     updates = feeder.updates(Schedule(plan.steps_per_epoch, 1, 1, steps + warmup + 1), 0)
     tokens: list[int] = []
 

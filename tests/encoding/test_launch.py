@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from embedctl.config import EncodeConfig, load
-from embedctl.encoding.launch import main, on_gpus, prepare
+from embedctl.distributed.launch import Plan
+from embedctl.encoding.launch import become_launcher, launch_job
 from embedctl.errors import ConfigError
 
 
-def config(**flags: str) -> EncodeConfig:
-    return load(EncodeConfig, None, {"num_processes": "2"} | flags)
-
-
-def test_ranks_on_cpus(tmp_path, monkeypatch):
-    for name in ("ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
-        monkeypatch.delenv(name, raising=False)
-    prepare(tmp_path, config(device="cpu"))
-    document = yaml.safe_load((tmp_path / "accelerate.yaml").read_text())
-    assert (document["num_processes"], document["use_cpu"], document["distributed_type"]) == (2, False, "MULTI_GPU")
-    assert "fsdp_config" not in document
-    assert os.environ["ACCELERATE_USE_CPU"] == "true"
+def plan(**flags: str) -> Plan:
+    return Plan.of(launch_job(load(EncodeConfig, None, {"num_processes": "2"} | flags), Path("job")))
 
 
 @pytest.fixture
@@ -36,19 +27,24 @@ def two_gpus(monkeypatch):
 
 @pytest.mark.usefixtures("two_gpus")
 def test_a_gpu_for_each():
-    assert on_gpus(config())
-    assert on_gpus(config(device="cuda"))
-    assert not on_gpus(config(device="cpu"))
-    with pytest.raises(ConfigError, match="this machine shows 2 GPUs"):
-        on_gpus(config(num_processes="3"))
+    assert plan() == Plan(2, gpus=True, strategy="ddp")
+    assert plan(device="cuda").gpus
+    assert not plan(device="cpu").gpus
+    with pytest.raises(ConfigError, match="this machine shows 2 GPUs") as wrong:
+        plan(num_processes="3")
+    assert "--device cpu" in wrong.value.hint
     with pytest.raises(ConfigError, match="--device cuda:1: is one device, for 2 processes"):
-        on_gpus(config(device="cuda:1"))
+        plan(device="cuda:1")
 
 
-@pytest.mark.usefixtures("two_gpus")
-def test_a_mistake_is_said_and_leaves_nothing(tmp_path: Path, capsys):
-    (tmp_path / "job").mkdir()
-    (tmp_path / "job/config.yaml").write_text("num_processes: 3\n")
-    assert main(tmp_path / "job") == 2
-    assert "error: --num-processes 3: this machine shows 2 GPUs" in capsys.readouterr().err
-    assert not (tmp_path / "job").exists()
+def test_the_launcher_gets_the_job_and_the_workers_the_configuration(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    given: list[str] = []
+    monkeypatch.setattr(os, "execv", lambda _program, arguments: given.extend(arguments))
+    config = load(EncodeConfig, None, {"num_processes": "2", "output": "vectors/", "overwrite": True})
+    become_launcher(config)
+    assert given[1:3] == ["-m", "embedctl.distributed.supervise"]
+    job = json.loads(given[3])
+    assert (job["worker"], job["temporary"]) == ("embedctl.encoding.worker", True)
+    assert job["after_stop"] == "the same command without --overwrite goes on with the next shard"
+    assert load(EncodeConfig, f"{job['folder']}/config.yaml") == config

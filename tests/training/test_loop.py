@@ -15,6 +15,7 @@ from embedctl.config import TrainConfig, load
 from embedctl.errors import TrainingError
 from embedctl.training import checkpoint
 from embedctl.training.feeder import Schedule
+from embedctl.training.job import TrainJob
 from embedctl.training.loop import History, Loop
 
 
@@ -38,9 +39,9 @@ class Recorder:
 
 def loop(folder: Path, recorder: Recorder, values: list[float], **flags: Any) -> Loop:
     """Two epochs of four updates; the metrics of each evaluation are `values`, one after the other."""
-    config = load(TrainConfig, None, {"output_dir": str(folder)} | flags)
-    schedule, found = Schedule(4, 1, 2, config.optim.max_steps), iter(values)
-    prepared = SimpleNamespace(weights=SimpleNamespace(lonely=0, masked=0), batch=[0], tokens=1)
+    job = TrainJob.of(load(TrainConfig, None, {"output_dir": str(folder)} | flags))
+    schedule, found = Schedule(4, 1, 2, job.optim.max_steps), iter(values)
+    prepared = SimpleNamespace(weights=SimpleNamespace(without_negatives=0, masked=0), batch=[0], tokens=1)
 
     def updates(schedule: Schedule, start: int) -> Iterator[tuple[int, list[Any]]]:
         yield from ((update, [prepared]) for update in range(start, schedule.total))
@@ -50,23 +51,26 @@ def loop(folder: Path, recorder: Recorder, values: list[float], **flags: Any) ->
         return {"nDCG@10": value, "R@1": -value}
 
     return Loop(
-        config=config,
         session=SimpleNamespace(
             optimizer=SimpleNamespace(param_groups=[]),
             update=lambda _norm: torch.tensor(1.0),
             device=torch.device("cpu"),
             state=lambda: {"weight": torch.ones(2)},
             budget=1,
+            scaled=False,
         ),
         feeder=SimpleNamespace(updates=updates, plan=SimpleNamespace(mixture=SimpleNamespace(batch_size=1))),
         schedule=schedule,
         stepper=lambda *_arguments, **_options: torch.tensor(0.5),
         monitor=recorder,
-        history=History(config.run.metric),
+        history=History(job.metric),
         measure=measure if values else None,
         keep_best=recorder.best.append,
         keep_epoch=lambda *place: recorder.epochs.append(place),
+        optim=job.optim,
+        cadence=job.cadence,
         folder=folder,
+        temperature=job.loss.temperature,
     )
 
 

@@ -17,11 +17,11 @@ import torch.multiprocessing as mp
 from torch.nn.functional import cross_entropy, normalize
 
 from embedctl.config import TrainConfig, load
-from embedctl.data.batches import Batch, BatchPlan, Mix
+from embedctl.data.batches import Batch, BatchPlan
 from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.store import TrainingData
-from embedctl.distributed.launch import Plan, accelerate_config
+from embedctl.data.visits import Mix
 from embedctl.distributed.ranks import world
 from embedctl.losses.infonce import InfoNCE
 from embedctl.model.embedder import Embedder
@@ -29,6 +29,7 @@ from embedctl.model.loading import load_sentence_transformer
 from embedctl.tokens.packing import Ragged
 from embedctl.training import runtime
 from embedctl.training.feeder import Feeder
+from embedctl.training.job import TrainJob
 from embedctl.training.session import Session
 from embedctl.training.step import Stepper
 
@@ -109,28 +110,25 @@ def of_ranks(session: Session, data: TrainingData, queries: int, batches: int) -
     return found, loss
 
 
-def environment(rank: int, ranks: int, port: int, strategy: str) -> dict[str, str]:
-    """What accelerate's launcher sets, from the file that a run gives it."""
-    document = accelerate_config(TrainConfig(), Plan(ranks, gpus=False, strategy=strategy, reason=""))
-    sharding = {name.upper(): str(value) for name, value in document.get("fsdp_config", {}).items()}
-    return sharding | {
+def environment(rank: int, ranks: int, port: int) -> dict[str, str]:
+    """What a cluster's scheduler sets."""
+    return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(ranks),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "ACCELERATE_USE_CPU": "true",
-        "ACCELERATE_USE_FSDP": str(strategy == "fsdp").lower(),
-        "EMBEDCTL_STRATEGY": f"{strategy}: as asked",
     }
 
 
 def run_rank(rank: int, ranks: int, port: int, strategy: str, folder: Path, results) -> None:
-    os.environ |= environment(rank, ranks, port, strategy)
+    os.environ |= environment(rank, ranks, port)
     torch.set_num_threads(1)
     embedder, data = opened(folder)
-    config = load(TrainConfig, None, {"cpu": True, "output_dir": str(folder / "out")})
-    session = Session.prepare(embedder, config, runtime.start(config))
+    job = TrainJob.of(load(TrainConfig, None, {"cpu": True, "strategy": strategy}))
+    here = runtime.join(job.machine, "none", folder / "out")
+    session = Session.prepare(embedder, here, job.tune, job.optim, job.machine)
     assert world() == ranks
     assert session.runtime.strategy == strategy
     for queries, batches, tokens in CASES:

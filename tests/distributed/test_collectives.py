@@ -1,0 +1,58 @@
+"""What ranks exchange: alone, and with two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import torch
+
+from embedctl.distributed.collectives import any_rank, from_main, gather_values, gather_vectors
+from embedctl.distributed.ranks import is_main, owns, rank, world
+
+EXCHANGE = """
+import json, torch
+from embedctl.distributed.collectives import any_rank, from_main, gather_values, gather_vectors
+from embedctl.distributed.ranks import is_main, join, owns, rank, world
+
+assert join(cpu=True).startswith("cpu")
+own = torch.full((rank() + 1, 2), float(rank()), requires_grad=True)
+whole = gather_vectors(own, [1, 2])
+whole.sum().backward()
+print(json.dumps([
+    rank(), world(), is_main(), [place for place in range(5) if owns(place)],
+    from_main(["of", rank()]), gather_values({"rank": rank()}), any_rank(rank() == 1, torch.device("cpu")),
+    any_rank(False, torch.device("cpu")), whole.tolist(), own.grad.tolist(),
+]))
+"""
+
+
+def test_one_process_gets_its_own_values():
+    assert (rank(), world(), is_main(), owns(3)) == (0, 1, True, True)
+    assert (from_main("value"), gather_values("value")) == ("value", ["value"])
+    assert any_rank(True, torch.device("cpu"))
+    vectors = torch.ones(2, 3)
+    assert gather_vectors(vectors, [2]) is vectors
+
+
+def test_two_processes_get_the_same():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", EXCHANGE],
+            env=common | {"RANK": str(number), "LOCAL_RANK": str(number), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    said = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in processes]
+    shared = [["of", 0], [{"rank": 0}, {"rank": 1}], True, False, [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]]]
+    assert said[0] == [0, 2, True, [0, 2, 4], *shared, [[1.0, 1.0]]]
+    assert said[1] == [1, 2, False, [1, 3], *shared, [[1.0, 1.0], [1.0, 1.0]]]
