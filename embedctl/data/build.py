@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -19,16 +18,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.data.formats import read_rows
 from embedctl.data.rows import Row
 from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array, visits_of
+from embedctl.data.token_writer import TokenWriter
+from embedctl.files import build_once
 from embedctl.reading.hashes import HashParts, text_hash
+from embedctl.tokens.fingerprint import tokenizer_fingerprint
 from embedctl.tokens.pipeline import taken_ahead
-from embedctl.tokens.tokenize import tokenize
 
 VERSION = 3
 ROWS_AT_A_TIME = 2048
@@ -53,10 +53,13 @@ class Recipe:
     query_prompt: str = ""
     passage_prompt: str = ""
 
-    def texts(self, row: Row) -> list[str]:
-        """A row's texts as the model sees them: query, positives, negatives."""
-        prompt = self.query_prompt if row.prompt is None else row.prompt
-        return [prompt + row.query, *(self.passage_prompt + text for text in (*row.pos, *row.neg))]
+    def query(self, row: Row) -> str:
+        """A row's query as the model sees it."""
+        return (self.query_prompt if row.prompt is None else row.prompt) + row.query
+
+    def passages(self, row: Row) -> list[str]:
+        """A row's positives, then its negatives, as the model sees them."""
+        return [self.passage_prompt + text for text in (*row.pos, *row.neg)]
 
 
 def open_or_build(files: Sequence[str], tokenizer: Any, recipe: Recipe, cache: Path) -> TrainingData:
@@ -72,15 +75,7 @@ def open_or_build(files: Sequence[str], tokenizer: Any, recipe: Recipe, cache: P
         DataError: a row is wrong.
     """
     folder = cache / _key(files, tokenizer, recipe)
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "facts.json").exists():
-            work = Path(f"{folder}.tmp")
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            _build(files, tokenizer, recipe, work)
-            work.rename(folder)
-    return TrainingData.open(folder)
+    return TrainingData.open(build_once(folder, lambda work: _build(files, tokenizer, recipe, work)))
 
 
 def _key(files: Sequence[str], tokenizer: Any, recipe: Recipe) -> str:
@@ -90,12 +85,8 @@ def _key(files: Sequence[str], tokenizer: Any, recipe: Recipe) -> str:
             while block := stream.read(1 << 22):
                 digest.update(block)
         digest.update(b"\0file\0")
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    fingerprint = backend.to_str() if backend else json.dumps(sorted(tokenizer.get_vocab().items()))
-    state = json.loads(fingerprint) if backend else {}
-    # what an earlier call left set, and no part of the tokenizer's identity
-    state = {name: value for name, value in state.items() if name not in ("truncation", "padding")} or fingerprint
-    digest.update(json.dumps([VERSION, asdict(recipe), state, tokenizer.truncation_side], sort_keys=True).encode())
+    facts = [VERSION, asdict(recipe), tokenizer_fingerprint(tokenizer)]
+    digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -115,9 +106,7 @@ def _build(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path) -
         "tokens": int(lengths.sum()),
         "kinds": {kind.value: int(count) for kind, count in zip(KINDS, kinds, strict=True) if count},
     }
-    temporary = folder / "facts.tmp"
-    temporary.write_text(json.dumps(facts))
-    temporary.rename(folder / "facts.json")
+    (folder / "facts.json").write_text(json.dumps(facts))
 
 
 def _blocks(files: Sequence[str]) -> Iterator[Block]:
@@ -130,8 +119,7 @@ def _blocks(files: Sequence[str]) -> Iterator[Block]:
 
 def _hashes(row: Row, recipe: Recipe) -> list[int]:
     """A query and a passage of the same text differ: they may be cut at different lengths."""
-    query, *passages = recipe.texts(row)
-    return [text_hash("q\0" + query), *map(_passage_hash, passages)]
+    return [text_hash("q\0" + recipe.query(row)), *map(_passage_hash, recipe.passages(row))]
 
 
 def _passage_hash(text: str) -> int:
@@ -227,33 +215,13 @@ def _slices(rows: int) -> Iterator[slice]:
 
 def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path, rows: int) -> None:
     """Tokenise each distinct text where it occurs first."""
-    count = len(read_array(folder, "hashes"))
-    starts, lengths = (
-        np.memmap(folder / f"{name}.bin", DTYPES[name], "w+", shape=(count,)) for name in ("starts", "lengths")
-    )
-    text, bounds, written, first = read_array(folder, "text"), read_array(folder, "bounds"), 0, 0
-    with (folder / "tokens.bin").open("wb") as stream, console.progress("tokenise", rows, "rows") as bar:
+    text, bounds, first = read_array(folder, "text"), read_array(folder, "bounds"), 0
+    with TokenWriter(folder, tokenizer) as tokens, console.progress("tokenise", rows, "rows") as bar:
         for _source, block in taken_ahead(_blocks(files)):  # read while the last one is tokenised, which needs no GIL
-            ids = np.asarray(text[bounds[first] : bounds[first + len(block)]])
-            queries = np.zeros(len(ids), dtype=bool)
-            queries[np.asarray(bounds[first : first + len(block)]) - bounds[first]] = True
-            fresh = _fresh(ids, lengths)
-            words = [word for row in block for word in recipe.texts(row)]
-            for places, limit in (
-                (fresh[queries[fresh]], recipe.query_max_len),
-                (fresh[~queries[fresh]], recipe.passage_max_len),
-            ):
-                tokens = tokenize(tokenizer, [words[place] for place in places], limit)
-                starts[ids[places]], lengths[ids[places]] = written + tokens.starts, tokens.lengths
-                tokens.ids.tofile(stream)
-                written += len(tokens.ids)
+            borders = bounds[first : first + len(block) + 1]
+            ids, queries = text[borders[0] : borders[-1]], borders[:-1] - borders[0]
+            tokens.add(ids[queries], [recipe.query(row) for row in block], recipe.query_max_len)
+            passages = [passage for row in block for passage in recipe.passages(row)]
+            tokens.add(np.delete(ids, queries), passages, recipe.passage_max_len)
             first += len(block)
             bar.advance(len(block))
-    starts.flush()
-    lengths.flush()
-
-
-def _fresh(ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of texts that have no tokens yet, each text once."""
-    distinct, places = np.unique(ids, return_index=True)
-    return np.sort(places[lengths[distinct] == 0])

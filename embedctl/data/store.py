@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl.data.rows import RowKind
-from embedctl.tokens.packing import Integers, Ragged, gather
+from embedctl.tokens.packing import Ragged
+from embedctl.tokens.spans import Integers, Spans
 
 KINDS = list(RowKind)
 GRADED = KINDS.index(RowKind.GRADED)
+UNSCORED = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]  # others have scores of their own texts
 DTYPES: dict[str, Any] = {
     "hashes": np.uint64,
     "starts": np.int64,
@@ -60,27 +63,52 @@ class TextStore:
 
     def ragged(self, ids: Integers) -> Ragged:
         """The tokens of the texts `ids`."""
-        lengths = np.asarray(self.lengths[ids])
-        return Ragged(gather(self.tokens, np.asarray(self.starts[ids]), lengths), lengths)
+        spans = Spans(self.starts[ids], self.lengths[ids])
+        return Ragged(spans.take(self.tokens), spans.lengths)
+
+
+@dataclass(frozen=True)
+class RowsByKey:
+    """Rows sorted by a key, so that all rows of a key are found without going through the others.
+
+    `keys` (R,) ascending, `rows` (R,) the row of each; rows of equal keys ascend.
+    """
+
+    keys: NDArray[Any]
+    rows: Integers
+
+    @classmethod
+    def of(cls, key_R: NDArray[Any]) -> RowsByKey:
+        """The rows sorted by the key of each."""
+        order = np.argsort(key_R, kind="stable")
+        return cls(key_R[order], order)
+
+    def find(self, wanted_K: NDArray[Any]) -> tuple[Integers, Integers]:
+        """All rows that have one of the wanted keys.
+
+        Returns:
+            (M,) the number of the wanted key, ascending, and (M,) a row that has it.
+        """
+        first, end = (np.searchsorted(self.keys, wanted_K, side=side) for side in ("left", "right"))
+        found = Spans(first, end - first)
+        return found.owners, found.take(self.rows)
 
 
 @dataclass(frozen=True)
 class RowIndex:
-    """Where rows are found: `rows_by_query` (R,) sorted by query, then by row; `sorted_query` (R,) the query of each.
+    """Where rows are found: by their query's text id, and by their positives.
 
     `positive_ends` (R,) counts the positives up to a row's last; a graded row, whose texts belong together, counts as
     one.
     """
 
-    rows_by_query: Integers
-    sorted_query: Integers
+    by_query: RowsByKey
     positive_ends: Integers
 
     @classmethod
     def of(cls, rows: RowStore) -> RowIndex:
         """The index of rows that lie in memory."""
-        order = np.argsort(rows.query, kind="stable")
-        return cls(order, rows.query[order], np.cumsum(visits_of(rows.kind, rows.pos_count)))
+        return cls(RowsByKey.of(rows.query), np.cumsum(visits_of(rows.kind, rows.pos_count)))
 
 
 def visits_of(kind: NDArray[np.uint8], pos_count: Integers) -> Integers:
@@ -107,7 +135,7 @@ class RowStore:
     def __len__(self) -> int:
         return len(self.kind)
 
-    @property
+    @cached_property
     def index(self) -> RowIndex:
         """The index that was built with the rows, or one made now."""
         return self.ready_index or RowIndex.of(self)
@@ -115,7 +143,20 @@ class RowStore:
     @property
     def query(self) -> Integers:
         """(R,) each row's query."""
-        return np.asarray(self.text[self.bounds[:-1]])
+        return self.query_of(np.arange(len(self)))
+
+    def query_of(self, row: Integers) -> Integers:
+        """The query of each of some rows."""
+        return np.asarray(self.text[self.bounds[row]])
+
+    def positives(self, row: Integers) -> Spans:
+        """Where in `text` the positives of each of some rows are."""
+        return Spans(self.bounds[row] + 1, self.pos_count[row])
+
+    def negatives(self, row: Integers) -> Spans:
+        """Where in `text` the negatives of each of some rows are."""
+        start = self.positives(row).ends
+        return Spans(start, self.bounds[row + 1] - start)
 
     def with_negatives(self, mined_QN: Integers, query_R: Integers) -> RowStore:
         """The rows with other negatives, which have no scores; their index stays, as queries and positives do.
@@ -125,19 +166,18 @@ class RowStore:
             query_R: whose of them each row gets; a row with -1, or of whom there are none, keeps its own.
         """
         there = mined_QN >= 0
-        mined, number_Q = mined_QN[there], np.append(there.sum(axis=1), 0)  # the last is that of -1
-        first_Q = len(self.text) + np.cumsum(number_Q) - number_Q
-        begin, head = np.asarray(self.bounds[:-1]), 1 + np.asarray(self.pos_count)
-        fresh = number_Q[query_R] > 0
-        tail = np.where(fresh, number_Q[query_R], np.diff(self.bounds) - head)
-        starts = np.stack([begin, np.where(fresh, first_Q[query_R], begin + head)], axis=1).ravel()
-        lengths = np.stack([head, tail], axis=1).ravel()
+        mined, number_Q = mined_QN[there], there.sum(axis=1)
+        mined_R = Spans.adjoining(number_Q, first=len(self.text))[query_R]  # they are appended to the rows' texts
+        kept, own = Spans(self.bounds[:-1], 1 + self.pos_count), self.negatives(np.arange(len(self)))
+        replaced_R = (query_R >= 0) & (mined_R.lengths > 0)
+        negatives = Spans.where(replaced_R, mined_R, own)
+        rows = Spans.alternating(kept, negatives)
         unscored = np.full(len(mined), np.nan, dtype=np.float32)
         return replace(
             self,
-            bounds=np.concatenate([[0], np.cumsum(head + tail)]),
-            text=gather(np.concatenate([self.text, mined]), starts, lengths),
-            score=gather(np.concatenate([self.score, unscored]), starts, lengths),
+            bounds=np.append(0, np.cumsum(kept.lengths + negatives.lengths)),
+            text=rows.take(np.concatenate([self.text, mined])),
+            score=rows.take(np.concatenate([self.score, unscored])),
         )
 
 
@@ -163,7 +203,7 @@ class TrainingData:
 
         facts = json.loads((folder / "facts.json").read_text())
         texts = TextStore(array("hashes"), array("starts"), array("lengths"), array("tokens"))
-        index = RowIndex(array("rows_by_query"), array("sorted_query"), array("positive_ends"))
+        index = RowIndex(RowsByKey(array("sorted_query"), array("rows_by_query")), array("positive_ends"))
         row_arrays = (array(name) for name in ("kind", "source", "bounds", "pos_count", "text", "score"))
         rows = RowStore(*row_arrays, ready_index=index)
         return cls(texts, rows, array("query_as_passage"), facts)

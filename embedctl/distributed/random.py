@@ -46,17 +46,3 @@ def _feistel(values: Unsigned, half: int, key: int) -> Unsigned:
     for turn in range(ROUNDS):
         left, right = right, left ^ (mix(key, turn, right) & mask)
     return (left << bits) | right
-
-
-def ranks_within(groups: NDArray[np.int64], keys: Unsigned) -> NDArray[np.int64]:
-    """The rank of each element's key among those of its group.
-
-    Args:
-        groups: (N,) ascending group of each element.
-        keys: (N,) what is ranked.
-    """
-    order = np.lexsort((keys, groups))
-    first = np.searchsorted(groups, groups)
-    ranks = np.empty(len(groups), dtype=np.int64)
-    ranks[order] = np.arange(len(groups)) - first[order]
-    return ranks

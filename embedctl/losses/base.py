@@ -23,7 +23,7 @@ DEFAULTS = LossSection()
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Targets:
     """Which documents a query is compared with.
 
     Args:
@@ -72,23 +72,23 @@ class Loss(BaseModel, ABC):
         """Whether the loss of some queries is the mean over their own losses, so that it may be computed in blocks."""
         return True
 
-    def __call__(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+    def __call__(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the loss in float32, also under autocast; float64 stays.
 
         Args:
             query_QH: L2-normalised vectors of the queries.
             document_DH: L2-normalised vectors of the documents, each distinct one once.
-            candidates: who is compared with whom.
+            targets: which documents each query is compared with.
 
         Returns:
             A scalar with a gradient that is finite in every row; a query without candidates adds 0.
         """
         wide = torch.promote_types(query_QH.dtype, torch.float32)
         with torch.autocast(query_QH.device.type, enabled=False):
-            return self.compute(query_QH.to(wide), document_DH.to(wide), candidates)
+            return self.compute(query_QH.to(wide), document_DH.to(wide), targets)
 
     @abstractmethod
-    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+    def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute what `__call__` returns, from vectors in float32 or float64."""
 
 

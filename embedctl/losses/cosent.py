@@ -10,7 +10,7 @@ from torch import Tensor
 
 from embedctl.config import LossSection
 from embedctl.data.rows import RowKind
-from embedctl.losses.base import DEFAULTS, Candidates, Loss, own_similarities
+from embedctl.losses.base import DEFAULTS, Loss, Targets, own_similarities
 
 
 class CoSENT(Loss):
@@ -38,15 +38,15 @@ class CoSENT(Loss):
         """Pairs of different queries are compared."""
         return False
 
-    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+    def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the batch's loss, 0 if all grades are equal, in time P log P and memory P for P pairs.
 
         The double sum is one over i of exp(-s_i) times the sum of exp(s_j) over the j of a lower grade; where the pairs
         stand in the order of their grades, those j are the first ones.
         """
-        grade_QC, graded_QC = candidates.scores(query_QH.dtype)
+        grade_QC, graded_QC = targets.scores(query_QH.dtype)
         grade_P, order_P = grade_QC[graded_QC].sort(stable=True)
-        cosine_QC = own_similarities(query_QH, document_DH, candidates.own_QC)
+        cosine_QC = own_similarities(query_QH, document_DH, targets.own_QC)
         score_P = self.scale * cosine_QC[graded_QC][order_P]
         nothing = score_P.new_full((1,), torch.finfo(score_P.dtype).min)
         log_sum = torch.cat([nothing, score_P.logcumsumexp(dim=0)])

@@ -14,7 +14,7 @@ from torch.nn.functional import kl_div
 
 from embedctl.config import LossSection
 from embedctl.data.rows import RowKind
-from embedctl.losses.base import DEFAULTS, Candidates, Loss, own_similarities
+from embedctl.losses.base import DEFAULTS, Loss, Targets, own_similarities
 
 
 class Distillation(Loss):
@@ -48,10 +48,10 @@ class KLDistillation(Distillation):
 
     asked_by: ClassVar = "kl"
 
-    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+    def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the mean over queries."""
-        teacher_QC, scored_QC = candidates.scores(query_QH.dtype)
-        student_QC = own_similarities(query_QH, document_DH, candidates.own_QC)
+        teacher_QC, scored_QC = targets.scores(query_QH.dtype)
+        student_QC = own_similarities(query_QH, document_DH, targets.own_QC)
         log_teacher_QC = _log_softmax(teacher_QC / self.teacher_temperature, scored_QC)
         log_student_QC = _log_softmax(student_QC / self.temperature, scored_QC)
         return kl_div(log_student_QC, log_teacher_QC, reduction="batchmean", log_target=True)
@@ -78,10 +78,10 @@ class MarginMSE(Distillation):
         """The mean is over pairs, of which queries have different numbers."""
         return False
 
-    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+    def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the mean over all pairs of which both texts are scored; 0 if there are none."""
-        teacher_QC, scored_QC = candidates.scores(query_QH.dtype)
-        student_QC = own_similarities(query_QH, document_DH, candidates.own_QC)
+        teacher_QC, scored_QC = targets.scores(query_QH.dtype)
+        student_QC = own_similarities(query_QH, document_DH, targets.own_QC)
         error_QN = _margins(student_QC / self.temperature) - _margins(teacher_QC / self.teacher_temperature)
         pairs_QN = scored_QC[:, :1] & scored_QC[:, 1:]
         return error_QN.square().masked_fill(~pairs_QN, 0.0).sum() / pairs_QN.sum().clamp(min=1)

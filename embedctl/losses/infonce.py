@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from embedctl.config import LossSection
 from embedctl.data.rows import RowKind
-from embedctl.losses.base import DEFAULTS, NONE, Candidates, Loss
+from embedctl.losses.base import DEFAULTS, NONE, Loss, Targets
 
 
 class InfoNCE(Loss):
@@ -46,22 +46,22 @@ class InfoNCE(Loss):
         """The way back compares queries with one another."""
         return not self.symmetric
 
-    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+    def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the mean over queries."""
-        positive_Q = candidates.own_QC[:, 0]
+        positive_Q = targets.own_QC[:, 0]
         scaled_QH = query_QH / self.temperature
-        loss = _contrast(scaled_QH, document_DH, candidates.weight_QD, positive_Q)
+        loss = _contrast(scaled_QH, document_DH, targets.weight_QD, positive_Q)
         if not self.symmetric:
             return loss
         own_Q = torch.arange(len(positive_Q), device=positive_Q.device).masked_fill(positive_Q == NONE, NONE)
         positive_QH = document_DH[positive_Q.clamp(min=0)]
-        return (loss + _contrast(positive_QH, scaled_QH, _rivals(candidates), own_Q)) / 2
+        return (loss + _contrast(positive_QH, scaled_QH, _rivals(targets), own_Q)) / 2
 
 
-def _rivals(candidates: Candidates) -> Tensor:
+def _rivals(targets: Targets) -> Tensor:
     """(Q, Q) true where a query (column) is told apart from the positive of another (row), and for its own."""
-    positive_Q = candidates.own_QC[:, 0]
-    compared_QQ = candidates.weight_QD[:, positive_Q.clamp(min=0)].T > 0
+    positive_Q = targets.own_QC[:, 0]
+    compared_QQ = targets.weight_QD[:, positive_Q.clamp(min=0)].T > 0
     shared_QQ = positive_Q[:, None] == positive_Q[None, :]
     own_QQ = torch.eye(len(positive_Q), dtype=torch.bool, device=positive_Q.device)
     return (compared_QQ & ~shared_QQ) | own_QQ

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from embedctl.config import LossSection
 from embedctl.errors import ConfigError
-from embedctl.losses.base import Candidates, Loss
+from embedctl.losses.base import Loss, Targets
 
 
 class Matryoshka(Loss):
@@ -38,7 +38,7 @@ class Matryoshka(Loss):
         """As the loss inside is."""
         return self.loss.separable
 
-    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+    def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the mean.
 
         Raises:
@@ -47,7 +47,7 @@ class Matryoshka(Loss):
         whole = query_QH.shape[1]
         expect_dims(self.dims, whole)
         lengths = {whole, *self.dims}
-        parts = [self.loss(_prefix(query_QH, n), _prefix(document_DH, n), candidates) for n in sorted(lengths)]
+        parts = [self.loss(_prefix(query_QH, n), _prefix(document_DH, n), targets) for n in sorted(lengths)]
         return torch.stack(parts).mean()
 
 

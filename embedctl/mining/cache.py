@@ -7,20 +7,20 @@ weights or texts has another name: nothing has to be invalidated, and a killed r
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.storage.writers import write_array
+from embedctl.tokens.fingerprint import tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
@@ -99,21 +99,12 @@ def fingerprint(embedder: Embedder) -> str:
         embedder.weights_hash(),
         re.sub(r"0x[0-9a-f]+", "", repr(embedder.model)),
         repr(sorted(settings.items(), key=lambda item: item[0])),
-        tokenizer_settings(embedder.tokenizer),
+        tokenizer_fingerprint(embedder.tokenizer),
         str(embedder.max_len),
         str(embedder.dtype),
         embedder.device.type,
     )
     return digest("embedder", parts)
-
-
-def tokenizer_settings(tokenizer: Any) -> str:
-    """What the tokenizer does, without the lengths to which it last cut and padded."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return repr(sorted(tokenizer.get_vocab().items()))
-    settings = json.loads(backend.to_str())
-    return json.dumps({name: value for name, value in settings.items() if name not in ("truncation", "padding")})
 
 
 class CachedEmbedder:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedctl.errors import ModelError
-from embedctl.mining.cache import ArrayCache, digest, tokenizer_settings
+from embedctl.mining.cache import ArrayCache, digest
 from embedctl.mining.candidates import Candidates
 from embedctl.mining.job import MiningJob
 from embedctl.mining.limits import Limits, references
@@ -21,6 +21,7 @@ from embedctl.mining.pool import MiningData
 from embedctl.model.loading import hash_weights, quiet_transformers
 from embedctl.remote import hub
 from embedctl.search.exact import Ids, Vectors
+from embedctl.tokens.fingerprint import tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -77,7 +78,7 @@ class Reranker:
             repr(self.model),
             repr(self.model.activation_fn),
             repr(sorted(config.to_dict().items(), key=lambda item: item[0])),
-            tokenizer_settings(self.model.tokenizer),
+            tokenizer_fingerprint(self.model.tokenizer),
             str(self.model.max_seq_length),
         )
         self._recipe = digest("cross-encoder", facts)

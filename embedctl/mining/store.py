@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedctl.data.rows import RowKind
-from embedctl.data.store import KINDS, TextStore, TrainingData
+from embedctl.data.store import GRADED, UNSCORED, RowsByKey, RowStore, TextStore, TrainingData
 from embedctl.distributed.random import mix
 from embedctl.errors import TrainingError
 from embedctl.mining.candidates import Choice
@@ -22,10 +21,8 @@ from embedctl.mining.miner import Miner, Sieve, block_of
 from embedctl.mining.pool import Hashes, pair_scores
 from embedctl.search.exact import Ids, Vectors
 from embedctl.search.finder import exact
-from embedctl.tokens.packing import Integers, gather
+from embedctl.tokens.spans import Integers, find
 
-MINED_KINDS = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]  # others have scores of their own texts
-GRADED = KINDS.index(RowKind.GRADED)
 TEXTS_AT_A_TIME = 1 << 15
 
 
@@ -39,8 +36,8 @@ class StoreMiner:
         query_R: whose of the queries each row has; -1 for a row whose negatives stay.
         answers: each query's positives over all rows, as places in `passage_P`; graded texts count.
         measured: those of them that are no graded texts: margins are measured from the hardest.
-        twin_Q: equal to a passage's where that is the query's own text; of a query that is no passage, its own tokens'.
-        twin_P: equal for passages of equal tokens.
+        tokens_Q: hash of the tokens of each query's text as a passage; of those of the query where it is no passage.
+        tokens_P: hash of each passage's tokens.
     """
 
     query_Q: Integers
@@ -48,8 +45,8 @@ class StoreMiner:
     query_R: Integers
     answers: list[Ids]
     measured: list[Ids]
-    twin_Q: Hashes
-    twin_P: Hashes
+    tokens_Q: Hashes
+    tokens_P: Hashes
 
     @classmethod
     def of(cls, data: TrainingData) -> StoreMiner:
@@ -59,21 +56,24 @@ class StoreMiner:
             TrainingError: all of them have scores of their own texts.
         """
         texts, rows, own_query = data.texts, data.rows, data.rows.query
-        mined = np.isin(rows.kind, MINED_KINDS)
-        if not mined.any():
+        mined_R = np.isin(rows.kind, UNSCORED)
+        if not mined_R.any():
             raise TrainingError("--remine-every-epoch: every row has scores of its own texts", "leave it out")
-        query_Q, first = np.unique(own_query[mined], return_index=True)
-        asked_Q = data.query_as_passage[np.flatnonzero(mined)[first]]
-        query_R = np.where(mined, np.searchsorted(query_Q, own_query), -1)
-        passage_P = np.setdiff1d(np.arange(len(texts)), own_query)
-        twin = token_hashes(texts)
-        place = np.searchsorted(texts.hashes, asked_Q).clip(max=len(texts) - 1)
-        twin_Q = twin[np.where(texts.hashes[place] == asked_Q, place, query_Q)]
-        everyone = np.ones(len(rows), dtype=bool)
-        answers, measured = (
-            _positives(data, asked_Q, passage_P, wanted) for wanted in (everyone, np.asarray(rows.kind) != GRADED)
+        query_Q, first_Q = np.unique(own_query[mined_R], return_index=True)
+        as_passage_Q = data.query_as_passage[mined_R][first_Q]
+        query, row = RowsByKey.of(data.query_as_passage).find(as_passage_Q)  # all rows of a query, whatever the prompt
+        ungraded = rows.kind[row] != GRADED
+        passage_P, passage_of_Q = np.setdiff1d(np.arange(len(texts)), own_query), find(texts.hashes, as_passage_Q)
+        hashes = token_hashes(texts)
+        return cls(
+            query_Q=query_Q,
+            passage_P=passage_P,
+            query_R=np.where(mined_R, np.searchsorted(query_Q, own_query), -1),
+            answers=_positives(rows, len(query_Q), query, row, passage_P),
+            measured=_positives(rows, len(query_Q), query[ungraded], row[ungraded], passage_P),
+            tokens_Q=hashes[np.where(passage_of_Q >= 0, passage_of_Q, query_Q)],
+            tokens_P=hashes[passage_P],
         )
-        return cls(query_Q, passage_P, query_R, answers, measured, twin_Q, twin[passage_P])
 
     def mine(
         self, part: range, vectors: tuple[Vectors, Vectors], choice: Choice, limits: Limits, device: str
@@ -96,8 +96,8 @@ class StoreMiner:
         scores = [pair_scores(query_QH[query], passage_PH, self.measured[query]) for query in part]
         positive_Q[part.start : part.stop] = references(scores, "hardest")
         filters = {
-            "answers": no_near_duplicate(self.answers, self.twin_P),
-            "the query itself": not_the_query(self.twin_Q, self.twin_P),
+            "answers": no_near_duplicate(self.answers, self.tokens_P),
+            "the query itself": not_the_query(self.tokens_Q, self.tokens_P),
         }
         spare = max(map(len, self.answers), default=0) + 1
         miner = Miner(Sieve(filters, limits, positive_Q), choice, spare)
@@ -110,15 +110,12 @@ class StoreMiner:
         return ids, above
 
 
-def _positives(data: TrainingData, asked_Q: Hashes, passage_P: Integers, wanted_R: NDArray[np.bool_]) -> list[Ids]:
-    """The positives that the wanted rows give each query, whatever the rows' prompts, as places in `passage_P`."""
-    rows, asked_R = data.rows, np.asarray(data.query_as_passage)
-    order = np.flatnonzero(wanted_R)[np.argsort(asked_R[wanted_R], kind="stable")]
-    count = np.asarray(rows.pos_count)[order]
-    flat = np.searchsorted(passage_P, gather(rows.text, np.asarray(rows.bounds[:-1])[order] + 1, count))
-    ends = np.append(0, np.cumsum(count))
-    low, high = (ends[np.searchsorted(asked_R[order], asked_Q, side=side)] for side in ("left", "right"))
-    return [np.unique(flat[begin:end]) for begin, end in zip(low, high, strict=True)]
+def _positives(rows: RowStore, queries: int, query: Integers, row: Integers, passage_P: Integers) -> list[Ids]:
+    """The positives of each query, from pairs of a query (ascending) and a row of it, as places in `passage_P`."""
+    positives = rows.positives(row)
+    places = np.searchsorted(passage_P, positives.take(rows.text))
+    ends_Q = np.cumsum(np.bincount(query[positives.owners], minlength=queries))
+    return [np.unique(own) for own in np.split(places, ends_Q[:-1])]
 
 
 def token_hashes(texts: TextStore) -> Hashes:
@@ -126,7 +123,7 @@ def token_hashes(texts: TextStore) -> Hashes:
     found = np.zeros(len(texts), dtype=np.uint64)
     for start in range(0, len(texts), TEXTS_AT_A_TIME):
         tokens = texts.ragged(np.arange(start, min(start + TEXTS_AT_A_TIME, len(texts))))
-        place = np.arange(len(tokens.ids)) - np.repeat(tokens.starts, tokens.lengths)
-        total = np.append(np.uint64(0), np.cumsum(mix(tokens.ids, place), dtype=np.uint64))
-        found[start : start + len(tokens)] = total[tokens.starts + tokens.lengths] - total[tokens.starts]
+        spans = tokens.spans
+        total = np.append(np.uint64(0), np.cumsum(mix(tokens.ids, spans.offsets), dtype=np.uint64))
+        found[start : start + len(tokens)] = total[spans.ends] - total[spans.starts]
     return found

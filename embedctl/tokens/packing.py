@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
+from embedctl.tokens.spans import Integers, Spans
+
 CPU = torch.device("cpu")
 
 
@@ -27,21 +28,14 @@ class Ragged:
         return len(self.lengths)
 
     @property
-    def starts(self) -> Integers:
-        """(N,) where each text begins in `ids`."""
-        return np.cumsum(self.lengths) - self.lengths
+    def spans(self) -> Spans:
+        """Where each text is in `ids`."""
+        return Spans.adjoining(self.lengths)
 
     def take(self, rows: Integers) -> Ragged:
         """The texts `rows`, in that order."""
-        return Ragged(gather(self.ids, self.starts[rows], self.lengths[rows]), self.lengths[rows])
-
-
-def gather(ids: NDArray[Any], starts: Integers, lengths: Integers) -> NDArray[Any]:
-    """The tokens `ids[start : start + length]` of each text, joined; no Python loop."""
-    ends = np.cumsum(lengths)
-    offsets = np.repeat(starts - (ends - lengths), lengths)
-    gathered: NDArray[Any] = ids[offsets + np.arange(ends[-1] if len(ends) else 0)]
-    return gathered
+        chosen = self.spans[rows]
+        return Ragged(chosen.take(self.ids), chosen.lengths)
 
 
 def longest_first(lengths: Integers) -> Integers:

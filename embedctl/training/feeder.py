@@ -11,9 +11,9 @@ from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
 from embedctl.distributed.ranks import rank, world
 from embedctl.tokens.pipeline import ahead
-from embedctl.training.candidates import Weights
 from embedctl.training.session import Session
 from embedctl.training.step import Prepared, deal
+from embedctl.training.targets import Weights
 
 AHEAD = 2  # batches made before they are needed
 

@@ -22,8 +22,9 @@ from embedctl.distributed.collectives import gather_vectors
 from embedctl.distributed.random import mix
 from embedctl.distributed.ranks import rank, world
 from embedctl.losses.base import Loss
-from embedctl.tokens.packing import Integers, cut, longest_first, on_device
-from embedctl.training.candidates import Group, Weights, groups
+from embedctl.tokens.packing import cut, longest_first, on_device
+from embedctl.tokens.spans import Integers
+from embedctl.training.targets import Group, Weights, groups
 
 LOSS_CELLS = 1 << 25  # similarities held at a time: 128 MiB of float32
 
@@ -140,9 +141,9 @@ class Stepper:
         total = torch.zeros((), device=leaf.device, dtype=leaf.dtype)
         parts = list(blocks(batch, self.losses))
         for number, group in enumerate(parts):
-            candidates = prepared.weights.candidates(group.queries, leaf.device)
+            targets = prepared.weights.targets(group.queries, leaf.device)
             queries = on_device(group.queries, leaf.device)
-            part = group.loss(query_QH[queries], document_DH, candidates) * (len(group.queries) / len(batch))
+            part = group.loss(query_QH[queries], document_DH, targets) * (len(group.queries) / len(batch))
             torch.autograd.backward(part * (scale * world()), retain_graph=number < len(parts) - 1)
             total += part.detach()
         return total

@@ -24,8 +24,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import psutil
 import torch
 
-from embedctl.data.batches import BatchPlan, Mix
+from embedctl.data.batches import BatchPlan
 from embedctl.data.build import Recipe, open_or_build
+from embedctl.data.visits import Mix
 from embedctl.model.loading import load_tokenizer
 from embedctl.model.tiny import build_tiny
 from embedctl.resources import example_data

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-import pytest
 
-from embedctl.data.batches import BatchPlan, Mix, draw, without_repeats
+from embedctl.data.batches import BatchPlan, draw
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore
-from embedctl.distributed.random import mix, ranks_within, shuffled
+from embedctl.data.visits import Mix
+from embedctl.tokens.spans import Spans
 
 
 def store(seed: int = 0, rows: int = 100, kinds: tuple[RowKind, ...] = (RowKind.HARD,), queries: int = 90) -> RowStore:
@@ -35,27 +35,6 @@ def visited(plan: BatchPlan, epoch: int) -> list[tuple[int, int]]:
             for q, d in zip(batch.query_Q, batch.own_QC[:, 0], strict=True)
         ]
     return pairs
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 10, 1000, 4097])
-def test_shuffled_is_a_permutation(size):
-    found = shuffled(np.arange(size), size, key=5)
-    assert sorted(found.tolist()) == list(range(size))
-    assert (shuffled(np.arange(size)[::-1], size, key=5) == found[::-1]).all()
-    if size > 10:
-        assert (found != shuffled(np.arange(size), size, key=6)).any()
-
-
-def test_mix_spreads_bits():
-    values = mix(1, np.arange(4096))
-    ones = np.unpackbits(values.view(np.uint8)).mean()
-    assert 0.49 < ones < 0.51
-    assert len(np.unique(values)) == 4096
-
-
-def test_ranks_within_groups():
-    groups, keys = np.array([0, 0, 0, 2, 2]), np.array([5, 1, 3, 9, 4], dtype=np.uint64)
-    assert ranks_within(groups, keys).tolist() == [2, 0, 1, 1, 0]
 
 
 def test_an_epoch_visits_every_row_once():
@@ -116,28 +95,19 @@ def test_negatives_are_drawn_anew_each_visit_and_from_the_rows_own():
 
 
 def test_draw_repeats_only_when_there_are_too_few():
-    row = np.arange(3)
-    items, none = draw(np.array([5, 2, 0]), 4, (1, 2), row, row)
+    row, spans = np.arange(3), Spans(np.zeros(3, dtype=np.int64), np.array([5, 2, 0]))
+    items = draw(spans, 4, (1, 2), row, row)
     assert len(set(items[0].tolist())) == 4
     assert Counter(items[1].tolist()) == {0: 2, 1: 2}
-    assert none.tolist() == [[False] * 4, [False] * 4, [True] * 4]
-    _, none = draw(np.array([5, 2, 0]), 4, (1, 2), row, row, repeat=False)
-    assert none.sum(axis=1).tolist() == [0, 2, 4]
+    assert (items < 0).tolist() == [[False] * 4, [False] * 4, [True] * 4]
+    items = draw(spans, 4, (1, 2), row, row, repeat=False)
+    assert (items < 0).sum(axis=1).tolist() == [0, 2, 4]
 
 
-def test_no_positive_and_no_query_twice_in_a_batch():
-    positive, query = np.array([7, 7, 8, 9, 7, 10]), np.array([1, 2, 3, 3, 4, 5])
-    order = without_repeats(positive, query, np.array([2, 2, 2]))
-    assert sorted(order.tolist()) == list(range(6))
-    for start in (0, 2, 4):
-        pair = order[start : start + 2]
-        assert len(set(positive[pair])) == 2
-        assert len(set(query[pair])) == 2
-
-
-def test_what_cannot_be_kept_apart_is_still_visited():
-    order = without_repeats(np.array([7, 7, 7]), np.array([1, 2, 3]), np.array([2, 1]))
-    assert sorted(order.tolist()) == [0, 1, 2]
+def test_drawn_places_lie_in_their_span():
+    row, spans = np.arange(2), Spans(np.array([40, 7]), np.array([3, 4]))
+    assert np.sort(draw(spans, 3, (1, 2), row, row)[0]).tolist() == [40, 41, 42]
+    assert np.sort(draw(spans, 4, (1, 2), row, row)[1]).tolist() == [7, 8, 9, 10]
 
 
 def test_known_positives_of_any_row_are_named():
@@ -165,7 +135,7 @@ def test_known_positives_of_any_row_are_named():
 def test_weights_set_the_visits_of_a_file():
     rows = store(rows=90)
     plan = BatchPlan(rows, Mix(16, 1, seed=1, weights=(2.0, 0.5)))
-    assert plan.visits.tolist() == [120, 15]
+    assert plan.visits.by_file.lengths.tolist() == [120, 15]
     twice = Counter(query for query, _ in visited(plan, 0))
     first = Counter(rows.query[:60].tolist())
     assert all(twice[query] >= 2 * count for query, count in first.items())

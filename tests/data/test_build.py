@@ -11,9 +11,8 @@ from transformers import AutoTokenizer
 from embedctl.data import build
 from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.rows import RowKind
-from embedctl.data.sources import Source, parse, parse_all
 from embedctl.data.store import KINDS, RowIndex
-from embedctl.errors import ConfigError, DataError
+from embedctl.errors import DataError
 
 ROWS = [
     {"query": "river stone", "pos": ["cloud engine market", "学习"], "neg": ["violin"]},
@@ -79,8 +78,8 @@ def test_kinds_scores_and_sources(files, tokenizer, tmp_path):
 def test_rows_are_found_as_if_they_had_been_sorted_in_memory(files, tokenizer, tmp_path):
     rows = open_or_build(files * 40, tokenizer, RECIPE, tmp_path / "stores").rows
     expected = RowIndex.of(rows)
-    assert rows.index.rows_by_query.tolist() == expected.rows_by_query.tolist()
-    assert rows.index.sorted_query.tolist() == expected.sorted_query.tolist()
+    assert rows.index.by_query.rows.tolist() == expected.by_query.rows.tolist()
+    assert rows.index.by_query.keys.tolist() == expected.by_query.keys.tolist()
     assert rows.index.positive_ends.tolist() == expected.positive_ends.tolist()
     assert expected.positive_ends[:4].tolist() == [2, 3, 4, 5]
 
@@ -102,15 +101,3 @@ def test_a_failed_build_leaves_nothing_that_looks_whole(tokenizer, tmp_path):
     with pytest.raises(DataError, match=r"bad\.jsonl:2: pos"):
         open_or_build([str(bad)], tokenizer, RECIPE, tmp_path / "stores")
     assert not list((tmp_path / "stores").glob("*/facts.json"))
-
-
-def test_a_dataset_may_carry_a_weight(tmp_path):
-    odd = tmp_path / "name:2"
-    odd.write_text("")
-    assert parse("a.json:2.5") == Source("a.json", 2.5)
-    assert parse("a.json") == Source("a.json", 1.0)
-    assert parse(str(odd)) == Source(str(odd), 1.0)
-    with pytest.raises(ConfigError, match="above 0"):
-        parse("a.json:0")
-    with pytest.raises(DataError, match="no such file"):
-        parse_all([str(tmp_path / "none.json")])

@@ -8,8 +8,12 @@ from pydantic import ValidationError
 from torch.autograd import gradcheck
 
 from embedctl.config import LossSection
-from embedctl.losses import LOSSES as LISTED
-from embedctl.losses import Candidates, CoSENT, InfoNCE, KLDistillation, Loss, MarginMSE, Matryoshka
+from embedctl.losses.base import Loss, Targets
+from embedctl.losses.cosent import CoSENT
+from embedctl.losses.distill import KLDistillation, MarginMSE
+from embedctl.losses.infonce import InfoNCE
+from embedctl.losses.matryoshka import Matryoshka
+from embedctl.losses.select import LOSSES as LISTED
 
 NAN = float("nan")
 LOSSES = [
@@ -24,7 +28,7 @@ LOSSES = [
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 
 # three queries over six documents: repeats, masks, padding and missing scores; the third query's row has nothing at all
-RAGGED = Candidates(
+RAGGED = Targets(
     own_QC=torch.tensor([[0, 3, 4, 3], [1, 5, -1, -1], [-1, -1, -1, -1]]),
     weight_QD=torch.tensor([[1.0, 1.0, 0.0, 2.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0, 3.0, 1.0], [0.0] * 6]),
     teacher_QC=torch.tensor([[4.0, 1.0, NAN, 1.0], [2.0, 2.0, 3.0, NAN], [NAN, 1.0, NAN, NAN]]),
@@ -56,7 +60,7 @@ def test_padding_and_missing_scores_leave_finite_gradients_and_an_empty_query_no
 @each_loss
 def test_a_batch_without_any_candidate_is_zero_with_a_graph(loss, unit):
     query, document = unit(2), unit(3)
-    nothing = Candidates(torch.full((2, 4), -1), torch.zeros(2, 3), torch.full((2, 4), NAN))
+    nothing = Targets(torch.full((2, 4), -1), torch.zeros(2, 3), torch.full((2, 4), NAN))
     value = loss(query, document, nothing)
     value.backward()
     assert value == 0
@@ -104,7 +108,7 @@ def test_the_order_of_queries_and_documents_does_not_count(loss, unit):
     queries, documents = torch.tensor([2, 0, 1]), torch.tensor([3, 5, 0, 1, 4, 2])
     moved = documents.argsort()
     own = RAGGED.own_QC[queries]
-    shuffled = Candidates(
+    shuffled = Targets(
         own_QC=torch.where(own >= 0, moved[own.clamp(min=0)], own),
         weight_QD=RAGGED.weight_QD[queries][:, documents],
         teacher_QC=RAGGED.teacher_QC[queries],
@@ -119,7 +123,7 @@ def test_separable_says_whether_blocks_of_queries_may_be_averaged(loss, unit):
     query, document = unit(3), unit(6)
     blocks = [torch.tensor([0]), torch.tensor([1, 2])]
     weighed = sum(
-        loss(query[block], document, Candidates(*(part[block] for part in vars(RAGGED).values()))) * len(block) / 3
+        loss(query[block], document, Targets(*(part[block] for part in vars(RAGGED).values()))) * len(block) / 3
         for block in blocks
     )
     difference = float((weighed - loss(query, document, RAGGED)).abs().detach())
@@ -161,4 +165,4 @@ def test_a_loss_without_compute_cannot_be_made():
 @pytest.mark.parametrize("loss", [KLDistillation(), MarginMSE(), CoSENT()], ids=repr)
 def test_scored_rows_without_any_scores_are_a_bug_and_no_silent_zero(loss, unit):
     with pytest.raises(ValueError, match="without scores"):
-        loss(unit(3), unit(6), Candidates(RAGGED.own_QC, RAGGED.weight_QD))
+        loss(unit(3), unit(6), Targets(RAGGED.own_QC, RAGGED.weight_QD))

@@ -7,23 +7,24 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from embedctl.losses import Candidates, CoSENT
+from embedctl.losses.base import Targets
+from embedctl.losses.cosent import CoSENT
 
 NAN = float("nan")
 
 
-def graded(queries: int, texts: int, grades: int) -> Candidates:
+def graded(queries: int, texts: int, grades: int) -> Targets:
     """Each query has texts of its own, some of them missing or without a grade."""
     generator = torch.Generator().manual_seed(queries)
     own = torch.arange(queries * texts).reshape(queries, texts)
     grade = torch.randint(grades, (queries, texts), generator=generator).float()
     own[0, -1], grade[-1, 0] = -1, NAN
-    return Candidates(own, torch.zeros(queries, queries * texts), grade)
+    return Targets(own, torch.zeros(queries, queries * texts), grade)
 
 
-def double_loop(query: Tensor, document: Tensor, candidates: Candidates, scale: float) -> float:
+def double_loop(query: Tensor, document: Tensor, targets: Targets, scale: float) -> float:
     pairs = []
-    for q, (own, grades) in enumerate(zip(candidates.own_QC.tolist(), candidates.teacher_QC.tolist(), strict=True)):
+    for q, (own, grades) in enumerate(zip(targets.own_QC.tolist(), targets.teacher_QC.tolist(), strict=True)):
         for d, grade in zip(own, grades, strict=True):
             if d >= 0 and not math.isnan(grade):
                 row, text = query[q].tolist(), document[d].tolist()
@@ -37,22 +38,22 @@ def double_loop(query: Tensor, document: Tensor, candidates: Candidates, scale: 
 @pytest.mark.parametrize("grades", [1, 2, 3, 50])
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_equals_the_double_loop(grades, scale, unit):
-    query, document, candidates = unit(5, grad=False), unit(20, grad=False), graded(5, 4, grades)
-    value = float(CoSENT(scale=scale)(query, document, candidates))
-    assert value == pytest.approx(double_loop(query, document, candidates, scale), abs=1e-12)
+    query, document, targets = unit(5, grad=False), unit(20, grad=False), graded(5, 4, grades)
+    value = float(CoSENT(scale=scale)(query, document, targets))
+    assert value == pytest.approx(double_loop(query, document, targets, scale), abs=1e-12)
     assert (value == 0) == (grades == 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_gradients_equal_those_of_the_table_of_all_comparisons(dtype, unit):
-    query, document, candidates = unit(30, 16), unit(240, 16), graded(30, 8, 5)
+    query, document, targets = unit(30, 16), unit(240, 16), graded(30, 8, 5)
     query, document = (vectors.detach().to(dtype).requires_grad_() for vectors in (query, document))
-    mask = (candidates.own_QC >= 0) & ~candidates.teacher_QC.isnan()
-    cosine = (query[:, None] * document[candidates.own_QC]).sum(dim=2)[mask]
-    grade = candidates.teacher_QC[mask]
+    mask = (targets.own_QC >= 0) & ~targets.teacher_QC.isnan()
+    cosine = (query[:, None] * document[targets.own_QC]).sum(dim=2)[mask]
+    grade = targets.teacher_QC[mask]
     table = 20 * (cosine[None, :] - cosine[:, None])[grade[:, None] > grade[None, :]]
     expected = torch.cat([table.new_zeros(1), table]).logsumexp(dim=0)
-    value = CoSENT()(query, document, candidates)
+    value = CoSENT()(query, document, targets)
     tolerance = {torch.float64: 1e-12, torch.float32: 2e-5}[dtype]
     torch.testing.assert_close(value, expected, atol=tolerance, rtol=0)
     ours, theirs = (torch.autograd.grad(loss, [query, document]) for loss in (value, expected))
@@ -63,21 +64,21 @@ def test_hand_worked_across_queries():
     """Cosines 0.6 (grade 1, first query) and 0.8 (grade 0, second): the wrong way round by 0.2."""
     query = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     document = torch.tensor([[0.6, 0.8], [0.8, 0.6]], dtype=torch.float64)
-    candidates = Candidates(torch.tensor([[0], [1]]), torch.zeros(2, 2), torch.tensor([[1.0], [0.0]]))
-    assert float(CoSENT(scale=20)(query, document, candidates)) == pytest.approx(math.log(1 + math.exp(4)), abs=1e-12)
+    targets = Targets(torch.tensor([[0], [1]]), torch.zeros(2, 2), torch.tensor([[1.0], [0.0]]))
+    assert float(CoSENT(scale=20)(query, document, targets)) == pytest.approx(math.log(1 + math.exp(4)), abs=1e-12)
 
 
 def test_only_the_order_of_grades_counts(unit):
-    query, document, candidates = unit(4), unit(16), graded(4, 4, 4)
-    stretched = Candidates(candidates.own_QC, candidates.weight_QD, candidates.teacher_QC**3 * 100 - 7)
-    assert CoSENT()(query, document, stretched) == CoSENT()(query, document, candidates)
+    query, document, targets = unit(4), unit(16), graded(4, 4, 4)
+    stretched = Targets(targets.own_QC, targets.weight_QD, targets.teacher_QC**3 * 100 - 7)
+    assert CoSENT()(query, document, stretched) == CoSENT()(query, document, targets)
 
 
 def test_a_step_against_the_gradient_puts_the_higher_grade_first():
     query = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     document = torch.tensor([[0.6, 0.8], [0.8, 0.6]], dtype=torch.float64).requires_grad_()
-    candidates = Candidates(torch.tensor([[0, 1]]), torch.zeros(1, 2), torch.tensor([[0.9, 0.1]]))
-    CoSENT()(query, document, candidates).backward()
+    targets = Targets(torch.tensor([[0, 1]]), torch.zeros(1, 2), torch.tensor([[0.9, 0.1]]))
+    CoSENT()(query, document, targets).backward()
     assert document.grad[0, 0] < 0 < document.grad[1, 0]
 
 
@@ -96,7 +97,7 @@ class LargestTensor(TorchDispatchMode):
 
 def test_memory_grows_with_the_pairs_and_not_with_their_square(unit):
     queries, texts, size = 100, 10, 8
-    query, document, candidates = unit(queries), unit(queries * texts), graded(queries, texts, 4)
+    query, document, targets = unit(queries), unit(queries * texts), graded(queries, texts, 4)
     with LargestTensor() as seen:
-        CoSENT()(query, document, candidates).backward()
+        CoSENT()(query, document, targets).backward()
     assert seen.elements <= queries * texts * size < (queries * texts) ** 2

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from embedctl.losses import Candidates, KLDistillation, MarginMSE
+from embedctl.losses.base import Targets
+from embedctl.losses.distill import KLDistillation, MarginMSE
 
 NAN = float("nan")
 OWN = torch.tensor([[0, 2, 3, 2], [1, 4, -1, -1], [3, 0, 1, 4]])
@@ -41,7 +42,7 @@ def test_kl_equals_the_formula(temperature, teacher_temperature, unit):
         teacher = softmax([score / teacher_temperature for _, score in pairs])
         total += math.fsum(t * (math.log(t) - math.log(s)) for t, s in zip(teacher, student, strict=True))
     loss = KLDistillation(temperature=temperature, teacher_temperature=teacher_temperature)
-    assert float(loss(query, document, Candidates(OWN, ALL, TEACHER))) == pytest.approx(total / 3, rel=1e-12)
+    assert float(loss(query, document, Targets(OWN, ALL, TEACHER))) == pytest.approx(total / 3, rel=1e-12)
 
 
 @pytest.mark.parametrize(("temperature", "teacher_temperature"), [(0.02, 1.0), (1.0, 1.0), (0.1, 3.0)])
@@ -54,7 +55,7 @@ def test_margin_mse_equals_the_formula(temperature, teacher_temperature, unit):
     assert len(squares) == 2 + 1 + 3
     loss = MarginMSE(temperature=temperature, teacher_temperature=teacher_temperature)
     expected = math.fsum(squares) / len(squares)
-    assert float(loss(query, document, Candidates(OWN, ALL, TEACHER))) == pytest.approx(expected, rel=1e-12)
+    assert float(loss(query, document, Targets(OWN, ALL, TEACHER))) == pytest.approx(expected, rel=1e-12)
 
 
 def two_candidates(cosine: float) -> tuple[Tensor, Tensor]:
@@ -71,39 +72,37 @@ def test_each_side_has_its_own_temperature(kind):
 
     Were the teacher's scores divided by 0.02 too, its margin would be 50 and ask for cosines 1 apart.
     """
-    candidates = Candidates(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[1.0, 0.0]]))
+    targets = Targets(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[1.0, 0.0]]))
     loss = kind(temperature=0.02, teacher_temperature=1.0)
-    assert float(loss(*two_candidates(0.02), candidates)) == pytest.approx(0, abs=1e-14)
-    assert float(loss(*two_candidates(1.0), candidates)) > 1
+    assert float(loss(*two_candidates(0.02), targets)) == pytest.approx(0, abs=1e-14)
+    assert float(loss(*two_candidates(1.0), targets)) > 1
     shared = kind(temperature=0.02, teacher_temperature=0.02)
-    assert float(shared(*two_candidates(1.0), candidates)) == pytest.approx(0, abs=1e-14)
+    assert float(shared(*two_candidates(1.0), targets)) == pytest.approx(0, abs=1e-14)
 
 
 def test_kl_hand_worked():
     """The student is undecided, the teacher says 3 : 1, log 3 apart: KL = log 2 - H(3/4, 1/4)."""
-    candidates = Candidates(
-        torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[math.log(3), 0.0]], dtype=torch.float64)
-    )
+    targets = Targets(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[math.log(3), 0.0]], dtype=torch.float64))
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert float(KLDistillation()(*two_candidates(0.0), candidates)) == pytest.approx(math.log(2) - entropy, abs=1e-14)
+    assert float(KLDistillation()(*two_candidates(0.0), targets)) == pytest.approx(math.log(2) - entropy, abs=1e-14)
 
 
 def test_margin_mse_hand_worked():
     """Margins: student 0.5 / 0.1 = 5, teacher 8 - 1 = 7."""
-    candidates = Candidates(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[8.0, 1.0]]))
-    assert float(MarginMSE(temperature=0.1)(*two_candidates(0.5), candidates)) == pytest.approx(4, abs=1e-12)
+    targets = Targets(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[8.0, 1.0]]))
+    assert float(MarginMSE(temperature=0.1)(*two_candidates(0.5), targets)) == pytest.approx(4, abs=1e-12)
 
 
 def test_a_teachers_margin_of_ten_logits_can_be_met_at_the_default_settings():
-    candidates = Candidates(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[6.0, -4.0]]))
-    assert float(MarginMSE()(*two_candidates(0.2), candidates)) == pytest.approx(0, abs=1e-12)
+    targets = Targets(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[6.0, -4.0]]))
+    assert float(MarginMSE()(*two_candidates(0.2), targets)) == pytest.approx(0, abs=1e-12)
 
 
 @BOTH
 def test_texts_of_other_queries_play_no_part(kind, unit):
     """No softmax or margin over what the teacher has not scored for this query, whatever the in-batch weights say."""
     query, document = unit(3), unit(5)
-    alone = Candidates(OWN[:1], ALL[:1], TEACHER[:1])
+    alone = Targets(OWN[:1], ALL[:1], TEACHER[:1])
     expected = kind()(query[:1], document, alone)
     (gradient,) = torch.autograd.grad(expected, document)
     assert gradient.any(dim=1).tolist() == [True, False, True, False, False]  # 0 and 2; 3 has no score
@@ -111,15 +110,13 @@ def test_texts_of_other_queries_play_no_part(kind, unit):
     other = document.detach().clone()
     other[[1, 3, 4]] = unit(3, grad=False)
     assert kind()(query[:1], other, alone) == expected
-    assert kind()(query[:1], document, Candidates(OWN[:1], 7 * ALL[:1], TEACHER[:1])) == expected
+    assert kind()(query[:1], document, Targets(OWN[:1], 7 * ALL[:1], TEACHER[:1])) == expected
 
 
 def test_kl_of_a_batch_is_the_mean_of_its_queries_alone(unit):
     query, document = unit(3), unit(5)
-    each = [
-        KLDistillation()(query[q : q + 1], document, Candidates(OWN[[q]], ALL[[q]], TEACHER[[q]])) for q in range(3)
-    ]
-    whole = KLDistillation()(query, document, Candidates(OWN, ALL, TEACHER))
+    each = [KLDistillation()(query[q : q + 1], document, Targets(OWN[[q]], ALL[[q]], TEACHER[[q]])) for q in range(3)]
+    whole = KLDistillation()(query, document, Targets(OWN, ALL, TEACHER))
     torch.testing.assert_close(whole, torch.stack(each).mean(), atol=1e-12, rtol=0)
 
 
@@ -127,33 +124,33 @@ def test_kl_of_a_batch_is_the_mean_of_its_queries_alone(unit):
 def test_a_teacher_that_scores_all_a_query_s_texts_higher_says_the_same(kind, unit):
     query, document = unit(3, grad=False), unit(5, grad=False)
     moved = TEACHER.double() + torch.tensor([[100.0], [-3.0], [0.25]])
-    value = kind()(query, document, Candidates(OWN, ALL, TEACHER.double()))
-    torch.testing.assert_close(kind()(query, document, Candidates(OWN, ALL, moved)), value, atol=1e-9, rtol=0)
+    value = kind()(query, document, Targets(OWN, ALL, TEACHER.double()))
+    torch.testing.assert_close(kind()(query, document, Targets(OWN, ALL, moved)), value, atol=1e-9, rtol=0)
 
 
 @BOTH
 def test_padding_on_the_right_changes_nothing(kind, unit):
     query, document = unit(3), unit(5)
-    padded = Candidates(
+    padded = Targets(
         torch.cat([OWN, torch.full((3, 2), -1)], dim=1),
         ALL,
         torch.cat([TEACHER, torch.tensor([[NAN, 5.0]] * 3)], dim=1),
     )
-    expected = kind()(query, document, Candidates(OWN, ALL, TEACHER))
+    expected = kind()(query, document, Targets(OWN, ALL, TEACHER))
     torch.testing.assert_close(kind()(query, document, padded), expected, atol=1e-12, rtol=0)
 
 
 def test_margin_mse_without_a_scored_positive_has_no_pairs(unit):
     query, document = unit(1), unit(3)
-    candidates = Candidates(torch.tensor([[0, 1, 2]]), torch.ones(1, 3), torch.tensor([[NAN, 1.0, 2.0]]))
-    assert MarginMSE()(query, document, candidates) == 0
+    targets = Targets(torch.tensor([[0, 1, 2]]), torch.ones(1, 3), torch.tensor([[NAN, 1.0, 2.0]]))
+    assert MarginMSE()(query, document, targets) == 0
 
 
 @BOTH
 def test_extreme_teachers_stay_finite(kind, unit):
     query, document = unit(1).detach().float().requires_grad_(), unit(3, grad=False).float()
-    candidates = Candidates(torch.tensor([[0, 1, 2]]), torch.ones(1, 3), torch.tensor([[1e6, -1e6, 0.0]]))
-    value = kind(teacher_temperature=0.5)(query, document, candidates)
+    targets = Targets(torch.tensor([[0, 1, 2]]), torch.ones(1, 3), torch.tensor([[1e6, -1e6, 0.0]]))
+    value = kind(teacher_temperature=0.5)(query, document, targets)
     value.backward()
     assert value.isfinite()
     assert query.grad.isfinite().all()

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from embedctl.config import LossSection
 from embedctl.errors import ConfigError
-from embedctl.losses import Candidates, InfoNCE, KLDistillation, Loss, Matryoshka
+from embedctl.losses.base import Loss, Targets
+from embedctl.losses.distill import KLDistillation
+from embedctl.losses.infonce import InfoNCE
+from embedctl.losses.matryoshka import Matryoshka
 
-EVERYONE = Candidates(
+EVERYONE = Targets(
     torch.tensor([[0, 3], [1, 4], [2, 3]]), torch.ones(3, 5), torch.tensor([[3.0, 1.0], [0.5, 2.0], [1.0, 0.0]])
 )
 
@@ -50,7 +53,7 @@ class Norms(Loss):
     def of(cls, options: LossSection) -> Norms:
         return cls()
 
-    def compute(self, query_QH: Tensor, document_DH: Tensor, candidates: Candidates) -> Tensor:
+    def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         return torch.cat([query_QH, document_DH]).norm(dim=1).mean()
 
 
@@ -81,7 +84,7 @@ def test_impossible_settings_are_refused(settings):
 def test_a_vector_whose_prefix_is_zero_leaves_finite_gradients():
     query = torch.tensor([[0.0, 1.0]], requires_grad=True)
     document = torch.eye(2, requires_grad=True)
-    candidates = Candidates(torch.tensor([[0, 1]]), torch.ones(1, 2))
-    Matryoshka(loss=InfoNCE(), dims=(1,))(query, document, candidates).backward()
+    targets = Targets(torch.tensor([[0, 1]]), torch.ones(1, 2))
+    Matryoshka(loss=InfoNCE(), dims=(1,))(query, document, targets).backward()
     assert query.grad.isfinite().all()
     assert document.grad.isfinite().all()

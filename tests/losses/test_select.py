@@ -4,7 +4,11 @@ import pytest
 
 from embedctl.config import LossSection
 from embedctl.data.rows import RowKind
-from embedctl.losses import CoSENT, InfoNCE, KLDistillation, MarginMSE, Matryoshka, losses_for
+from embedctl.losses.cosent import CoSENT
+from embedctl.losses.distill import KLDistillation, MarginMSE
+from embedctl.losses.infonce import InfoNCE
+from embedctl.losses.matryoshka import Matryoshka
+from embedctl.losses.select import losses_for
 
 
 def test_every_kind_of_row_has_a_loss():

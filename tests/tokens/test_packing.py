@@ -5,21 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedctl.tokens.packing import Ragged, cut, gather, longest_first, packed_features, padded_features
+from embedctl.tokens.packing import Ragged, cut, longest_first, packed_features, padded_features
 
 
 def ragged(*texts: list[int]) -> Ragged:
     return Ragged(
         np.array([token for text in texts for token in text], dtype=np.int32), np.array([len(text) for text in texts])
     )
-
-
-def test_gather_is_the_loop_that_it_replaces():
-    draw = np.random.default_rng(0)
-    ids, lengths = draw.integers(0, 99, 500), draw.integers(0, 9, 40)
-    starts = draw.integers(0, 480, 40)
-    expected = [ids[start : start + length] for start, length in zip(starts, lengths, strict=True)]
-    assert (gather(ids, starts, lengths) == np.concatenate(expected)).all()
 
 
 def test_take_keeps_texts_whole():

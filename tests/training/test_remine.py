@@ -20,9 +20,10 @@ import pytest
 import torch
 
 from embedctl.config import RemineSection
-from embedctl.data.batches import BatchPlan, Mix
+from embedctl.data.batches import BatchPlan
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore, TextStore, TrainingData
+from embedctl.data.visits import Mix
 from embedctl.mining.store import StoreMiner
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.remine import Remine, forget_later, kept_file

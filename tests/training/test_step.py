@@ -14,13 +14,14 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from embedctl.data.batches import Batch, BatchPlan, Mix
+from embedctl.data.batches import Batch, BatchPlan
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore
+from embedctl.data.visits import Mix
 from embedctl.distributed import collectives as gather
 from embedctl.losses.infonce import InfoNCE
-from embedctl.training.candidates import Weights
 from embedctl.training.step import Prepared, Stepper, deal
+from embedctl.training.targets import Weights
 
 SPEC = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
 runs = importlib.util.module_from_spec(SPEC)

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from embedctl.data.batches import Batch
 from embedctl.data.rows import RowKind
-from embedctl.data.store import KINDS
-from embedctl.losses.base import Candidates, Loss
-from embedctl.tokens.packing import Integers, on_device
-
-CONTRASTIVE = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]
+from embedctl.data.store import KINDS, UNSCORED
+from embedctl.losses.base import Loss, Targets
+from embedctl.tokens.packing import on_device
+from embedctl.tokens.spans import Integers, find
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,10 @@ def groups(batch: Batch, losses: dict[RowKind, Loss]) -> Iterator[Group]:
 
 @dataclass(frozen=True)
 class Weights:
-    """How often each document is a candidate, before it is laid out as a matrix.
+    """How often each document is a candidate of each query, before it is laid out as a matrix.
+
+    The candidates of a query are its positive, and the documents of all queries or its own negatives; other documents
+    that are known positives of the query are masked.
 
     Args:
         batch: the whole batch.
@@ -53,7 +55,7 @@ class Weights:
     @classmethod
     def of(cls, batch: Batch, in_batch: str) -> Weights:
         """The weights under `--in-batch all|hard|none`."""
-        own = batch.own_QC[np.isin(batch.kind_Q, CONTRASTIVE)]
+        own = batch.own_QC[np.isin(batch.kind_Q, UNSCORED)]
         negatives = own[:, 1:][own[:, 1:] >= 0]
         counts = np.bincount(negatives, minlength=len(batch.document_D)).astype(np.float32)
         if in_batch == "none":
@@ -64,41 +66,48 @@ class Weights:
         return cls(batch, counts, False)
 
     def matrix(self, queries: Integers) -> NDArray[np.float32]:
-        """(len(queries), D): 0 where a document is no candidate, a query's own positive at least 1."""
+        """(len(queries), D): 0 where a document is no candidate, a query's own positive 1; `queries` ascend."""
         weight_QD = np.repeat(self.base_D[None], len(queries), axis=0)
         own_QC = self.batch.own_QC[queries]
         if self.own:
             query, column = np.nonzero(own_QC[:, 1:] >= 0)
             np.add.at(weight_QD, (query, own_QC[query, column + 1]), 1)
-        place = np.full(len(self.batch), -1)
-        place[queries] = np.arange(len(queries))
-        known = self.batch.known_pairs[place[self.batch.known_pairs[:, 0]] >= 0]
-        weight_QD[place[known[:, 0]], known[:, 1]] = 0
+        place = find(queries, self.batch.known_pairs[:, 0])
+        weight_QD[place[place >= 0], self.batch.known_pairs[place >= 0, 1]] = 0
         weight_QD[np.arange(len(queries)), own_QC[:, 0]] = 1
         return weight_QD
 
     @property
-    def masked(self) -> int:
-        """Candidates that were left out because they are known positives."""
-        contrastive = np.isin(self.batch.kind_Q[self.batch.known_pairs[:, 0]], CONTRASTIVE)
-        query, document = self.batch.known_pairs[contrastive].T
+    def masked_per_query(self) -> Integers:
+        """(Q,) the masked documents of each query, which would be candidates if they were not known positives."""
+        query, document = self.batch.known_pairs.T
         own = (self.batch.own_QC[query, 1:] == document[:, None]).any(axis=1)
-        return int((own | (self.base_D[document] > 0)).sum())
+        return np.bincount(query[own | (self.base_D[document] > 0)], minlength=len(self.batch))
 
     @property
-    def lonely(self) -> int:
-        """Contrastive queries whose only candidate is their positive: they have nothing to learn from."""
-        contrastive = np.flatnonzero(np.isin(self.batch.kind_Q, CONTRASTIVE))
-        others = np.count_nonzero(self.base_D) - (self.base_D[self.batch.own_QC[contrastive, 0]] > 0)
+    def negatives_per_query(self) -> Integers:
+        """(Q,) the distinct candidates of each query but its positive."""
+        positive_Q1, own_QN = np.split(self.batch.own_QC, [1], axis=1)
+        shared = self.base_D > 0
+        candidates_Q = shared.sum() - shared[positive_Q1[:, 0]]
         if self.own:
-            others = others + (self.batch.own_QC[contrastive, 1:] >= 0).sum(axis=1)
-        known = self.batch.known_pairs[self.base_D[self.batch.known_pairs[:, 1]] > 0]
-        masked = np.bincount(known[:, 0], minlength=len(self.batch))[contrastive]
-        return int((others - masked <= 0).sum())
+            ordered_QN = np.sort(np.where(own_QN == positive_Q1, -1, own_QN), axis=1)
+            candidates_Q = (np.diff(ordered_QN, axis=1, prepend=-1) > 0).sum(axis=1)
+        return np.asarray(candidates_Q - self.masked_per_query)
 
-    def candidates(self, queries: Integers, device: torch.device) -> Candidates:
+    @property
+    def masked(self) -> int:
+        """Masked documents of all queries without scores."""
+        return int(self.masked_per_query[np.isin(self.batch.kind_Q, UNSCORED)].sum())
+
+    @property
+    def without_negatives(self) -> int:
+        """Queries without scores whose only candidate is their positive: they have nothing to learn from."""
+        return int((self.negatives_per_query[np.isin(self.batch.kind_Q, UNSCORED)] == 0).sum())
+
+    def targets(self, queries: Integers, device: torch.device) -> Targets:
         """What a loss takes for these queries."""
-        return Candidates(
+        return Targets(
             own_QC=on_device(self.batch.own_QC[queries], device),
             weight_QD=on_device(self.matrix(queries), device),
             teacher_QC=on_device(self.batch.score_QC[queries], device),

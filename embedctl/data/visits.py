@@ -1,0 +1,108 @@
+"""Which row, and which of its positives, each visit of an epoch is for: a pure function of the seed.
+
+An epoch has a number of visits per file, numbered file after file. A file is gone through unit by unit, where a unit is
+a row, or one positive of a row if positives are exploded; in a new random order each time all units were visited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from embedctl.data.store import RowStore
+from embedctl.distributed.random import mix, shuffled
+from embedctl.tokens.spans import Integers, Spans
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How rows are drawn.
+
+    Args:
+        batch_size: queries of a step over all ranks.
+        neg_nums: hard negatives of a query.
+        seed: of everything random.
+        explode: whether each positive is a visit of its own.
+        one_dataset_per_batch: whether a batch's rows come from one file.
+        weights: visits of each row and epoch, by file; 1 where there are none.
+    """
+
+    batch_size: int
+    neg_nums: int
+    seed: int
+    explode: bool = False
+    one_dataset_per_batch: bool = False
+    weights: tuple[float, ...] = ()
+
+    def key(self, *parts: int) -> int:
+        """A random number that follows from the seed and from what it is for."""
+        return int(mix(self.seed, *parts)[0])
+
+
+class Visits:
+    """The visits of all epochs.
+
+    Args:
+        rows: what is visited.
+        mixture: how.
+    """
+
+    def __init__(self, rows: RowStore, mixture: Mix) -> None:
+        self.rows, self.mixture = rows, mixture
+        self.positive_ends = rows.index.positive_ends
+        files = int(rows.source[-1]) + 1
+        borders = self._first_unit(np.searchsorted(rows.source, np.arange(files + 1, dtype=rows.source.dtype)))
+        self.units = Spans(borders[:-1], np.diff(borders))
+        weights = np.array(mixture.weights or (1.0,) * files)
+        self.by_file = Spans.adjoining(np.rint(self.units.lengths * weights).astype(np.int64))
+
+    def at(self, epoch: int, visits: Integers) -> tuple[Integers, Integers]:
+        """Row and positive of each of some visits of an epoch."""
+        file, place = self.by_file.locate(visits)
+        units = self.units.lengths[file]
+        turn, place = np.divmod(place + epoch * self.by_file.lengths[file], units)
+        unit = self.units.starts[file]
+        order = turn * len(self.units) + file
+        for number in np.unique(order).tolist():
+            (now, one), mine = divmod(number, len(self.units)), order == number
+            unit[mine] += shuffled(place[mine], int(self.units.lengths[one]), self.mixture.key(now, 3, one))
+        if self.mixture.explode:
+            row = np.searchsorted(self.positive_ends, unit, side="right")
+            return row, unit - self._first_unit(row)
+        positives = self.rows.positives(unit).lengths
+        first = (mix(self.mixture.seed, 4, unit) % positives.astype(np.uint64)).astype(np.int64)
+        return unit, (first + turn) % positives
+
+    def _first_unit(self, row: Integers) -> Integers:
+        """The number of each row's first unit."""
+        if not self.mixture.explode:
+            return row
+        return np.where(row > 0, self.positive_ends[np.maximum(row, 1) - 1], 0)
+
+
+def without_repeats(positive: Integers, query: Integers, sizes: Integers) -> Integers:
+    """An order of the visits in which consecutive batches of `sizes` hold no positive and no query twice, if possible.
+
+    A visit that would repeat one waits for a later batch; those that are left over at the end stand in the last ones.
+    """
+    texts = list(zip(positive.tolist(), query.tolist(), strict=True))  # no text is both: roles have ids of their own
+    order: list[int] = []
+    waiting: list[int] = []
+    fresh = iter(range(len(texts)))
+    for size in sizes.tolist():
+        first, chosen, repeats, taken = iter(waiting), list[int](), list[int](), set[int]()
+        for visit in chain(first, fresh):
+            if taken.isdisjoint(texts[visit]):
+                chosen.append(visit)
+                taken.update(texts[visit])
+            else:
+                repeats.append(visit)
+            if len(chosen) == size:
+                break
+        waiting = [*repeats, *first]
+        missing = size - len(chosen)
+        order += [*chosen, *waiting[:missing]]
+        waiting = waiting[missing:]
+    return np.array(order, dtype=np.int64)
