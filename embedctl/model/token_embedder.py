@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from embedctl.model import attention as packed_attention
-from embedctl.model import fused
+from embedctl.model import attention, fused
 from embedctl.model.pooling import can_pool, pool_packed
 from embedctl.tokens.packing import Ragged, packed_features, padded_features, to_device
 
@@ -42,6 +41,7 @@ class TokenEmbedder(torch.nn.Module):
     def __init__(self, model: SentenceTransformer, *, packed: bool = False) -> None:
         super().__init__()
         self.model = model
+        self._own_attention = self.backbone.config._attn_implementation
         self.set_packed(packed)
 
     @property
@@ -83,26 +83,6 @@ class TokenEmbedder(torch.nn.Module):
         return int(limit) - self.position_offset if limit else sys.maxsize
 
     @property
-    def _no_split_modules(self) -> list[str]:
-        """The layer classes that FSDP shards one by one; accelerate reads this name."""
-        return sorted(
-            {name for part in self.model.modules() for name in getattr(part, "_no_split_modules", None) or ()}
-        )
-
-    def set_packed(self, packed: bool) -> None:
-        """Run the next batches packed, and through fused kernels where there are any, or padded."""
-        self.packed = packed
-        if packed:
-            packed_attention.register()
-        if packed and self.device.type == "cuda" and fused.available():
-            fused.fuse(self.backbone)
-        else:
-            fused.unfuse(self.backbone)
-        wanted = packed_attention.PACKED if packed else "sdpa"
-        if packed or self.backbone.config._attn_implementation == packed_attention.PACKED:
-            self.backbone.set_attn_implementation(wanted)
-
-    @property
     def position_offset(self) -> int:
         """The position id of a text's first token: learned tables of RoBERTa's family begin after the padding's."""
         for module in self.backbone.modules():
@@ -110,6 +90,25 @@ class TokenEmbedder(torch.nn.Module):
             if isinstance(table, torch.nn.Embedding) and isinstance(padding, int):
                 return padding + 1
         return 0
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """The layer classes that FSDP shards one by one; accelerate reads this name."""
+        return sorted(
+            {name for part in self.model.modules() for name in getattr(part, "_no_split_modules", None) or ()}
+        )
+
+    def set_packed(self, packed: bool) -> None:
+        """Run the next batches packed, and through fused kernels where there are any, or padded, as the model came."""
+        self.packed = packed
+        fused.unfuse(self.backbone)
+        if packed:
+            attention.register()
+            self.backbone.set_attn_implementation(attention.PACKED)
+            if self.device.type == "cuda" and fused.available():
+                fused.fuse(self.backbone)
+        elif self.backbone.config._attn_implementation == attention.PACKED:
+            self.backbone.set_attn_implementation(self._own_attention)
 
     def features(self, texts: Ragged) -> dict[str, Any]:
         """What `forward` takes for these texts, on this model's device."""
@@ -121,12 +120,13 @@ class TokenEmbedder(torch.nn.Module):
         """Vectors (N, H) of the texts in `features`, at least float32, normalised if the model's own modules do so."""
         hidden = self.backbone(**{name: features[name] for name in BACKBONE_KEYS if name in features}).last_hidden_state
         state = {name: value for name, value in features.items() if name != "input_ids"} | {"token_embeddings": hidden}
-        for module in list(self.model.children())[1:]:
+        _transformer, *modules = self.model.children()
+        for module in modules:
             if self.packed and can_pool(module, features):
                 state["sentence_embedding"] = pool_packed(module, hidden.squeeze(0), features["cu_seq_lens_q"])
                 continue
             weight = next(module.parameters(), None)
-            if weight is not None and "sentence_embedding" in state:
+            if weight is not None and "sentence_embedding" in state:  # pooling gives float32, whatever a dense layer is
                 state["sentence_embedding"] = state["sentence_embedding"].to(weight.dtype)
             state = module(state)
         vectors: Tensor = state["sentence_embedding"]

@@ -71,6 +71,21 @@ def gemma3_bidirectional():
     return Gemma3TextModel(config), "mean"
 
 
+def gemma2():
+    from transformers import Gemma2Config, Gemma2Model
+
+    config = Gemma2Config(
+        **SIZE, num_key_value_heads=1, head_dim=8, max_position_embeddings=64, attn_logit_softcapping=0.05
+    )
+    return Gemma2Model(config), "mean"
+
+
+def fnet():
+    from transformers import FNetConfig, FNetModel
+
+    return FNetModel(FNetConfig(**SIZE, max_position_embeddings=64)), "mean"
+
+
 FAMILIES = [bert, xlm_roberta, modernbert, qwen3, mistral_sliding, gemma3, gemma3_bidirectional]
 
 
@@ -131,3 +146,16 @@ def test_neighbours_in_a_pack_do_not_see_each_other():
     together = made(made.features(texts(2)))
     alone = torch.cat([made(made.features(texts(2).take(np.array([row])))) for row in range(6)])
     assert float((together - alone).detach().abs().max()) < 1e-10
+
+
+@pytest.mark.parametrize("family", [gemma2, fnet])
+@pytest.mark.usefixtures("with_tokenizer")
+def test_a_model_that_can_not_be_packed_gets_its_own_attention_back(family):
+    """Both come with "eager": SDPA would leave out Gemma's soft cap, and FNet refuses it."""
+    made = embedder(family)
+    own = made.backbone.config._attn_implementation
+    before = made(made.features(texts(3)))
+    for packed in (True, False):
+        made.set_packed(packed)
+    assert made.backbone.config._attn_implementation == own == "eager"
+    assert torch.equal(made(made.features(texts(3))), before)

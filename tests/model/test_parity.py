@@ -43,7 +43,7 @@ def test_a_model_without_the_parameters_is_padded(embedder, monkeypatch, capfd):
 
 @pytest.mark.parametrize("fault", [ValueError("soft-capped\nand more"), RuntimeError("head size 512")])
 def test_what_packed_attention_refuses_is_said_in_one_line(embedder, monkeypatch, fault):
-    monkeypatch.setattr(token_embedder.packed_attention, "packed_attention", failing(fault))
+    monkeypatch.setattr(token_embedder.attention, "packed_attention", failing(fault))
     assert why_not_packed(embedder, torch.float32) == f"this model can't be packed ({str(fault).splitlines()[0]})"
 
 
