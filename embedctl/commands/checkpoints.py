@@ -15,10 +15,18 @@ def checkpoint_of(named: str | None) -> str:
     Raises:
         ModelError: there is none.
     """
-    if named is not None:
-        return named
+    expect_checkpoint(named)
+    return named or RunSection().output_dir
+
+
+def expect_checkpoint(named: str | None) -> None:
+    """Check that a model is named or that this folder holds the last run's output, and print that it is used.
+
+    Raises:
+        ModelError: there is none.
+    """
     last = RunSection().output_dir
-    if Path(last, "modules.json").exists():
+    if named is None and not Path(last, "modules.json").exists():
+        raise ModelError("no model: give --ckpt", "train one first (`embedctl train`), or name a folder or a hub model")
+    if named is None:
         console.say(f"no --ckpt: using the trained model in {last}")
-        return last
-    raise ModelError("no model: give --ckpt", "train one first (`embedctl train`), or name a folder or a hub model")

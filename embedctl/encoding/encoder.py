@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -30,10 +31,11 @@ class Tally:
     empty: int = 0
     kept: int = 0
 
-    def count(self, block: list[str]) -> None:
-        """Add a block of texts."""
+    def add(self, block: list[str], *, kept: bool = False) -> None:
+        """Count a block of texts; `kept`: their vectors were there already."""
         self.rows += len(block)
         self.empty += sum(not text.strip() for text in block)
+        self.kept += len(block) if kept else 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Encoder:
         tally = Tally()
         with writing(path) as writer, console.progress("encode", total, "texts") as bar:
             for block in _blocks(texts, BLOCK):
-                writer.write(block, self._stored(block, tally, bar))
+                writer.write(block, self._stored(block, tally.rows, bar))
+                tally.add(block)
             _expect_texts(tally)
         if self.quantize.ranges is not None:
             write_array(ranges_beside(path), self.quantize.ranges)
@@ -90,41 +93,37 @@ class Encoder:
             DataError: there is no text.
             ModelError: a vector is not finite.
         """
-        tally, count = Tally(), 0
+        tally = Tally()
         self.quantize.ranges = shards.ranges
         learning = self.quantize.learns and shards.ranges is None
         with console.progress("encode", total, "texts") as bar:
-            for count, block in enumerate(_blocks(texts, rows), start=1):
-                place = count - 1
-                if not owns(place):
-                    tally.count(block)
-                    bar.advance(len(block))
-                elif shards.holds(place, block):
-                    tally.count(block)
-                    tally.kept += len(block)
+            for place, block in enumerate(_blocks(texts, rows)):
+                kept = owns(place) and shards.holds(place, block)
+                if kept or not owns(place):
                     bar.advance(len(block))
                 else:
-                    shards.write(place, block, self._stored(block, tally, bar), self.quantize.ranges)
+                    vectors = self._stored(block, tally.rows, bar)
+                    shards.write(place, block, vectors, self.quantize.ranges)
+                tally.add(block, kept=kept)
                 if place == 0 and learning:
                     self.quantize.ranges = from_main(self.quantize.ranges)
         _expect_texts(tally)
         tally.kept = sum(gather_values(tally.kept))
         if is_main():
-            shards.complete(count)
+            shards.complete(math.ceil(tally.rows / rows))
         return tally
 
-    def _stored(self, block: list[str], tally: Tally, bar: console.Bar) -> NDArray[np.generic]:
-        """The block's vectors (N, H) in the stored type."""
+    def _stored(self, block: list[str], first_row: int, bar: console.Bar) -> NDArray[np.generic]:
+        """The vectors (N, H) of the texts from `first_row` on, in the stored type."""
         vectors = self.embedder.encode(
             block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens, show_progress=bar
         )
         broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(broken):
             raise ModelError(
-                f"the vector of text {tally.rows + int(broken[0]) + 1} is not finite",
+                f"the vector of text {first_row + int(broken[0]) + 1} is not finite",
                 "--precision float32, or another model: this one's weights are damaged",
             )
-        tally.count(block)
         return self.quantize(vectors)
 
 

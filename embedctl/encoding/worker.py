@@ -13,7 +13,8 @@ from embedctl import console
 from embedctl.config import EncodeConfig, load
 from embedctl.distributed.ranks import is_main, join, world
 from embedctl.distributed.worker import guarded
-from embedctl.encoding.job import encode_all
+from embedctl.encoding.job import EncodeJob
+from embedctl.encoding.run import encode, report
 from embedctl.errors import ConfigError
 
 
@@ -29,7 +30,10 @@ def run(config: EncodeConfig) -> None:
     if world() != config.num_processes:
         raise ConfigError(f"accelerate sees {world()} processes where {config.num_processes} were started")
     console.configure(quiet=config.quiet or not is_main())
-    encode_all(config.model_copy(update={"device": device}))
+    job = EncodeJob.of(config, device)
+    result = encode(job)
+    if is_main():
+        report(job, result, as_json=config.json_output)
 
 
 if __name__ == "__main__":
