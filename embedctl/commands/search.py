@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedctl import console
 from embedctl.commands.flags import takes
 from embedctl.config import SearchConfig
-from embedctl.errors import ConfigError, DataError, ModelError
+from embedctl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
@@ -20,18 +19,18 @@ SHOWN_CHARACTERS = 300
 @takes(SearchConfig)
 def command(config: SearchConfig) -> None:
     """Show the texts of an index that are nearest to a text."""
-    from embedctl.search.index_folder import find_index
+    from embedctl.search.index_folder import TextIndex
 
     queries = queries_of(config)
-    folder, manifest = find_index(config.index)
-    embedder = load(config, manifest)
-    hits = look_up(config, folder, manifest, embedder, queries)
-    for query, found in zip(queries, hits, strict=True):
-        rows = [[shown(hit["text"]), f"{hit['score']:.4f}", f"{hit['row']:,}"] for hit in found]
-        console.table(shown(query), ["text", "cosine", "row"], rows)
+    index = TextIndex.find(config.index)
+    named, trusted = config.model.model_name_or_path, config.model.trust_remote_code
+    embedder = index.load_model(named, device=config.device, trust_remote_code=trusted)
+    vectors = embedder.encode(queries, prompt=prompt_of(config, embedder), dim=index.manifest["dim"])
+    hits = index.nearest(vectors, config.k)
+    show(queries, hits)
     if config.json_output:
         results = [{"query": query, "hits": found} for query, found in zip(queries, hits, strict=True)]
-        console.result({"index": str(folder), "rows": manifest["rows"], "results": results})
+        console.result({"index": str(index.folder), "rows": index.manifest["rows"], "results": results})
 
 
 def queries_of(config: SearchConfig) -> list[str]:
@@ -47,67 +46,28 @@ def queries_of(config: SearchConfig) -> list[str]:
         raise ConfigError("--prompt and --prompt-name exclude each other", "give one of them")
     if bool(config.texts) == (config.input is not None):
         raise ConfigError("give the text to look for, or a file of them with -i", EXAMPLE)
-    queries = list(config.texts) or list(read_texts(config.input or "", config.field))
+    queries = list(config.texts if config.input is None else read_texts(config.input, config.field))
     if not queries:
         raise DataError(f"{config.input}: holds no text", "check --input")
     return queries
 
 
-def load(config: SearchConfig, manifest: dict[str, Any]) -> Embedder:
-    """The model of the index.
+def prompt_of(config: SearchConfig, embedder: Embedder) -> str:
+    """What is prepended to each text to look for: the model's query prompt where none is given.
 
     Raises:
-        ConfigError: the model's weights are not those that made the index.
-        ModelError: it can't be loaded.
+        ModelError: the model has no prompt of the name.
     """
-    from embedctl.model.embedder import Embedder
-
-    asked = config.model.model_name_or_path
-    name = asked or manifest["name"]
-    try:
-        embedder = Embedder.from_pretrained(
-            name,
-            device=config.device,
-            dtype=manifest["precision"],
-            trust_remote_code=config.model.trust_remote_code,
-            max_len=manifest["max_len"],
-        )
-    except ModelError as missing:
-        if asked is None:
-            message = f"the model that made the index can't be used: {missing.message}"
-            raise ModelError(message, "name it with --ckpt") from missing
-        raise
-    if embedder.weights_hash() != manifest["model"]:
-        raise ConfigError(
-            f"--ckpt {name}: is not the model that made the index: other weights"
-            + ("" if asked else "; the folder has changed since"),
-            f"encode the texts again with it and --index, or name the model that {manifest['name']} was",
-        )
-    return embedder
+    if config.prompt is None and config.prompt_name is None:
+        return embedder.own_prompt("query")
+    return embedder.prompt_text(config.prompt_name, config.prompt)
 
 
-def look_up(
-    config: SearchConfig, folder: Path, manifest: dict[str, Any], embedder: Embedder, queries: list[str]
-) -> list[list[dict[str, Any]]]:
-    """The hits of each query, nearest first: row, score and text."""
-    from embedctl.search.faiss_index import nearest, read
-    from embedctl.search.index_folder import FAISS
-    from embedctl.search.vectors import unit
-    from embedctl.storage.textmap import TextMap
-
-    named = config.prompt_name is not None or config.prompt is not None
-    prompt = embedder.prompt_text(config.prompt_name, config.prompt) if named else embedder.own_prompt("query")
-    vectors = unit(embedder.encode(queries, prompt=prompt, dim=manifest["dim"]))
-    scores, rows = nearest(read(folder / FAISS), vectors, config.k)
-    texts = TextMap(folder)
-    return [
-        [
-            {"row": int(row), "score": round(float(score), 6), "text": texts[row]}
-            for score, row in zip(*pair, strict=True)
-            if row >= 0
-        ]
-        for pair in zip(scores, rows, strict=True)
-    ]
+def show(queries: list[str], hits: list[list[dict[str, Any]]]) -> None:
+    """Print a table of the hits for each query."""
+    for query, found in zip(queries, hits, strict=True):
+        rows = [[shown(hit["text"]), f"{hit['score']:.4f}", f"{hit['row']:,}"] for hit in found]
+        console.table(shown(query), ["text", "cosine", "row"], rows)
 
 
 def shown(text: str) -> str:

@@ -8,16 +8,22 @@ manifest.json                how the vectors were made, and by which model
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from embedctl.errors import ConfigError
+from embedctl.errors import ConfigError, ModelError
+from embedctl.files import write_whole
+from embedctl.model.embedder import Embedder
 from embedctl.search import faiss_index
+from embedctl.search.exact import Vectors
 from embedctl.search.faiss_index import Stored
+from embedctl.search.vectors import unit
 from embedctl.storage.quantization import ranges_beside
 from embedctl.storage.shards import MANIFEST
+from embedctl.storage.textmap import TextMap
 
 FAISS = "index.faiss"
 SAMPLE, DEPTH = 100, 10  # recall is measured for the 10 nearest of 100 of the index's own vectors
@@ -68,25 +74,81 @@ def write_index(draft: Path, output: Path, kind: str, recipe: dict[str, Any]) ->
     faiss_index.save(index, draft / FAISS)
     measured = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, stored.sample(SAMPLE), DEPTH)
     manifest = {**recipe, "index": kind, "rows": len(stored), "recall": round(measured, 4)}
-    (draft / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_whole(draft / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
     return manifest
 
 
-def find_index(path: str) -> tuple[Path, dict[str, Any]]:
-    """The index folder that `path` means, itself or the output it stands beside, and its manifest.
+@dataclass(frozen=True)
+class TextIndex:
+    """An index folder to search in.
 
-    Raises:
-        ConfigError: there is no index.
+    Args:
+        folder: OUTPUT.index/.
+        manifest: what `write_index` gave.
     """
-    named = Path(path)
-    folder = named if (named / FAISS).is_file() else index_beside(named)
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if not {"model", "name", "dim", "precision", "max_len", "rows"} <= manifest.keys():
-            raise ValueError
-    except FileNotFoundError:
-        hint = f"make one: embedctl encode --index flat -o {path}"
-        raise ConfigError(f"--index {path}: there is no index (no {folder}/)", hint) from None
-    except (ValueError, AttributeError):
-        raise ConfigError(f"{folder / MANIFEST}: is no manifest of an index", "encode again with --index") from None
-    return folder, manifest
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def find(cls, path: str) -> TextIndex:
+        """The index that `path` means: an index folder, or an output of encode that has one.
+
+        Raises:
+            ConfigError: there is no index.
+        """
+        named = Path(path)
+        folder = named if (named / FAISS).is_file() else index_beside(named)
+        try:
+            manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            if not {"model", "name", "dim", "precision", "max_len", "rows"} <= manifest.keys():
+                raise ValueError
+        except FileNotFoundError:
+            hint = f"make one: embedctl encode --index flat -o {path}"
+            raise ConfigError(f"--index {path}: there is no index (no {folder}/)", hint) from None
+        except (ValueError, AttributeError):
+            raise ConfigError(f"{folder / MANIFEST}: is no manifest of an index", "encode again with --index") from None
+        return cls(folder, manifest)
+
+    def load_model(self, named: str | None, *, device: str | None, trust_remote_code: bool) -> Embedder:
+        """The model of the index.
+
+        Args:
+            named: where it is now; by default where it was when it made the index.
+            device: as torch names it.
+            trust_remote_code: whether code that comes with the model may run.
+
+        Raises:
+            ConfigError: the model's weights are not those that made the index.
+            ModelError: it can't be loaded.
+        """
+        name, precision, max_len = named or self.manifest["name"], self.manifest["precision"], self.manifest["max_len"]
+        try:
+            embedder = Embedder.from_pretrained(
+                name, device=device, dtype=precision, trust_remote_code=trust_remote_code, max_len=max_len
+            )
+        except ModelError as missing:
+            if named is not None:
+                raise
+            message = f"the model that made the index can't be used: {missing.message}"
+            raise ModelError(message, "name it with --ckpt") from missing
+        if embedder.weights_hash() != self.manifest["model"]:
+            raise ConfigError(
+                f"--ckpt {name}: is not the model that made the index: other weights"
+                + ("" if named else "; the folder has changed since"),
+                f"encode the texts again with it and --index, or name the model that {self.manifest['name']} was",
+            )
+        return embedder
+
+    def nearest(self, query_QH: Vectors, k: int) -> list[list[dict[str, Any]]]:
+        """The k nearest texts of each query, descending: row, score (cosine) and text."""
+        scores, rows = faiss_index.nearest(faiss_index.read(self.folder / FAISS), unit(query_QH), k)
+        texts = TextMap(self.folder)
+        return [
+            [
+                {"row": int(row), "score": round(float(score), 6), "text": texts[row]}
+                for score, row in zip(*hits, strict=True)
+                if row >= 0
+            ]
+            for hits in zip(scores, rows, strict=True)
+        ]
