@@ -18,8 +18,7 @@ from embedctl.mining.candidates import Candidates
 from embedctl.mining.job import MiningJob
 from embedctl.mining.limits import Limits, references
 from embedctl.mining.pool import MiningData
-from embedctl.model.loading import hash_weights, quiet_transformers
-from embedctl.remote import hub
+from embedctl.model.loading import hash_weights, loading
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.fingerprint import tokenizer_fingerprint
 
@@ -35,16 +34,11 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
     """
     import sentence_transformers
 
-    quiet_transformers()
-    hub.settle(path)
-    try:
+    hint = "give the folder or hub name of a cross-encoder, e.g. BAAI/bge-reranker-v2-m3"
+    with loading(path, f"--rerank-with {path}: can't be loaded", hint):
         model: CrossEncoder = sentence_transformers.CrossEncoder(
             path, device=device, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as cause:
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0][:300]
-        hint = "give the folder or hub name of a cross-encoder, e.g. BAAI/bge-reranker-v2-m3"
-        raise ModelError(f"--rerank-with {path}: can't be loaded: {reason}", hint) from cause
     if model.num_labels != 1:
         hint = "give a cross-encoder with one label"
         raise ModelError(f"--rerank-with {path}: gives {model.num_labels} scores a pair, not one", hint)

@@ -6,6 +6,8 @@ Plain transformers checkpoints get a pooling and a normalisation; everything els
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,28 +36,37 @@ def load_sentence_transformer(
         ModelError: there is no such model, it can't be read, or its first module is no transformer.
     """
     _expect_a_model(path)
-    hub.settle(path)
-    from sentence_transformers import SentenceTransformer
-
     settings: dict[str, Any] = {
         "device": "cpu",
         "trust_remote_code": trust_remote_code,
         "model_kwargs": {"dtype": dtype},
     }
-    quiet_transformers()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # weights that a checkpoint lacks (an unused pooler) are the same each time
-            model = (
-                _pooled(path, pooling or "mean", settings) if _is_plain(path) else SentenceTransformer(path, **settings)
-            )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as cause:
-        raise ModelError(f"{path}: can't be loaded as an embedding model: {first_line(cause)}", _hint(path)) from cause
+    problem = f"{path}: can't be loaded as an embedding model"
+    with loading(path, problem, _hint(path)), torch.random.fork_rng(devices=[]):
+        from sentence_transformers import SentenceTransformer
+
+        torch.manual_seed(0)  # weights that a checkpoint lacks (an unused pooler) are the same each time
+        model = _pooled(path, pooling or "mean", settings) if _is_plain(path) else SentenceTransformer(path, **settings)
     if not hasattr(model[0], "auto_model") or not hasattr(model[0].auto_model, "config"):
         raise ModelError(
             f"{path}: the first module is {type(model[0]).__name__}, not a transformer", "choose another model"
         )
     return model
+
+
+@contextmanager
+def loading(path: str, problem: str, hint: str) -> Iterator[None]:
+    """Load a model quietly in a with-block, from the cache alone where the hub is silent.
+
+    Raises:
+        ModelError: `problem`, with what the library says, and `hint`.
+    """
+    hub.settle(path)
+    quiet_transformers()
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as cause:
+        raise ModelError(f"{problem}: {first_line(cause)}", hint) from cause
 
 
 def quiet_transformers() -> None:
@@ -124,14 +135,10 @@ def load_tokenizer(path: str) -> Any:
         ModelError: there is none.
     """
     _expect_a_model(path)
-    hub.settle(path)
-    from transformers import AutoTokenizer
+    with loading(path, f"{path}: has no tokenizer that can be loaded", _hint(path)):
+        from transformers import AutoTokenizer
 
-    quiet_transformers()
-    try:
         return AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as cause:
-        raise ModelError(f"{path}: has no tokenizer that can be loaded: {first_line(cause)}", _hint(path)) from cause
 
 
 def hash_weights(model: torch.nn.Module) -> str:

@@ -65,7 +65,6 @@ CHANGES = {
     "another linear layer": lambda module: setattr(module, "dense", torch.nn.LazyLinear(48)),
     "another norm": lambda module: setattr(module, "LayerNorm", torch.nn.RMSNorm(48)),
     "a norm without a bias": lambda module: setattr(module, "LayerNorm", torch.nn.LayerNorm(48, bias=False)),
-    "a norm over two dimensions": lambda module: setattr(module, "LayerNorm", torch.nn.LayerNorm((7, 48))),
     "another dropout": lambda module: setattr(module, "dropout", torch.nn.Identity()),
     "one child more": lambda module: setattr(module, "adapter", torch.nn.Identity()),
     "one child fewer": lambda module: delattr(module, "dropout"),
