@@ -70,7 +70,7 @@ class Lexical:
 def mixed(dense: Finder, lexical: Lexical, queries: Sequence[str], query_QH: Vectors, corpus_DH: Vectors) -> Finder:
     """Finds what a model and BM25 find, by turns, each once; the scores are the model's for all."""
 
-    def find(rows: slice, k: int) -> tuple[Vectors, Ids]:
+    def _find(rows: slice, k: int) -> tuple[Vectors, Ids]:
         ids = dense(rows, k)[1]
         words = lexical.search(queries[rows], ids.shape[1])
         merged = np.full((len(ids), 2 * ids.shape[1]), -1, dtype=np.int64)
@@ -81,4 +81,4 @@ def mixed(dense: Finder, lexical: Lexical, queries: Sequence[str], query_QH: Vec
         scores = np.stack([corpus_DH[own] @ query for own, query in zip(merged, query_QH[rows], strict=True)])
         return np.where(merged >= 0, scores, -np.inf).astype(np.float32), merged
 
-    return find
+    return _find

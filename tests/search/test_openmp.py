@@ -22,12 +22,13 @@ from embedctl.config import TrainConfig, load
 from embedctl.model.embedder import Embedder
 from embedctl.search.exact import search
 from embedctl.search.faiss_index import Stored, build
+from embedctl.training.job import TrainJob
 from embedctl.training.worker import run
 
 def train(name):
     flags = {"dataset": f"{folder}/rows.jsonl", "output_dir": f"{folder}/{name}", "max_steps": 3}
     flags |= {"batch_size": 8, "model_name_or_path": f"{folder}/model", "neg_nums": 0, "cpu": True, "quiet": True}
-    run(load(TrainConfig, None, flags))
+    run(TrainJob.of(load(TrainConfig, None, flags)))
     return Embedder.from_pretrained(f"{folder}/{name}", device="cpu").encode([f"tea {n}" for n in range(300)])
 
 for vectors in (train("before"), train("after")):
