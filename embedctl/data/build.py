@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.data.formats import read_rows
-from embedctl.data.rows import Row
-from embedctl.data.store import DTYPES, KINDS, TrainingData, read_array, visits_of
-from embedctl.data.token_writer import TokenWriter
+from embedctl.data.rows import Row, RowKind
+from embedctl.data.store import DTYPES, KINDS, TrainingData, append, read_array, visits_of
 from embedctl.files import build_once
 from embedctl.reading.hashes import HashParts, text_hash
 from embedctl.tokens.fingerprint import tokenizer_fingerprint
 from embedctl.tokens.pipeline import taken_ahead
+from embedctl.tokens.spans import Integers
+from embedctl.tokens.tokenize import tokenize
 
 VERSION = 3
 ROWS_AT_A_TIME = 2048
@@ -91,20 +92,18 @@ def _key(files: Sequence[str], tokenizer: Any, recipe: Recipe) -> str:
 
 
 def _build(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path) -> None:
-    rows = _write_shapes(files, recipe, folder)
+    kinds = _write_rows(files, recipe, folder)
     _write_hashes(folder)
     _write_text_ids(folder)
-    _write_index(folder, rows)
+    _write_index(folder, kinds.total())
     (folder / "occurrence.bin").unlink()
-    _write_tokens(files, tokenizer, recipe, folder, rows)
-    kind = read_array(folder, "kind")
-    kinds = np.sum([np.bincount(kind[block], minlength=len(KINDS)) for block in _slices(rows)], axis=0)
+    _write_tokens(files, tokenizer, recipe, folder, kinds.total())
     lengths = read_array(folder, "lengths")
     facts = {
-        "rows": rows,
+        "rows": kinds.total(),
         "texts": len(lengths),
         "tokens": int(lengths.sum()),
-        "kinds": {kind.value: int(count) for kind, count in zip(KINDS, kinds, strict=True) if count},
+        "kinds": {kind.value: kinds[kind] for kind in KINDS if kinds[kind]},
     }
     (folder / "facts.json").write_text(json.dumps(facts))
 
@@ -115,6 +114,35 @@ def _blocks(files: Sequence[str]) -> Iterator[Block]:
         rows = read_rows(name)
         while block := list(islice(rows, ROWS_AT_A_TIME)):
             yield number, block
+
+
+def _write_rows(files: Sequence[str], recipe: Recipe, folder: Path) -> Counter[RowKind]:
+    """Everything about the rows but their text ids; returns how many rows of each kind there are."""
+    kinds: Counter[RowKind] = Counter()
+    texts = 0
+    append(folder, "bounds", [0])
+    with console.progress("read rows", None, "rows") as bar:
+        for source, block in _blocks(files):
+            for name, values in _arrays(source, block, recipe).items():
+                append(folder, name, values)
+            bounds = texts + np.cumsum([1 + len(row.pos) + len(row.neg) for row in block])
+            append(folder, "bounds", bounds)
+            texts = int(bounds[-1])
+            kinds.update(row.kind for row in block)
+            bar.advance(len(block))
+    return kinds
+
+
+def _arrays(source: int, block: list[Row], recipe: Recipe) -> dict[str, list[Any]]:
+    """What is written of some rows of a file, by the name of the array."""
+    return {
+        "kind": [KIND_NUMBER[row.kind] for row in block],
+        "source": [source] * len(block),
+        "pos_count": [len(row.pos) for row in block],
+        "score": [score for row in block for score in _scores(row)],
+        "query_as_passage": [_passage_hash(recipe.passage_prompt + row.query) for row in block],
+        "occurrence": [hashed for row in block for hashed in _hashes(row, recipe)],
+    }
 
 
 def _hashes(row: Row, recipe: Recipe) -> list[int]:
@@ -132,38 +160,6 @@ def _scores(row: Row) -> list[float]:
     return [none, *graded, *(list(row.neg_scores) or [none] * len(row.neg))]
 
 
-SHAPES: dict[str, Callable[[int, Row, Recipe], list[Any]]] = {
-    "kind": lambda _source, row, _recipe: [KIND_NUMBER[row.kind]],
-    "source": lambda source, _row, _recipe: [source],
-    "pos_count": lambda _source, row, _recipe: [len(row.pos)],
-    "score": lambda _source, row, _recipe: _scores(row),
-    "query_as_passage": lambda _source, row, recipe: [_passage_hash(recipe.passage_prompt + row.query)],
-}
-
-
-def _write_shapes(files: Sequence[str], recipe: Recipe, folder: Path) -> int:
-    """Everything about the rows but their text ids; returns how many there are."""
-    rows, texts = 0, 0
-    with ExitStack() as stack, console.progress("read rows", None, "rows") as bar:
-        out = {name: _append(stack, folder, name) for name in (*SHAPES, "bounds", "occurrence")}
-        np.zeros(1, dtype=np.int64).tofile(out["bounds"])
-        for source, block in _blocks(files):
-            for name, values in SHAPES.items():
-                found = [value for row in block for value in values(source, row, recipe)]
-                np.array(found, dtype=DTYPES[name]).tofile(out[name])
-            hashes = [_hashes(row, recipe) for row in block]
-            bounds = texts + np.cumsum([len(row) for row in hashes])
-            bounds.astype(np.int64).tofile(out["bounds"])
-            np.array([value for row in hashes for value in row], dtype=np.uint64).tofile(out["occurrence"])
-            texts, rows = int(bounds[-1]), rows + len(block)
-            bar.advance(len(block))
-    return rows
-
-
-def _append(stack: ExitStack, folder: Path, name: str) -> BinaryIO:
-    return stack.enter_context((folder / f"{name}.bin").open("wb"))
-
-
 def _occurrences(folder: Path) -> Iterator[NDArray[np.uint64]]:
     """The hash of each text of each row, in order, a block at a time."""
     with (folder / "occurrence.bin").open("rb") as stream:
@@ -173,20 +169,17 @@ def _occurrences(folder: Path) -> Iterator[NDArray[np.uint64]]:
 
 def _write_hashes(folder: Path) -> None:
     """The distinct hashes in ascending order."""
-    parts = HashParts(folder / "parts")
+    parts = HashParts(folder)
     for block in _occurrences(folder):
         parts.add(np.unique(block))
-    with (folder / "hashes.bin").open("wb") as stream:
-        for part in parts.sorted_parts():
-            np.unique(part).tofile(stream)
-    (folder / "parts").rmdir()
+    for part in parts.sorted_parts():
+        append(folder, "hashes", np.unique(part))
 
 
 def _write_text_ids(folder: Path) -> None:
     hashes = read_array(folder, "hashes")
-    with (folder / "text.bin").open("wb") as stream:
-        for block in _occurrences(folder):
-            np.searchsorted(hashes, block).astype(np.int64).tofile(stream)
+    for block in _occurrences(folder):
+        append(folder, "text", np.searchsorted(hashes, block))
 
 
 def _write_index(folder: Path, rows: int) -> None:
@@ -194,29 +187,23 @@ def _write_index(folder: Path, rows: int) -> None:
     kind, bounds, pos_count, text, hashes = (
         read_array(folder, name) for name in ("kind", "bounds", "pos_count", "text", "occurrence")
     )
-    parts, visits = HashParts(folder / "parts", width=3), 0
-    with ExitStack() as stack:
-        out = {name: _append(stack, folder, name) for name in ("rows_by_query", "sorted_query", "positive_ends")}
-        for block in _slices(rows):
-            ends = visits + np.cumsum(visits_of(kind[block], pos_count[block]))
-            ends.tofile(out["positive_ends"])
-            visits, place = int(ends[-1]), bounds[block]
-            row = np.arange(block.start, block.stop, dtype=np.uint64)
-            parts.add(np.stack([hashes[place], text[place].astype(np.uint64), row], axis=1))
-        for part in parts.sorted_parts():
-            part[:, 1].astype(np.int64).tofile(out["sorted_query"])
-            part[:, 2].astype(np.int64).tofile(out["rows_by_query"])
-    (folder / "parts").rmdir()
-
-
-def _slices(rows: int) -> Iterator[slice]:
-    return (slice(start, min(start + HASHES_AT_A_TIME, rows)) for start in range(0, rows, HASHES_AT_A_TIME))
+    parts, visits = HashParts(folder, width=3), 0
+    for start in range(0, rows, HASHES_AT_A_TIME):
+        row = np.arange(start, min(start + HASHES_AT_A_TIME, rows))
+        ends = visits + np.cumsum(visits_of(kind[row], pos_count[row]))
+        append(folder, "positive_ends", ends)
+        visits, place = int(ends[-1]), bounds[row]
+        parts.add(np.stack([hashes[place], text[place].astype(np.uint64), row.astype(np.uint64)], axis=1))
+    for part in parts.sorted_parts():
+        append(folder, "sorted_query", part[:, 1])
+        append(folder, "rows_by_query", part[:, 2])
 
 
 def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: Path, rows: int) -> None:
     """Tokenise each distinct text where it occurs first."""
     text, bounds, first = read_array(folder, "text"), read_array(folder, "bounds"), 0
-    with TokenWriter(folder, tokenizer) as tokens, console.progress("tokenise", rows, "rows") as bar:
+    tokens = _TokenWriter(folder, tokenizer)
+    with console.progress("tokenise", rows, "rows") as bar:
         for _source, block in taken_ahead(_blocks(files)):  # read while the last one is tokenised, which needs no GIL
             borders = bounds[first : first + len(block) + 1]
             ids, queries = text[borders[0] : borders[-1]], borders[:-1] - borders[0]
@@ -225,3 +212,23 @@ def _write_tokens(files: Sequence[str], tokenizer: Any, recipe: Recipe, folder: 
             tokens.add(np.delete(ids, queries), passages, recipe.passage_max_len)
             first += len(block)
             bar.advance(len(block))
+
+
+class _TokenWriter:
+    """Writes the tokens of texts, each text once, in the order in which they are added."""
+
+    def __init__(self, folder: Path, tokenizer: Any) -> None:
+        self.folder, self.tokenizer, self.written = folder, tokenizer, 0
+        self.starts, self.lengths = (
+            np.memmap(folder / f"{name}.bin", DTYPES[name], "w+", shape=read_array(folder, "hashes").shape)
+            for name in ("starts", "lengths")
+        )
+
+    def add(self, ids: Integers, texts: Sequence[str], max_len: int) -> None:
+        """Tokenise those of the texts that have no tokens yet, cut to `max_len`; `ids` are theirs and may repeat."""
+        distinct, places = np.unique(ids, return_index=True)
+        fresh = np.sort(places[self.lengths[distinct] == 0])
+        tokens = tokenize(self.tokenizer, [texts[place] for place in fresh], max_len)
+        self.starts[ids[fresh]], self.lengths[ids[fresh]] = self.written + tokens.spans.starts, tokens.lengths
+        append(self.folder, "tokens", tokens.ids)
+        self.written += len(tokens.ids)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from embedctl.data.rows import RowKind
 from embedctl.tokens.packing import Ragged
@@ -47,6 +47,12 @@ def read_array(folder: Path, name: str) -> NDArray[Any]:
     if path.stat().st_size == 0:
         return np.zeros(0, dtype=DTYPES[name])
     return np.memmap(path, dtype=DTYPES[name], mode="r")
+
+
+def append(folder: Path, name: str, values: ArrayLike) -> None:
+    """Add values at the end of the array `name` of a store that is being written."""
+    with (folder / f"{name}.bin").open("ab") as stream:
+        np.asarray(values, dtype=DTYPES[name]).tofile(stream)
 
 
 @dataclass(frozen=True)
