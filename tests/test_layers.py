@@ -173,14 +173,14 @@ def test_a_planted_upward_import_is_found(copy, line):
 @pytest.mark.parametrize(
     "line",
     [
-        "from embedctl.model.embedder import Embedder",
-        "def late():\n    from embedctl.model import embedder",
-        "if TYPE_CHECKING:\n    import embedctl.model.embedder",
+        "from embedctl.losses.infonce import InfoNCE",
+        "def late():\n    from embedctl.losses import infonce",
+        "if TYPE_CHECKING:\n    import embedctl.losses.infonce",
     ],
 )
 def test_a_planted_circle_between_two_files_of_a_folder_is_found(copy, line):
-    plant(copy / "model/parity.py", line)
-    with pytest.raises(AssertionError, match=r"embedctl\.model\.embedder.*embedctl\.model\.parity"):
+    plant(copy / "losses/base.py", line)
+    with pytest.raises(AssertionError, match=r"embedctl\.losses\.base.*embedctl\.losses\.infonce"):
         check(copy)
 
 
