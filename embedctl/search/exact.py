@@ -97,7 +97,8 @@ class TopK:
         A document that only equals a query's k-th score so far has a higher id and is left out. The others are written
         behind the row's current k, in the order of their ids, so that a stable sort puts the lower id first.
         """
-        least_R = self.scores_Qk[rows, -1] if first_id else _just_below_kth(scores_RB, self.k)
+        begins = first_id == 0  # nothing has been found yet that would rule out the most of the first block
+        least_R = _just_below_kth(scores_RB, self.k) if begins else self.scores_Qk[rows, -1]
         row, place = (scores_RB > least_R[:, None]).nonzero(as_tuple=True)
         if not len(row):
             return

@@ -77,10 +77,7 @@ class Shards:
         if not known:
             raise ConfigError(f"{self.folder / MANIFEST}: is no manifest of shards", ANOTHER)
         if changed:
-            raise ConfigError(
-                f"--output {self.folder}: holds vectors made with another {', '.join(changed)}",
-                ANOTHER,
-            )
+            raise ConfigError(f"--output {self.folder}: holds vectors made with another {', '.join(changed)}", ANOTHER)
         return found
 
     @property
@@ -99,9 +96,8 @@ class Shards:
             return False
         entry = self.entries[place]
         if entry["texts"] != _hash_texts(texts):
-            raise ConfigError(
-                f"--output {self.folder}: {entry['file']} was made of other texts than the input's", ANOTHER
-            )
+            message = f"--output {self.folder}: {entry['file']} was made of other texts than the input's"
+            raise ConfigError(message, ANOTHER)
         path = self.folder / entry["file"]
         if path.is_file() and _hash_file(path) == entry["sha256"]:
             return True

@@ -1,4 +1,4 @@
-"""A faiss index against the exact search of index.py, in every kind and stored type."""
+"""A faiss index against the exact search of exact.py, in every kind and stored type."""
 
 from __future__ import annotations
 
