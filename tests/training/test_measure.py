@@ -1,0 +1,92 @@
+"""Evaluation during training uses the model as it is trained: its prompts and its token budget."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from embedctl.config import TrainConfig, dump, load
+from embedctl.data.build import Recipe
+from embedctl.evaluation.collections import Collection
+from embedctl.model.embedder import Embedder
+from embedctl.training import checkpoint
+from embedctl.training.measure import Measure
+
+STOP_AFTER_SAVE = """
+import sys
+from embedctl.errors import Stopped
+from embedctl.training import worker
+
+save = worker.Loop.save
+
+def save_and_stop(loop, done):
+    save(loop, done)
+    raise Stopped("stopped")
+
+worker.Loop.save = save_and_stop
+worker.main(sys.argv[1])
+"""
+
+NOTE_BUDGETS = """
+import sys
+from pathlib import Path
+from embedctl.training import measure, worker
+
+cut = measure.deal
+
+def noting(lengths, budget, **options):
+    with Path("budgets").open("a") as stream:
+        print(budget, file=stream)
+    return cut(lengths, budget, **options)
+
+measure.deal = noting
+worker.main(sys.argv[1])
+"""
+
+
+def test_a_resumed_run_evaluates_with_the_budget_of_its_state(tiny_model: str, tmp_path: Path):
+    """Sums depend on how the texts are cut: with another budget the metrics would not be those of one whole run."""
+    (tmp_path / "rows.jsonl").write_text('{"query": "river", "pos": ["stone"], "neg": ["cloud"]}\n' * 4)
+
+    def run(script: str, **flags: object) -> int:
+        given = {
+            "model_name_or_path": tiny_model,
+            "dataset": [str(tmp_path / "rows.jsonl")],
+            "eval_dataset": [str(tmp_path / "rows.jsonl")],
+            "output_dir": str(tmp_path),
+            "batch_size": 2,
+            "save_steps": 1,
+            "max_steps": 2,
+            "cpu": True,
+        }
+        (tmp_path / "config.yaml").write_text(dump(load(TrainConfig, None, given | flags)))
+        command = [sys.executable, "-c", script, str(tmp_path / "config.yaml")]
+        return subprocess.run(command, capture_output=True, check=False, cwd=tmp_path).returncode
+
+    assert run(STOP_AFTER_SAVE, tokens_per_forward=300) == 130
+    (state,) = checkpoint.list_states(tmp_path)
+    assert json.loads((state / "position.json").read_text())["budget"] == 300
+    assert run(NOTE_BUDGETS, tokens_per_forward=900, resume="latest") == 0
+    budgets = (tmp_path / "budgets").read_text().split()
+    assert len(budgets) >= 2  # the evaluation of the last step, and the check of the export
+    assert set(budgets) == {"300"}
+
+
+def test_the_prompts_of_training_are_prepended(tiny_model: str):
+    embedder = Embedder.from_pretrained(tiny_model, device="cpu")
+    judged = Collection({"a": "river", "b": "cloud"}, {"x": "stone"}, {"a": {"x": 1}, "b": {"x": 1}}, {"b": ""})
+    made = Measure.of(SimpleNamespace(embedder=embedder), judged, Recipe(64, 64, "query: ", "passage: "))
+    read = [embedder.tokenizer.decode(ids, skip_special_tokens=True) for ids in texts_of(made)]
+    seen = [embedder.tokenizer.decode(embedder.tokenizer(text)["input_ids"], skip_special_tokens=True) for text in (
+        "query: river", "cloud", "passage: stone")]  # fmt: skip
+    assert read == seen
+
+
+def texts_of(measure: Measure) -> list[np.ndarray]:
+    """The tokens of each text."""
+    return np.split(measure.texts.ids, np.cumsum(measure.texts.lengths)[:-1].astype(int))
