@@ -89,12 +89,12 @@ class BatchPlan:
         """
         seed, wanted, graded = self.mixture.seed, self.mixture.neg_nums, self.rows.kind[row] == GRADED
         place_QC = np.full((len(row), 1 + wanted), -1)
-        listed, scored = np.flatnonzero(~graded), np.flatnonzero(graded)
-        one, visit = row[listed], positive[listed]
-        place_QC[listed, 0] = self.rows.positives(one).starts + visit
-        place_QC[listed, 1:] = draw(self.rows.negatives(one), wanted, (seed, epoch, 5), one, visit)
-        one, visit = row[scored], positive[scored]
-        place_QC[scored] = draw(self.rows.positives(one), 1 + wanted, (seed, epoch, 6), one, visit, repeat=False)
+        ungraded, visit = row[~graded], positive[~graded]
+        place_QC[~graded, 0] = self.rows.positives(ungraded).starts + visit
+        place_QC[~graded, 1:] = draw(self.rows.negatives(ungraded), wanted, (seed, epoch, 5), ungraded, visit)
+        if graded.any():
+            texts, key = self.rows.positives(row[graded]), (seed, epoch, 6)
+            place_QC[graded] = draw(texts, 1 + wanted, key, row[graded], positive[graded], repeat=False)
         return place_QC
 
     def _assemble(self, row: Integers, place_QC: Integers) -> Batch:

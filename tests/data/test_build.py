@@ -93,6 +93,9 @@ def test_a_store_is_built_once_for_the_same_bytes_and_tokens(files, tokenizer, t
     tokenizer("something", truncation=True, max_length=3)  # leaves a setting behind in the tokenizer
     open_or_build(files, tokenizer, RECIPE, cache)
     assert len(built) == 2
+    tokenizer.truncation_side = "left"
+    open_or_build(files, tokenizer, RECIPE, cache)
+    assert len(built) == 3
 
 
 def test_a_failed_build_leaves_nothing_that_looks_whole(tokenizer, tmp_path):

@@ -55,6 +55,9 @@ def test_what_a_vector_follows_from_is_in_the_key(embedder, tiny_model):
     embedder.encode(TEXTS, prompt="")  # leaves its lengths in the tokenizer
     assert fingerprint(embedder) == first == fingerprint(Embedder.from_pretrained(tiny_model, device="cpu"))
     assert fingerprint(Embedder.from_pretrained(tiny_model, device="cpu", max_len=8)) != first
+    embedder.tokenizer.truncation_side = "left"
+    assert fingerprint(embedder) != first
+    embedder.tokenizer.truncation_side = "right"
     pooling = next(module for module in embedder.model.children() if type(module).__name__ == "Pooling")
     pooling.pooling_mode = ("cls",)
     pooled = fingerprint(embedder)
