@@ -1,6 +1,6 @@
 """Mining over a training store: texts are ids and tokens here, so vectors of a model in training can be searched.
 
-The rules are those of `mining.py`. Near-duplicates are texts of the same tokens: a model can't tell them apart.
+The rules are those of miner.py. Near-duplicates are texts of the same tokens: a model can't tell them apart.
 Q distinct queries, P distinct passages, R rows.
 """
 

@@ -15,6 +15,7 @@ import torch
 
 from embedctl import console
 from embedctl.config import RemineSection
+from embedctl.config.base import bounds
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
 from embedctl.distributed.collectives import barrier, gather_vectors
@@ -96,7 +97,7 @@ class Remine:
         vectors = self._vectors(self.miner.query_Q), self._vectors(self.miner.passage_P)
         borders = [queries * place // world() for place in range(world() + 1)]
         part = range(borders[rank()], borders[rank() + 1])
-        first, last = map(int, self.options.remine_range.split("-"))
+        first, last = bounds(self.options.remine_range)
         seed = int(mix(self.plan.mixture.seed, epoch, 7)[0])
         choice = Choice(first, last, self.plan.mixture.neg_nums, "random", seed)
         device = self.session.device

@@ -1,0 +1,66 @@
+"""Mining called from Python: a job of plain values in, files and counts out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from embedctl.errors import DataError
+from embedctl.mining.candidates import Choice
+from embedctl.mining.job import MiningJob
+from embedctl.mining.limits import Limits
+from embedctl.mining.run import mine
+from tests.conftest import sentence
+
+
+@pytest.fixture
+def job(tiny_model, tmp_path) -> MiningJob:
+    rows = [{"query": sentence(row), "pos": [sentence(100 + row)]} for row in range(8)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return MiningJob(
+        model=tiny_model,
+        trust_remote_code=False,
+        device="cpu",
+        files=(str(tmp_path / "rows.jsonl"),),
+        corpus=None,
+        query_prompt=None,
+        passage_prompt=None,
+        cache=None,
+        ann=None,
+        also=None,
+        choice=Choice(0, 5, 3, "top", seed=0),
+        limits=Limits(),
+        positive_score="hardest",
+        filter_options={},
+        rerank_with=None,
+        rerank_limits=Limits(),
+        rerank_batch_size=8,
+        fill="fewer",
+        keep_negatives=False,
+        scores=False,
+        output=tmp_path / "mined.jsonl",
+        report=None,
+    )
+
+
+def test_the_output_and_what_is_counted(job, tmp_path):
+    result = mine(job)
+    rows = [json.loads(line) for line in job.output.read_text().splitlines()]
+    assert (result.rows, result.corpus, result.negatives, result.short_rows, result.short_file) == (8, 8, 24, 0, None)
+    assert all(len(row["neg"]) == 3 and not {*row["pos"]} & {*row["neg"]} for row in rows)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mined.jsonl", "rows.jsonl"]
+
+
+@pytest.mark.parametrize(("fill", "filled"), [("fewer", 0), ("relax", 24), ("random", 24)])
+def test_rows_with_too_few_are_filled_as_asked_for(job, fill, filled):
+    floor = mine(replace(job, limits=Limits(min_score=2.0), fill=fill))
+    assert floor.filled == floor.negatives == filled
+    assert (floor.short_rows, floor.short_file is None) == ((0, True) if filled else (8, False))
+
+
+def test_an_empty_corpus_is_an_error(job, tmp_path):
+    (tmp_path / "corpus.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"corpus\.txt: has no passages"):
+        mine(replace(job, corpus=str(tmp_path / "corpus.txt")))
