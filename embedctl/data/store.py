@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +203,7 @@ class TrainingData:
     @classmethod
     def open(cls, folder: Path) -> TrainingData:
         """The store in `folder`."""
-
-        def array(name: str) -> NDArray[Any]:
-            return read_array(folder, name)
-
+        array = partial(read_array, folder)
         facts = json.loads((folder / "facts.json").read_text())
         texts = TextStore(array("hashes"), array("starts"), array("lengths"), array("tokens"))
         index = RowIndex(RowsByKey(array("sorted_query"), array("rows_by_query")), array("positive_ends"))
