@@ -28,6 +28,7 @@ from embedctl.files import build_once
 from embedctl.reading.hashes import HashParts, text_hash
 from embedctl.tokens.fingerprint import tokenizer_fingerprint
 from embedctl.tokens.pipeline import taken_ahead
+from embedctl.tokens.prompts import first_prompt
 from embedctl.tokens.spans import Integers
 from embedctl.tokens.tokenize import tokenize
 
@@ -56,7 +57,7 @@ class Recipe:
 
     def query(self, row: Row) -> str:
         """A row's query as the model sees it."""
-        return (self.query_prompt if row.prompt is None else row.prompt) + row.query
+        return first_prompt(row.prompt, self.query_prompt) + row.query
 
     def passages(self, row: Row) -> list[str]:
         """A row's positives, then its negatives, as the model sees them."""

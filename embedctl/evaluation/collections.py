@@ -11,6 +11,7 @@ from embedctl.data.passages import read_beir
 from embedctl.data.rows import Row
 from embedctl.errors import DataError
 from embedctl.reading.files import open_bytes
+from embedctl.tokens.prompts import first_prompt
 
 Qrels = dict[str, dict[str, int]]
 
@@ -35,7 +36,7 @@ class Collection:
 
     def prompted(self, prompt: str) -> list[str]:
         """The queries as a model sees them, `prompt` before those that have none of their own."""
-        return [self.prompts.get(key, prompt) + text for key, text in self.queries.items()]
+        return [first_prompt(self.prompts.get(key), prompt) + text for key, text in self.queries.items()]
 
     @classmethod
     def from_rows(cls, files: Sequence[str]) -> Collection:

@@ -142,10 +142,3 @@ class CachedEmbedder:
                 if bar and self.cache.found > found:
                     bar.advance(len(block))
         return output
-
-    def encode_passages(
-        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
-    ) -> Vectors:
-        """See `Embedder.encode_passages`."""
-        prompt = self.own_prompt("document", "passage", "corpus") if prompt is None else prompt
-        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")

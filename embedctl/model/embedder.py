@@ -15,6 +15,7 @@ from embedctl.model.encoding import vectors_of
 from embedctl.model.loading import hash_weights, load_sentence_transformer
 from embedctl.model.parity import why_not_packed
 from embedctl.model.token_embedder import TokenEmbedder
+from embedctl.tokens.prompts import Kind, first_prompt, model_prompt
 from embedctl.tokens.tokenize import tokenize
 
 
@@ -130,19 +131,27 @@ class Embedder(TokenEmbedder):
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """`encode` with the model's own query prompt, or `prompt`."""
-        prompt = self.own_prompt("query") if prompt is None else prompt
-        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "queries")
+        return self.encode(
+            texts,
+            prompt=first_prompt(prompt, self.own_prompt("query")),
+            dim=dim,
+            show_progress=show_progress and "queries",
+        )
 
     def encode_passages(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """`encode` with the model's own passage prompt, or `prompt`."""
-        prompt = self.own_prompt("document", "passage", "corpus") if prompt is None else prompt
-        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")
+        return self.encode(
+            texts,
+            prompt=first_prompt(prompt, self.own_prompt("passage")),
+            dim=dim,
+            show_progress=show_progress and "passages",
+        )
 
-    def own_prompt(self, *names: str) -> str:
-        """The first of the model's prompts that has one of these names; empty if none has."""
-        return next((self.prompts[name] for name in names if self.prompts.get(name)), "")
+    def own_prompt(self, kind: Kind) -> str:
+        """The model's own prompt for queries or passages; empty if it has none."""
+        return model_prompt(self.prompts, kind)
 
     def prompt_text(self, prompt_name: str | None, prompt: str | None) -> str:
         """What stands before each text.

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from embedctl.search.exact import Vectors
+from embedctl.tokens.prompts import Kind, first_prompt
 
 
 class Encodes(Protocol):
@@ -17,7 +18,7 @@ class Encodes(Protocol):
     def dimension(self) -> int:
         """Numbers in a vector."""
 
-    def own_prompt(self, *names: str) -> str:
+    def own_prompt(self, kind: Kind) -> str:
         """See `Embedder.own_prompt`."""
 
     def encode(
@@ -29,11 +30,6 @@ class Encodes(Protocol):
         show_progress: bool | str = False,
     ) -> Vectors:
         """See `Embedder.encode`."""
-
-    def encode_passages(
-        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
-    ) -> Vectors:
-        """See `Embedder.encode_passages`."""
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -61,8 +57,8 @@ def query_vectors(
         dim: leading dimensions to keep.
         show_progress: whether a bar shows rate and time left.
     """
-    default = embedder.own_prompt("query") if prompt is None else prompt
-    prompts = np.array([default if mine is None else mine for mine in own], dtype=object)
+    default = embedder.own_prompt("query")
+    prompts = np.array([first_prompt(mine, prompt, default) for mine in own], dtype=object)
     vectors = np.zeros((len(queries), dim or embedder.dimension), dtype=np.float32)
     for shared in dict.fromkeys(prompts):
         places = np.flatnonzero(prompts == shared).tolist()
@@ -80,4 +76,5 @@ def passage_vectors(
     show_progress: bool = False,
 ) -> Vectors:
     """Vectors (D, H) of length 1; `prompt` is put before each passage, the model's own by default."""
-    return unit(embedder.encode_passages(passages, prompt=prompt, dim=dim, show_progress=show_progress))
+    prompt = first_prompt(prompt, embedder.own_prompt("passage"))
+    return unit(embedder.encode(passages, prompt=prompt, dim=dim, show_progress=show_progress and "passages"))

@@ -121,7 +121,7 @@ def recipe_of(job: TrainJob, embedder: Embedder) -> Recipe:
         min(job.text.query_max_len, embedder.max_len),
         min(job.text.passage_max_len, embedder.max_len),
         embedder.own_prompt("query"),
-        embedder.own_prompt("document", "passage", "corpus"),
+        embedder.own_prompt("passage"),
     )
 
 

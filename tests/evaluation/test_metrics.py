@@ -149,8 +149,8 @@ class Letters:
     def __init__(self):
         self.prompts: dict[str, list[str]] = {}
 
-    def own_prompt(self, *names: str) -> str:
-        return "z" if "query" in names else ""
+    def own_prompt(self, kind: str) -> str:
+        return "z" if kind == "query" else ""
 
     def encode(self, texts, *, prompt, dim=None, show_progress=False):
         self.prompts.setdefault(prompt, []).extend(texts)
@@ -158,9 +158,6 @@ class Letters:
             [[(prompt + text).count(chr(97 + place)) for place in range(26)] for text in texts], np.float32
         )
         return vectors[:, : dim or 26]
-
-    def encode_passages(self, texts, *, prompt=None, dim=None, show_progress=False):
-        return self.encode(texts, prompt=prompt or "", dim=dim)
 
 
 LETTERS = Collection(

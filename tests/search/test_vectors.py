@@ -50,13 +50,11 @@ class Long:
 
     dimension = 2
 
-    def own_prompt(self, *_names: str) -> str:
+    def own_prompt(self, _kind: str) -> str:
         return ""
 
     def encode(self, texts, **_options):
         return np.array([[len(text)] * 2 for text in texts], np.float32)
-
-    encode_passages = encode
 
 
 def test_what_a_model_leaves_long_is_compared_by_cosine():
