@@ -14,44 +14,6 @@ TINY_BYTES = 40 << 20  # of the built-in model's weights
 
 
 @dataclass(frozen=True)
-class Cadence:
-    """How often a run evaluates and saves, and when it ends early.
-
-    Args:
-        eval_steps: optimizer steps between evaluations; None for every epoch.
-        save_steps: optimizer steps between checkpoints; None for every epoch.
-        keep: checkpoints kept.
-        patience: evaluations without a better one after which the run ends; None for no limit.
-    """
-
-    eval_steps: int | None
-    save_steps: int | None
-    keep: int
-    patience: int | None
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How a run uses the processes and devices that it gets.
-
-    Args:
-        strategy: auto, ddp or fsdp.
-        weight_bytes: size of the model's weights, None if it is not known here.
-        precision: auto, no, bf16 or fp16.
-        attention: auto, packed or padded.
-        tokens_per_forward: None to find it by a probe.
-        cpu: whether the GPUs are left alone.
-    """
-
-    strategy: str
-    weight_bytes: int | None
-    precision: str
-    attention: str
-    tokens_per_forward: int | None
-    cpu: bool
-
-
-@dataclass(frozen=True)
 class TrainJob:
     """What a run does.
 
@@ -70,12 +32,20 @@ class TrainJob:
         loss: options of the losses.
         optim: batch, steps and learning rate.
         remine: how negatives are mined in the run; None where they are not.
-        cadence: evaluations, checkpoints and early stopping.
+        eval_steps: optimizer steps between evaluations; None for every epoch.
+        save_steps: optimizer steps between checkpoints; None for every epoch.
+        keep: checkpoints kept.
+        patience: evaluations without a better one after which the run ends; None for no limit.
         metric: by which the best evaluation is chosen.
         keep_epochs: whether the model of each epoch is exported.
         resume: latest, a folder, or None for a run from the start.
         tracker: wandb, tensorboard, trackio or none.
-        machine: processes and devices.
+        strategy: auto, ddp or fsdp.
+        weight_bytes: size of the model's weights, None if it is not known here.
+        precision: auto, no, bf16 or fp16.
+        attention: auto, packed or padded.
+        tokens_per_forward: tokens in one pass through the model; None to find them by a probe.
+        cpu: whether the GPUs are left alone.
         json_output: whether one JSON document is printed at the end.
         quiet: whether only results and errors are printed.
         settings: the configuration, for trackers.
@@ -95,12 +65,20 @@ class TrainJob:
     loss: LossSection
     optim: OptimSection
     remine: RemineSection | None
-    cadence: Cadence
+    eval_steps: int | None
+    save_steps: int | None
+    keep: int
+    patience: int | None
     metric: str
     keep_epochs: bool
     resume: str | None
     tracker: str
-    machine: Machine
+    strategy: str
+    weight_bytes: int | None
+    precision: str
+    attention: str
+    tokens_per_forward: int | None
+    cpu: bool
     json_output: bool
     quiet: bool
     settings: dict[str, Any]
@@ -129,19 +107,20 @@ class TrainJob:
             loss=config.loss,
             optim=config.optim,
             remine=config.remine if config.remine.remine_every_epoch else None,
-            cadence=Cadence(run.eval_steps, run.save_steps, run.keep, run.early_stopping_patience),
+            eval_steps=run.eval_steps,
+            save_steps=run.save_steps,
+            keep=run.keep,
+            patience=run.early_stopping_patience,
             metric=run.metric,
             keep_epochs=run.save_on_epoch_end,
             resume=run.resume,
             tracker=run.log_with,
-            machine=Machine(
-                strategy=launch.strategy,
-                weight_bytes=weight_bytes(config.model.model_name_or_path),
-                precision=launch.mixed_precision,
-                attention=launch.attention,
-                tokens_per_forward=launch.tokens_per_forward,
-                cpu=launch.cpu,
-            ),
+            strategy=launch.strategy,
+            weight_bytes=weight_bytes(config.model.model_name_or_path),
+            precision=launch.mixed_precision,
+            attention=launch.attention,
+            tokens_per_forward=launch.tokens_per_forward,
+            cpu=launch.cpu,
             json_output=config.json_output,
             quiet=config.quiet,
             settings=config.model_dump(mode="json"),

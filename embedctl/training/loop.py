@@ -7,12 +7,10 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from embedctl.config import OptimSection
 from embedctl.distributed.collectives import any_rank
 from embedctl.distributed.ranks import world
 from embedctl.errors import Stopped, TrainingError
@@ -20,7 +18,7 @@ from embedctl.tokens.pipeline import Arrival
 from embedctl.training import checkpoint
 from embedctl.training.checkpoint import Position
 from embedctl.training.feeder import Feeder, Schedule
-from embedctl.training.job import Cadence
+from embedctl.training.job import TrainJob
 from embedctl.training.monitor import Monitor
 from embedctl.training.optim import lr_at, set_lr
 from embedctl.training.runtime import StopSignals
@@ -72,8 +70,7 @@ class Loop:
     """A run between its preparation and its last export.
 
     Args:
-        optim: learning rate, accumulation and clipping.
-        cadence: evaluations, checkpoints and early stopping.
+        job: the run's.
         session: what is trained.
         feeder: makes the batches.
         schedule: their order.
@@ -83,12 +80,9 @@ class Loop:
         measure: the metrics now; None without evaluation rows.
         keep_best: called when an evaluation before the last is the best so far.
         keep_epoch: called with the epoch and the step when an epoch is over.
-        folder: OUT.
-        temperature: of the loss, for a hint.
     """
 
-    optim: OptimSection
-    cadence: Cadence
+    job: TrainJob
     session: Session
     feeder: Feeder
     schedule: Schedule
@@ -98,8 +92,6 @@ class Loop:
     measure: Callable[[], dict[str, float]] | None
     keep_best: Callable[[int], None]
     keep_epoch: Callable[[int, int], None]
-    folder: Path
-    temperature: float
     pending: Pending | None = None
 
     def run(self, start: int) -> int:
@@ -112,7 +104,7 @@ class Loop:
             TrainingError: the loss is not finite, or a query has only one candidate.
             Stopped: Ctrl-C or SIGTERM came; the state is saved.
         """
-        patience = self.cadence.patience
+        patience = self.job.patience
         with StopSignals() as stop, contextlib.closing(self.feeder.updates(self.schedule, start)) as updates:
             for update, batches in updates:
                 self._update(update, batches)
@@ -129,15 +121,15 @@ class Loop:
         return self.schedule.total
 
     def _update(self, update: int, batches: list[Prepared]) -> None:
-        lr = lr_at(update, self.schedule.total, self.optim)
+        lr = lr_at(update, self.schedule.total, self.job.optim)
         set_lr(self.session.optimizer, lr)
         losses = []
         for place, prepared in enumerate(batches):
             self._expect_candidates(prepared)
-            number = update * self.optim.gradient_accumulation_steps + place
+            number = update * self.job.optim.gradient_accumulation_steps + place
             last = place == len(batches) - 1
             losses.append(self.stepper(prepared, number, last=last, scale=1 / len(batches)))
-        norm = self.session.update(self.optim.max_grad_norm)
+        norm = self.session.update(self.job.optim.max_grad_norm)
         self._report()
         numbers = Arrival(torch.stack([*losses, norm.to(losses[0])]))
         self.pending = Pending(update, self.schedule.batches(update)[0][0], lr, numbers, batches)
@@ -168,7 +160,7 @@ class Loop:
     def _advice(self) -> str:
         if self.session.scaled:
             return "fp16 overflows easily: use --mixed-precision bf16 or no"
-        return f"--lr {self.optim.lr:g} may be too high, or --temperature {self.temperature:g} too low"
+        return f"--lr {self.job.optim.lr:g} may be too high, or --temperature {self.job.loss.temperature:g} too low"
 
     def _expect_candidates(self, prepared: Prepared) -> None:
         if prepared.weights.without_negatives == len(prepared.batch):
@@ -179,8 +171,8 @@ class Loop:
 
     def _after(self, done: int) -> None:
         """What follows an update: evaluation, the epoch's export, a state."""
-        cadence, final, ended = self.cadence, done == self.schedule.total, self.schedule.ends_epoch(done - 1)
-        due = done % cadence.eval_steps == 0 if cadence.eval_steps else ended
+        job, final, ended = self.job, done == self.schedule.total, self.schedule.ends_epoch(done - 1)
+        due = done % job.eval_steps == 0 if job.eval_steps else ended
         if due or final:
             self._report()
             self.evaluate(done)
@@ -188,7 +180,7 @@ class Loop:
                 self.keep_best(done)
         if ended:
             self.keep_epoch(done // self.schedule.updates_per_epoch, done)
-        if (done % cadence.save_steps == 0 if cadence.save_steps else ended) and not final:
+        if (done % job.save_steps == 0 if job.save_steps else ended) and not final:
             self.save(done)
 
     def evaluate(self, done: int) -> None:
@@ -204,9 +196,9 @@ class Loop:
         self._report()
         batch_size = self.feeder.plan.mixture.batch_size
         position = Position(done, batch_size, self.session.budget, self.history.entries, world())
-        checkpoint.save(self.folder, position, self.session.state(), self.cadence.keep)
+        checkpoint.save(self.job.folder, position, self.session.state(), self.job.keep)
 
     def _stop(self, done: int, exit_code: int) -> None:
         self.save(done)
-        hint = f"go on with `embedctl train --resume {self.folder}`"
+        hint = f"go on with `embedctl train --resume {self.job.folder}`"
         raise Stopped(f"stopped after step {done}; the state is saved", hint, exit_code=exit_code)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,7 +14,7 @@ from embedctl import console
 from embedctl.distributed.launch import choose_strategy, shipped_document
 from embedctl.distributed.ranks import is_main
 from embedctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError, ModelError
-from embedctl.training.job import Machine
+from embedctl.training.job import TrainJob
 
 USE_FSDP = "ACCELERATE_USE_FSDP"  # environment variable that accelerate reads
 STATES, NEEDED = ("PartialState", "AcceleratorState"), {"device", "distributed_type"}  # of accelerate's internals
@@ -44,27 +43,22 @@ class Runtime:
         return device
 
 
-def join(machine: Machine, tracker: str, folder: Path) -> Runtime:
+def join(job: TrainJob) -> Runtime:
     """Join the other workers, which accelerate's launcher or a cluster's scheduler started.
 
     The strategy follows from the values from which the launcher chose it; accelerate is told of it here, whatever the
     environment says.
-
-    Args:
-        machine: the strategy and precision that were asked for.
-        tracker: wandb, tensorboard, trackio or none.
-        folder: where the tracker writes.
 
     Raises:
         ConfigError: accelerate was started for another strategy, or the precision does not exist here.
         ModelError: the processes do not find each other.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    strategy, reason = choose_strategy(machine.strategy, processes, machine.weight_bytes)
+    strategy, reason = choose_strategy(job.strategy, processes, job.weight_bytes)
     plugin = _fsdp_plugin() if strategy == "fsdp" else None
     if plugin is None:
         os.environ.pop(USE_FSDP, None)
-    accelerator = _accelerator(machine, plugin, tracker, folder)
+    accelerator = _accelerator(job, plugin)
     if accelerator.num_processes != processes:
         raise ModelError(f"accelerate sees {accelerator.num_processes} processes where {processes} were started")
     if plugin is not None and accelerator.device.type == "cpu" and not _shard_on_cpu(accelerator, plugin):
@@ -73,22 +67,22 @@ def join(machine: Machine, tracker: str, folder: Path) -> Runtime:
         if is_main():
             console.warn(f"--strategy fsdp: {reason}; the run uses ddp")
     _expect_strategy(accelerator, strategy)
-    compute = pick_precision(machine.precision, accelerator.device)
+    compute = pick_precision(job.precision, accelerator.device)
     if strategy == "fsdp":
         _set_sharded_precision(accelerator, compute)
     return Runtime(accelerator, compute, strategy, reason)
 
 
-def _accelerator(machine: Machine, plugin: Any, tracker: str, folder: Path) -> Any:
+def _accelerator(job: TrainJob, plugin: Any) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import ProjectConfiguration
 
-    scaled = machine.precision == "fp16"  # the only precision whose gradients need accelerate's scaler
+    scaled = job.precision == "fp16"  # the only precision whose gradients need accelerate's scaler
     return Accelerator(
         mixed_precision="fp16" if scaled else "no",
-        cpu=machine.cpu,
-        log_with=None if tracker == "none" else tracker,
-        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)),
+        cpu=job.cpu,
+        log_with=None if job.tracker == "none" else job.tracker,
+        project_config=ProjectConfiguration(project_dir=job.output, logging_dir=job.output),
         fsdp_plugin=plugin,
     )
 

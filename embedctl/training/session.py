@@ -17,7 +17,6 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from embedctl.config import OptimSection, TuneSection
 from embedctl.distributed.ranks import is_main, world
 from embedctl.errors import ModelError
 from embedctl.model.embedder import Embedder
@@ -29,8 +28,8 @@ from embedctl.model.tuning import (
     freeze_unused,
     merge_adapters,
 )
-from embedctl.training.budget import find_budget
-from embedctl.training.job import Machine
+from embedctl.training.budget import PROBES, find_budget, memory_advice
+from embedctl.training.job import TrainJob
 from embedctl.training.optim import adamw
 from embedctl.training.runtime import Runtime
 
@@ -60,40 +59,34 @@ class Session:
     budget: int
 
     @classmethod
-    def prepare(
-        cls, embedder: Embedder, runtime: Runtime, tune: TuneSection, optim: OptimSection, machine: Machine
-    ) -> Session:
+    def prepare(cls, embedder: Embedder, runtime: Runtime, job: TrainJob) -> Session:
         """Make a loaded model trainable on this worker's device.
-
-        Args:
-            embedder: the model, in float32.
-            runtime: the worker's.
-            tune: which weights are trained, and how the model runs meanwhile.
-            optim: options of the optimizer.
-            machine: attention and token budget that were asked for.
 
         Raises:
             ModelError: FSDP finds no layer to shard.
+            TrainingError: the GPU is out of memory.
         """
-        if tune.lora_rank:
-            add_adapters(embedder, tune)
-        freeze_unused(embedder)
-        pristine = copy.deepcopy(embedder) if is_main() else None
-        embedder.to(runtime.device).train()
-        embedder.choose_attention(machine.attention, runtime.compute)
-        if tune.gradient_checkpointing:
-            checkpoint_gradients(embedder)
-        # shards bring their own masters; copies (ddp) and fp16, whose gradients are scaled, keep float32 and autocast
-        halved = runtime.strategy == "none" and runtime.compute == torch.bfloat16
-        masters = MasterWeights(embedder, runtime.compute) if halved else None
-        if tune.compile and runtime.device.type == "cuda":
-            compile_layers(embedder)
-        optimizer = adamw(masters.model if masters else embedder, optim)
-        model, optimizer = runtime.accelerator.prepare(embedder, optimizer)
-        if runtime.strategy == "fsdp":
-            _expect_shards(model)
-        session = cls(runtime, embedder, model, masters, optimizer, pristine, budget=0)
-        session.budget = machine.tokens_per_forward or find_budget(session, runtime.device)
+        tune = job.tune
+        with memory_advice(job.tokens_per_forward or PROBES[-1], recomputes=tune.gradient_checkpointing):
+            if tune.lora_rank:
+                add_adapters(embedder, tune)
+            freeze_unused(embedder)
+            pristine = copy.deepcopy(embedder) if is_main() else None
+            embedder.to(runtime.device).train()
+            embedder.choose_attention(job.attention, runtime.compute)
+            if tune.gradient_checkpointing:
+                checkpoint_gradients(embedder)
+            # shards bring their own masters; copies (ddp) and fp16, whose gradients are scaled, have float32 weights
+            halved = runtime.strategy == "none" and runtime.compute == torch.bfloat16
+            masters = MasterWeights(embedder, runtime.compute) if halved else None
+            if tune.compile and runtime.device.type == "cuda":
+                compile_layers(embedder)
+            optimizer = adamw(masters.model if masters else embedder, job.optim)
+            model, optimizer = runtime.accelerator.prepare(embedder, optimizer)
+            if runtime.strategy == "fsdp":
+                _expect_shards(model)
+            session = cls(runtime, embedder, model, masters, optimizer, pristine, budget=0)
+            session.budget = job.tokens_per_forward or find_budget(session, runtime.device)
         return session
 
     @property

@@ -33,14 +33,14 @@ from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.resources import cache_folder
 from embedctl.training import checkpoint, runtime
-from embedctl.training.budget import PROBES, memory_advice
+from embedctl.training.budget import memory_advice
 from embedctl.training.checkpoint import Position
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.finish import Finish
 from embedctl.training.job import TrainJob
 from embedctl.training.loop import History, Loop
 from embedctl.training.measure import Measure
-from embedctl.training.monitor import Monitor, keep_until
+from embedctl.training.monitor import METRICS_FILE, Monitor, keep_until
 from embedctl.training.overview import show_overview
 from embedctl.training.remine import Remine, forget_later
 from embedctl.training.session import Session
@@ -53,26 +53,30 @@ def run(job: TrainJob) -> None:
     Raises:
         EmbedctlError: a user's mistake, or a stop by a signal.
     """
-    here = runtime.join(job.machine, job.tracker, job.folder)
+    here = runtime.join(job)
     console.configure(quiet=job.quiet or not is_main())
     embedder = load_model(job)
     recipe = recipe_of(job, embedder)
-    data = open_data(job, embedder, recipe)
-    session = prepare(job, embedder, here)
+    files = [source.path for source in job.sources]
+    data = open_or_build(files, embedder.tokenizer, recipe, cache_folder("stores"))
+    session = Session.prepare(embedder, here, job)
     start = resume(job, session)
     plan = plan_batches(job, data, start.batch_size)
     optim = job.optim
     schedule = Schedule(plan.steps_per_epoch, optim.gradient_accumulation_steps, optim.epochs, optim.max_steps)
     measure = measure_of(job, session, recipe)
     if is_main():
-        forget_after(job, schedule, start.step)
+        keep_until(job.folder / METRICS_FILE, start.step)
+        forget_later(job.folder, schedule, start.step)
         show_overview(job, session, data, plan, schedule, start.step)
     monitor = Monitor(here.accelerator, job.folder, job.tracker, job.settings, start.step, schedule.total)
+    remine = remine_of(job, session, data, plan, schedule, monitor)
     history = History(job.metric, start.evaluations)
     finish = Finish(job, session, data, history)
     loop = Loop(
+        job=job,
         session=session,
-        feeder=feed(job, session, data, plan, schedule, monitor),
+        feeder=Feeder(session, plan, data.texts, job.loss.in_batch, remine),
         schedule=schedule,
         stepper=Stepper(session, losses_for(job.loss), optim.seed),
         monitor=monitor,
@@ -80,10 +84,6 @@ def run(job: TrainJob) -> None:
         measure=measure,
         keep_best=finish.keep_best,
         keep_epoch=finish.keep_epoch,
-        optim=optim,
-        cadence=job.cadence,
-        folder=job.folder,
-        temperature=job.loss.temperature,
     )
     with memory_advice(session.budget, recomputes=job.tune.gradient_checkpointing):
         with contextlib.closing(monitor):
@@ -125,26 +125,6 @@ def recipe_of(job: TrainJob, embedder: Embedder) -> Recipe:
     )
 
 
-def open_data(job: TrainJob, embedder: Embedder, recipe: Recipe) -> TrainingData:
-    """The rows and tokens of the run, from the cache if an earlier run had the same.
-
-    Raises:
-        DataError: a row is wrong.
-    """
-    files = [source.path for source in job.sources]
-    return open_or_build(files, embedder.tokenizer, recipe, cache_folder("stores"))
-
-
-def prepare(job: TrainJob, embedder: Embedder, here: runtime.Runtime) -> Session:
-    """The model with its optimizer and token budget, spread over the ranks.
-
-    Raises:
-        TrainingError: the GPU is out of memory.
-    """
-    with memory_advice(job.machine.tokens_per_forward or PROBES[-1], recomputes=job.tune.gradient_checkpointing):
-        return Session.prepare(embedder, here, job.tune, job.optim, job.machine)
-
-
 def resume(job: TrainJob, session: Session) -> Position:
     """Take over the state that --resume means; the position of a new run without one. Called by all ranks."""
     state = checkpoint.find(job.resume, job.folder) if job.resume else None
@@ -184,23 +164,6 @@ def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPla
     return plan
 
 
-def forget_after(job: TrainJob, schedule: Schedule, step: int) -> None:
-    """Remove what an earlier run recorded and mined after the step from which this one goes on."""
-    keep_until(job.folder / "metrics.jsonl", step)
-    forget_later(job.folder, schedule, step)
-
-
-def feed(
-    job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan, schedule: Schedule, monitor: Monitor
-) -> Feeder:
-    """What makes the batches, with negatives mined in the run if that was asked for."""
-    renew = None
-    if job.remine is not None:
-        miner = StoreMiner.of(data)
-        renew = Remine(session, data.texts, miner, plan, schedule, job.remine, monitor, job.folder)
-    return Feeder(session, plan, data.texts, job.loss.in_batch, renew)
-
-
 def measure_of(job: TrainJob, session: Session, recipe: Recipe) -> Measure | None:
     """What is measured during the run; None without evaluation rows.
 
@@ -210,6 +173,19 @@ def measure_of(job: TrainJob, session: Session, recipe: Recipe) -> Measure | Non
     if not job.eval_files:
         return None
     return Measure.of(session, Collection.from_rows(job.eval_files), recipe, job.loss.mrl_dims)
+
+
+def remine_of(
+    job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan, schedule: Schedule, monitor: Monitor
+) -> Remine | None:
+    """What mines negatives during the run; None if they stay as they are.
+
+    Raises:
+        TrainingError: no row can take negatives.
+    """
+    if job.remine is None:
+        return None
+    return Remine(session, data.texts, StoreMiner.of(data), plan, schedule, job.remine, monitor, job.folder)
 
 
 def main(config_file: str) -> NoReturn:

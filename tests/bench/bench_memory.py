@@ -24,6 +24,7 @@ from embedctl.losses.select import losses_for
 from embedctl.training import runtime, worker
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.job import TrainJob
+from embedctl.training.session import Session
 from embedctl.training.step import Stepper
 
 CUDA = torch.cuda.is_available()
@@ -64,10 +65,10 @@ def main() -> None:
         "tokens_per_forward": options.tokens,
     }
     job = TrainJob.of(load(TrainConfig, None, flags))
-    here = runtime.join(job.machine, job.tracker, job.folder)
+    here = runtime.join(job)
     embedder = worker.load_model(job)
     data = worker.open_or_build(job.dataset, embedder.tokenizer, worker.recipe_of(job, embedder), folder / "store")
-    session = worker.prepare(job, embedder, here)
+    session = Session.prepare(embedder, here, job)
     stepper = Stepper(session, losses_for(job.loss), 0)
     for size in sizes:
         plan = worker.plan_batches(job, data, size)

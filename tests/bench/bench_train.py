@@ -78,6 +78,7 @@ def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any
     from embedctl.training.feeder import Feeder, Schedule
     from embedctl.training.job import TrainJob
     from embedctl.training.optim import set_lr
+    from embedctl.training.session import Session
     from embedctl.training.step import Stepper
 
     flags = {
@@ -89,11 +90,11 @@ def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any
         "in_batch": "hard",
     } | settings
     job = TrainJob.of(load(TrainConfig, None, flags))
-    here = runtime.join(job.machine, job.tracker, job.folder)
+    here = runtime.join(job)
     embedder = worker.load_model(job)
     recipe = worker.recipe_of(job, embedder)
     stored = worker.open_or_build([data], embedder.tokenizer, recipe, Path(tempfile.mkdtemp()))
-    session = worker.prepare(job, embedder, here)
+    session = Session.prepare(embedder, here, job)
     plan = worker.plan_batches(job, stored, BATCH * world())
     feeder = Feeder(session, plan, stored.texts, job.loss.in_batch)
     stepper = Stepper(session, losses_for(job.loss), 0)

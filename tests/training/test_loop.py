@@ -67,10 +67,7 @@ def loop(folder: Path, recorder: Recorder, values: list[float], **flags: Any) ->
         measure=measure if values else None,
         keep_best=recorder.best.append,
         keep_epoch=lambda *place: recorder.epochs.append(place),
-        optim=job.optim,
-        cadence=job.cadence,
-        folder=folder,
-        temperature=job.loss.temperature,
+        job=job,
     )
 
 

@@ -127,8 +127,7 @@ def run_rank(rank: int, ranks: int, port: int, strategy: str, folder: Path, resu
     torch.set_num_threads(1)
     embedder, data = opened(folder)
     job = TrainJob.of(load(TrainConfig, None, {"cpu": True, "strategy": strategy}))
-    here = runtime.join(job.machine, "none", folder / "out")
-    session = Session.prepare(embedder, here, job.tune, job.optim, job.machine)
+    session = Session.prepare(embedder, runtime.join(job), job)
     assert world() == ranks
     assert session.runtime.strategy == strategy
     for queries, batches, tokens in CASES:

@@ -24,11 +24,11 @@ SPEC.loader.exec_module(runs)
 JOIN = """
 import json, sys
 import accelerate.state
-from pathlib import Path
 from types import SimpleNamespace
+from embedctl.config import TrainConfig, load
 from embedctl.errors import ConfigError
 from embedctl.training import runtime
-from embedctl.training.job import Machine
+from embedctl.training.job import TrainJob
 
 strategy, fault = sys.argv[1:]
 if fault == "no shared state":
@@ -36,7 +36,7 @@ if fault == "no shared state":
 elif fault == "no fsdp2":
     accelerate.Accelerator.is_fsdp2 = False
 try:
-    here = runtime.join(Machine(strategy, 1, "auto", "auto", None, True), "none", Path("out"))
+    here = runtime.join(TrainJob.of(load(TrainConfig, None, {"strategy": strategy, "cpu": True})))
 except ConfigError as mistake:
     print(json.dumps([mistake.message]))
 else:

@@ -1,0 +1,51 @@
+"""From the configuration to the job of a run and of its launcher."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from embedctl.config import TrainConfig, load
+from embedctl.data.sources import Source
+from embedctl.distributed.launch import LaunchJob, Plan
+from embedctl.errors import DataError
+from embedctl.training.job import TrainJob, launch_job, weight_bytes
+
+
+def config(**flags: object) -> TrainConfig:
+    return load(TrainConfig, None, flags)
+
+
+def test_the_size_of_a_model_that_is_here(tmp_path: Path):
+    (tmp_path / "model-1.safetensors").write_bytes(b"12345")
+    (tmp_path / "model-2.safetensors").write_bytes(b"123")
+    assert weight_bytes(str(tmp_path)) == 8
+    assert weight_bytes(str(tmp_path / "none")) is weight_bytes("BAAI/bge-base-zh-v1.5") is None
+    assert 10 << 20 < weight_bytes("tiny") < 100 << 20
+
+
+def test_options_become_plain_values(tmp_path: Path):
+    (tmp_path / "rows.jsonl").touch()
+    flags = {"dataset": [f"{tmp_path}/rows.jsonl:2"], "output_dir": "out/", "early_stopping_patience": 3}
+    job = TrainJob.of(config(**flags))
+    assert job.sources == (Source(f"{tmp_path}/rows.jsonl", 2.0),)
+    assert (job.output, job.folder, job.patience, job.explode) == ("out/", Path("out"), 3, False)
+    assert job.remine is None
+    job = TrainJob.of(config(**flags, remine_every_epoch=True, positives="explode"))
+    assert job.explode
+    assert job.remine is not None
+    assert job.remine.remine_range == "10-210"
+    with pytest.raises(DataError, match="no such file"):
+        TrainJob.of(config(dataset=["none.jsonl"]))
+
+
+def test_launcher_and_workers_choose_the_strategy_from_the_same_values(tmp_path: Path):
+    run = config(num_processes=2, cpu=True, model_name_or_path="tiny", quiet=True)
+    launch, job = launch_job(run, tmp_path), TrainJob.of(run)
+    assert (launch.strategy, launch.weight_bytes) == (job.strategy, job.weight_bytes)
+    assert (launch.device, launch.quiet, launch.temporary) == ("cpu", True, False)
+    assert Plan.of(launch) == Plan(2, gpus=False, strategy="ddp")
+    assert LaunchJob(**json.loads(json.dumps(asdict(launch)))) == launch
