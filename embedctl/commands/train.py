@@ -11,6 +11,7 @@ from pathlib import Path
 from embedctl import console
 from embedctl.commands.flags import takes
 from embedctl.config import TINY, TrainConfig, dump, with_model_defaults
+from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.evaluation.names import expect_metric
@@ -103,7 +104,8 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 def expect_packages(config: TrainConfig) -> None:
     """Raise a ConfigError if an option needs a package that is not installed."""
     tracker = config.run.log_with
-    needed: dict[str, str] = {} if tracker == "none" else {f"--log-with {tracker}": tracker}
+    package = TRACKERS[tracker].partition(":")[0]
+    needed = {f"--log-with {tracker}": package} if package else {}
     if config.tune.lora_rank:
         needed["--lora-rank"] = "peft"
     for flag, package in needed.items():

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from embedctl.config.base import Flag, PassagePrompt, QueryPrompt, Range, Section, Strings
+from embedctl.config.trackers import Tracker
 
 
 class TextSection(Section):
@@ -139,9 +140,7 @@ class RunSection(Section):
     early_stopping_patience: Annotated[
         int | None, Field(gt=0, description="stop after so many evaluations without a better one"), Flag("Run")
     ] = None
-    log_with: Annotated[
-        Literal["wandb", "tensorboard", "trackio", "none"], Field(description="tracker of the curves"), Flag("Run")
-    ] = "none"
+    log_with: Annotated[Tracker, Field(description="tracker of the curves"), Flag("Run")] = "none"
 
 
 class LaunchSection(Section):

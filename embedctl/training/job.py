@@ -39,7 +39,7 @@ class TrainJob:
         metric: by which the best evaluation is chosen.
         keep_epochs: whether the model of each epoch is exported.
         resume: latest, a folder, or None for a run from the start.
-        tracker: wandb, tensorboard, trackio or none.
+        tracker: a name of `config.trackers.TRACKERS`.
         strategy: auto, ddp or fsdp.
         weight_bytes: size of the model's weights, None if it is not known here.
         precision: auto, no, bf16 or fp16.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from embedctl import console
 from embedctl.console import Bar
 from embedctl.distributed.ranks import is_main
 from embedctl.files import write_whole
+from embedctl.training.trackers import settle_wandb
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -48,7 +48,7 @@ class Monitor:
             self._bar.advance(start, "")
         if tracker != "none":
             if tracker == "wandb":
-                _settle_wandb(folder)
+                settle_wandb(folder)
             accelerator.init_trackers("embedctl", config=flat(settings))
 
     def step(self, step: int, numbers: dict[str, float], rows: int, tokens: int) -> None:
@@ -112,23 +112,3 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | 
         else:
             found[prefix + name] = value if isinstance(value, int | float | str) else str(value)
     return found
-
-
-def _settle_wandb(folder: Path) -> None:
-    """Files go to OUT. Without a login wandb would ask at a terminal and wait: record offline instead, and say so."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-    os.environ.setdefault("WANDB_DIR", str(folder))
-    if "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ or _has_wandb_login():
-        return
-    os.environ["WANDB_MODE"] = "offline"
-    if is_main():
-        run = Path(os.environ["WANDB_DIR"]) / "wandb" / "latest-run"
-        console.say(f"wandb: no login found, so the run is recorded offline; `wandb sync {run}` uploads it later")
-
-
-def _has_wandb_login() -> bool:
-    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    try:
-        return "wandb" in netrc.read_text(encoding="utf-8")
-    except OSError:
-        return False

@@ -15,6 +15,7 @@ from embedctl.distributed.launch import choose_strategy, shipped_document
 from embedctl.distributed.ranks import is_main
 from embedctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError, ModelError
 from embedctl.training.job import TrainJob
+from embedctl.training.trackers import tracker_of
 
 USE_FSDP = "ACCELERATE_USE_FSDP"  # environment variable that accelerate reads
 STATES, NEEDED = ("PartialState", "AcceleratorState"), {"device", "distributed_type"}  # of accelerate's internals
@@ -81,7 +82,7 @@ def _accelerator(job: TrainJob, plugin: Any) -> Any:
     return Accelerator(
         mixed_precision="fp16" if scaled else "no",
         cpu=job.cpu,
-        log_with=None if job.tracker == "none" else job.tracker,
+        log_with=tracker_of(job.tracker, job.folder),
         project_config=ProjectConfiguration(project_dir=job.output, logging_dir=job.output),
         fsdp_plugin=plugin,
     )
