@@ -86,13 +86,13 @@ def with_examples(config: TrainConfig) -> TrainConfig:
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """The configuration as it is kept with the run, so that it can be resumed from any folder."""
 
-    def absolute(spec: str) -> str:
+    def _absolute(spec: str) -> str:
         path = parse(spec).path
         return str(Path(path).absolute()) + spec.removeprefix(path)
 
     data, model = config.data, config.model
     files = {
-        "dataset": tuple(map(absolute, data.dataset)),
+        "dataset": tuple(map(_absolute, data.dataset)),
         "eval_dataset": tuple(str(Path(name).absolute()) for name in data.eval_dataset),
     }
     name = model.model_name_or_path

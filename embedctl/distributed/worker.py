@@ -30,7 +30,7 @@ def die_with_parent() -> None:
 
 
 def report(folder: Path, code: int, message: str, hint: str, trace: str = "") -> None:
-    """Leave word of a failure where the shim looks for it."""
+    """Write a failure to the file that the supervising process reads."""
     me = os.environ.get("RANK", "0")
     name = f"traceback.rank{me}.txt"
     if trace:
@@ -42,14 +42,14 @@ def report(folder: Path, code: int, message: str, hint: str, trace: str = "") ->
 def guarded(folder: Path, work: Callable[[], None]) -> NoReturn:
     """Do a worker's work and end the process: at once on a failure, since a peer may be waiting in a collective."""
 
-    def on_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    def _on_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
         report(
             folder, EXIT_BUG, f"{kind.__name__}: {value}", "", "".join(traceback.format_exception(kind, value, trace))
         )
         sys.stderr.flush()
         os._exit(EXIT_BUG)
 
-    sys.excepthook = on_bug
+    sys.excepthook = _on_bug
     die_with_parent()
     try:
         work()

@@ -1,7 +1,7 @@
 """One process of a run: `python -m embedctl.training.worker OUT/config.yaml`.
 
 Accelerate starts it, or a cluster's scheduler; it reads everything it needs from that one file. A user's error is left
-as OUT/error.rankN.json for the shim, a bug with its traceback beside it.
+as OUT/error.rankN.json for the supervising process, a bug with its traceback beside it.
 """
 
 from __future__ import annotations
