@@ -1,0 +1,345 @@
+"""The README's table "to add X, touch Y": each X is added to a copy of the package and used on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import embedctl
+from embedctl.resources import config_file, example_data
+from tests.conftest import sentence
+
+PACKAGE = Path(embedctl.__file__).parent
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the package beside its shipped files, and a folder to work in."""
+
+    root: Path
+
+    def create(self, file: str, text: str) -> None:
+        """Add a file to the package."""
+        assert not (self.root / "embedctl" / file).exists()
+        (self.root / "embedctl" / file).write_text(text, encoding="utf-8")
+
+    def insert(self, file: str, before: str, text: str) -> None:
+        """Put a text before the one place that holds `before`."""
+        path = self.root / "embedctl" / file
+        content = path.read_text(encoding="utf-8")
+        assert content.count(before) == 1, f"{file} holds {before!r} {content.count(before)} times"
+        path.write_text(content.replace(before, text + before), encoding="utf-8")
+
+    def run(self, *arguments: object) -> str:
+        """What `embedctl` of the copy prints to stdout."""
+        environment = {"PYTHONPATH": str(self.root), "HF_HUB_OFFLINE": "1", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+        ended = subprocess.run(
+            [sys.executable, "-m", "embedctl", *map(str, arguments)],
+            cwd=self.root / "work",
+            env=os.environ | environment | {"EMBEDCTL_CACHE": str(self.root / "cache")},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    def json(self, *arguments: object) -> dict[str, Any]:
+        """The document that `embedctl` of the copy prints with --json."""
+        document: dict[str, Any] = json.loads(self.run(*arguments, "--json"))
+        return document
+
+    def write(self, name: str, text: str) -> Path:
+        """A file in the working folder."""
+        path = self.root / "work" / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def read(self, name: str) -> str:
+        """The content of a file in the working folder."""
+        return (self.root / "work" / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    ignored = shutil.ignore_patterns("__pycache__", "*.yaml", "example_data")
+    shutil.copytree(PACKAGE, tmp_path / "embedctl", ignore=ignored)
+    shutil.copytree(example_data(), tmp_path / "example_data")
+    shutil.copytree(config_file("train.yaml").parent, tmp_path / "config", ignore=shutil.ignore_patterns("*.py"))
+    (tmp_path / "work").mkdir()
+    return Checkout(tmp_path)
+
+
+def rows(number: int) -> str:
+    """Lines of rows with two negatives each."""
+    documents = [
+        {"query": sentence(row), "pos": [sentence(1000 + row)], "neg": [sentence(2000 + row), sentence(3000 + row)]}
+        for row in range(number)
+    ]
+    return "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+
+
+HINGE = '''"""A hinge on the margin between the positive and the hardest other candidate."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+from torch import Tensor
+
+from embedctl.config import LossSection
+from embedctl.data.rows import RowKind
+from embedctl.losses.base import Loss, Targets, own_similarities
+
+
+class Hinge(Loss):
+    """max(0, margin - cos(q, p) + max over its negatives of cos(q, n))."""
+
+    kinds: ClassVar = (RowKind.IN_BATCH, RowKind.HARD)
+    margin: float
+
+    @classmethod
+    def of(cls, options: LossSection) -> Self | None:
+        return None if options.hinge_margin is None else cls(margin=options.hinge_margin)
+
+    def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
+        cosine_QC = own_similarities(query_QH, document_DH, targets.own_QC)
+        return (self.margin - cosine_QC[:, 0] + cosine_QC[:, 1:].max(dim=1).values).clamp(min=0).mean()
+'''
+HINGE_SECTION = '''class HingeSection(Section):
+    """Of rows without scores, in place of InfoNCE."""
+
+    hinge_margin: Annotated[float | None, Field(description="train with a hinge of this margin"), Flag("Loss")] = None
+
+
+'''
+
+
+def test_a_loss_with_an_option_of_its_own(checkout):
+    checkout.create("losses/hinge.py", HINGE)
+    checkout.insert("config/losses.py", "class LossSection(", HINGE_SECTION)
+    checkout.insert("config/losses.py", "MatryoshkaSection, CoSENTSection", "HingeSection, ")
+    checkout.insert("losses/select.py", "from embedctl.losses.infonce", "from embedctl.losses.hinge import Hinge\n")
+    checkout.insert("losses/select.py", "MarginMSE, CoSENT)", "Hinge, ")
+    assert "--hinge-margin NUMBER" in checkout.run("train", "--help")
+    data = ["train", "--dataset", checkout.write("rows.jsonl", rows(8)), "--neg-nums", "2"]
+    checkout.run(*data, "--config", checkout.write("own.yaml", "loss: {hinge_margin: 20}"), "--dry-run", "-o", "dry")
+    assert yaml.safe_load(checkout.read("dry/config.yaml"))["loss"]["hinge_margin"] == 20
+    checkout.run(*data, "--config", "own.yaml", "--hinge-margin", 50, "--max-steps", 1, "-o", "run")
+    loss = json.loads(checkout.read("run/metrics.jsonl").splitlines()[-1])["loss"]
+    assert loss == pytest.approx(50, abs=2)  # cosines are 2 apart at the most
+
+
+SEQUENCES = '''def _sequences(stream: BinaryIO) -> Iterator[Lines]:
+    """JSON text sequences (RFC 7464): a record separator before each value."""
+    values = stream.read().split(b"\\x1e")[1:]
+    yield Elements(range(1, len(values) + 1), values)
+
+
+'''
+
+
+def test_a_row_format(checkout):
+    """It is recognised by content, and every command that reads rows reads it."""
+    checkout.insert("reading/documents.py", "# What a file's first bytes, white", SEQUENCES)
+    checkout.insert("reading/documents.py", 'b"[": _array}', 'b"\\x1e": _sequences, ')
+    plain, sequence = rows(8), "".join(f"\x1e{line}\n" for line in rows(8).splitlines())
+    reports = [
+        checkout.json("validate-data", checkout.write(name, text), "--neg-nums", "2")["files"][0]
+        for name, text in (("plain", plain), ("sequence", sequence))
+    ]
+    assert reports[0]["rows"] == 8
+    assert reports[0] | {"path": ""} == reports[1] | {"path": ""}
+    checkout.run("train", "--dataset", "sequence", "--dry-run", "-o", "dry")
+
+
+SUBTITLES = '''def read_subtitles(path: str, _wanted: Wanted) -> Iterator[Record]:
+    """The text of each SubRip subtitle, without its number and its times."""
+    with open_bytes(path) as stream:
+        for number, block in enumerate(stream.read().decode("utf-8").split("\\n\\n"), start=1):
+            yield Record(path, number, " ".join(block.splitlines()[2:]))
+
+
+'''
+
+
+def test_a_text_format(checkout, tiny_model):
+    """Texts to encode and passages to search are read from it."""
+    checkout.insert("reading/readers.py", "# By the suffix of the file", SUBTITLES)
+    checkout.insert("reading/readers.py", '    ".csv": read_csv', '    ".srt": read_subtitles,\n')
+    texts = [sentence(place) for place in range(40)]
+    blocks = [f"{place}\n00:00 --> 00:01\n{text}" for place, text in enumerate(texts)]
+    checkout.write("texts.srt", "\n\n".join(blocks))
+    checkout.run("encode", "--ckpt", tiny_model, "-i", "texts.srt", "-o", "vectors.jsonl", "--device", "cpu")
+    assert [json.loads(line)["text"] for line in checkout.read("vectors.jsonl").splitlines()] == texts
+    checkout.write("rows.jsonl", rows(3))
+    search = ["--dataset", "rows.jsonl", "--corpus", "texts.srt", "--range", "0-9", "--neg-nums", "3"]
+    checkout.run("mine-negatives", "--model", tiny_model, *search, "--device", "cpu")
+    mined = {text for line in checkout.read("mined.jsonl").splitlines() for text in json.loads(line)["neg"]}
+    assert len(mined) > 2
+    assert mined <= set(texts)
+
+
+TSV = '''class TsvWriter(Writer):
+    """The text, a tab, and the numbers."""
+
+    def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
+        for text, vector in zip(texts, vectors, strict=True):
+            self.stream.write(f"{text}\\t{' '.join(map(str, vector.tolist()))}\\n".encode())
+
+
+'''
+
+
+def test_an_output_format_of_encode(checkout, tiny_model):
+    checkout.insert("storage/writers.py", "WRITERS: dict", TSV)
+    checkout.insert("storage/writers.py", '".parquet": ParquetWriter}', '".tsv": TsvWriter, ')
+    texts = [sentence(place) for place in range(5)]
+    checkout.write("own.txt", "".join(f"{text}\n" for text in texts))
+    document = checkout.json("encode", "--ckpt", tiny_model, "-i", "own.txt", "-o", "out.tsv", "--device", "cpu")
+    written = [line.split("\t") for line in checkout.read("out.tsv").splitlines()]
+    assert [text for text, _ in written] == texts
+    assert {len(numbers.split()) for _, numbers in written} == {document["dim"]}
+
+
+CSV_TRACKER = '''class CsvTracker(GeneralTracker):
+    """Writes each number to curves.csv."""
+
+    name, requires_logging_directory = "csv", False
+
+    def __init__(self, folder: Path) -> None:
+        self.tracker = (folder / "curves.csv").open("w")
+        super().__init__()
+
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        self.tracker.write(f"seed,0,{values['optim.seed']}\\n")
+
+    def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
+        self.tracker.writelines(f"{name},{step},{value}\\n" for name, value in values.items())
+
+    def finish(self) -> None:
+        self.tracker.close()
+
+
+'''
+
+
+def test_a_tracker(checkout):
+    checkout.insert(
+        "training/trackers.py", "from embedctl import console", "from accelerate.tracking import GeneralTracker\n"
+    )
+    checkout.insert("training/trackers.py", "def settle_wandb", CSV_TRACKER)
+    checkout.insert("config/trackers.py", '"none": ""}', '"csv": "embedctl.training.trackers:CsvTracker", ')
+    assert "trackio|csv|none" in checkout.run("train", "--help")
+    data = ["train", "--dataset", checkout.write("rows.jsonl", rows(8)), "--neg-nums", "2", "--seed", "7"]
+    checkout.run(*data, "--config", checkout.write("own.yaml", "run: {log_with: csv}"), "--max-steps", 2, "-o", "run")
+    curves = [line.split(",") for line in checkout.read("run/curves.csv").splitlines()]
+    assert curves[0] == ["seed", "0", "7"]
+    recorded = [json.loads(line) for line in checkout.read("run/metrics.jsonl").splitlines()]
+    assert [(int(step), float(value)) for name, step, value in curves if name == "train/loss"] == [
+        (line["step"], line["loss"]) for line in recorded
+    ]
+
+
+def test_a_metric(checkout, tiny_model):
+    checkout.insert("evaluation/names.py", '    "MAP": "AP"', '    "Success@3": "Success@3",\n')
+    checkout.write("rows.jsonl", rows(12))
+    own = checkout.write("own.yaml", "metric: Success@3\nmin: 0")
+    evaluation = ["eval", "--ckpt", tiny_model, "--dataset", "rows.jsonl", "--device", "cpu", "--config", own]
+    metrics = checkout.json(*evaluation)["metrics"]
+    assert metrics["Recall@1"] <= metrics["Success@3"] <= metrics["Recall@10"]
+    assert metrics["Success@3"] * 12 == pytest.approx(round(metrics["Success@3"] * 12))
+
+
+LONG = '''def no_longer_than(longest: int | None, texts: Sequence[str]) -> Filter:
+    """Keeps texts of at most so many characters."""
+    lengths = np.array(list(map(len, texts)))
+    return lambda _row, ids, _scores: lengths[ids] <= (longest or max(lengths))
+
+
+'''
+LONG_OPTION = """    max_characters: Annotated[
+        int | None, Field(gt=0, description="a negative has at most so many characters"), Flag("Filters")
+    ] = None
+"""
+LONG_LINE = """    "too long": lambda job, data: no_longer_than(job.filter_options["max_characters"], data.pool.texts),
+"""
+
+
+def test_a_negative_filter_with_an_option_of_its_own(checkout, tiny_model):
+    checkout.insert("mining/filters.py", "# What messages and --json call a filter", LONG)
+    checkout.insert("mining/filters.py", '    "own negatives": lambda', LONG_LINE)
+    checkout.insert("config/mining.py", "    positive_score: Annotated[", LONG_OPTION)
+    assert "--max-characters INT" in checkout.run("mine-negatives", "--help")
+    checkout.write("rows.jsonl", rows(20))
+    checkout.write("own.yaml", "limits: {max_characters: 60}")
+    mining = ["mine-negatives", "--model", tiny_model, "--dataset", "rows.jsonl", "--device", "cpu", "--neg-nums", "5"]
+    longest, rejected = {}, {}
+    for name, given in {"none": [], "yaml": ["--config", "own.yaml"], "flag": ["--max-characters", "40"]}.items():
+        document = checkout.json(*mining, *given, "-o", f"{name}.jsonl", "--range", "0-25")
+        negatives = [json.loads(line)["neg"] for line in checkout.read(f"{name}.jsonl").splitlines()]
+        longest[name] = max(len(text) for texts in negatives for text in texts)
+        rejected[name] = document["rejected"]["too long"]
+    assert longest["none"] > 60 >= longest["yaml"] > 40 >= longest["flag"]
+    assert rejected["none"] == 0 < rejected["yaml"] < rejected["flag"]
+
+
+COUNT = '''"""`embedctl count`: how many rows there are."""
+
+from __future__ import annotations
+
+from embedctl import console
+from embedctl.commands.flags import takes
+from embedctl.config.counting import CountConfig
+
+EXAMPLE = "Example: embedctl count --dataset train.jsonl"
+
+
+@takes(CountConfig)
+def command(config: CountConfig) -> None:
+    """Count rows."""
+    from embedctl.data.formats import read_rows
+
+    count = sum(1 for name in config.dataset for _ in read_rows(name))
+    console.result({"rows": count * config.times})
+'''
+COUNT_CONFIG = '''"""The options of count."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from embedctl.config.base import Command, Flag, Strings
+
+
+class CountConfig(Command):
+    """`embedctl count`."""
+
+    name: ClassVar[str] = "count"
+
+    dataset: Annotated[Strings, Field(description="files of rows"), Flag("Data")] = ()
+    times: Annotated[int, Field(gt=0, description="how often each row counts"), Flag("Data")] = 1
+'''
+
+
+def test_a_command(checkout):
+    checkout.create("commands/count.py", COUNT)
+    checkout.create("config/counting.py", COUNT_CONFIG)
+    checkout.insert("cli.py", '    "doctor": "doctor",', '    "count": "count",\n')
+    assert "Count rows." in checkout.run("--help")
+    assert "how often each row counts (default: 1)" in checkout.run("count", "--help")
+    own = checkout.write("own.yaml", f"dataset: [{checkout.write('rows.jsonl', rows(4))}]\ntimes: 2")
+    assert json.loads(checkout.run("count", "--config", own)) == {"rows": 8}
+    assert json.loads(checkout.run("count", "--config", own, "--times", "3")) == {"rows": 12}
