@@ -96,8 +96,7 @@ def test_the_completion_script_of_each_shell(shell):
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
-    [("embedctl mi", "mine-negatives"), ("embedctl train --warm", "--warmup-proportion")],
+    ("words", "expected"), [("embedctl mi", "mine-negatives"), ("embedctl train --warm", "--warmup-proportion")]
 )
 def test_completion_completes(words, expected):
     outcome = subprocess.run(

@@ -12,19 +12,12 @@ TINY = "tiny"
 
 @dataclass(frozen=True)
 class Flag:
-    """How a field appears on the command line.
+    """How a field appears on the command line."""
 
-    Args:
-        panel: the heading in `--help` under which it stands.
-        names: further names beside the field's own; `-x` for a short one.
-        argument: whether it is positional.
-        metavar: what help shows in place of a positional one.
-    """
-
-    panel: str
-    names: tuple[str, ...] = ()
-    argument: bool = False
-    metavar: str = "FILE..."
+    panel: str  # the heading in `--help` under which it stands
+    names: tuple[str, ...] = ()  # further names beside the field's own; `-x` for a short one
+    argument: bool = False  # whether it is positional
+    metavar: str = "FILE..."  # what help shows in place of a positional one
 
 
 def _split_commas(value: Any) -> Any:

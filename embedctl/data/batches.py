@@ -21,25 +21,15 @@ WINDOW = 16  # batches among which rows are exchanged so that no positive stands
 
 @dataclass(frozen=True)
 class Batch:
-    """Q queries and their candidates among D distinct documents.
+    """Q queries and their candidates among D distinct documents."""
 
-    Args:
-        texts: (U,) distinct text ids; queries and documents index them.
-        query_Q: into `texts`.
-        document_D: into `texts`.
-        kind_Q: into `KINDS`.
-        own_QC: into `document_D`: the positive (or graded texts), then the negatives; -1 for none.
-        score_QC: teacher's score or grade of each, NaN for none.
-        known_pairs: (M, 2) query and document where the document is a known positive of the query, not its own.
-    """
-
-    texts: Integers
-    query_Q: Integers
-    document_D: Integers
-    kind_Q: NDArray[np.uint8]
-    own_QC: Integers
-    score_QC: NDArray[np.float32]
-    known_pairs: Integers
+    texts: Integers  # (U,) distinct text ids; queries and documents index them
+    query_Q: Integers  # into `texts`
+    document_D: Integers  # into `texts`
+    kind_Q: NDArray[np.uint8]  # into `KINDS`
+    own_QC: Integers  # into `document_D`: the positive (or graded texts), then the negatives; -1 for none
+    score_QC: NDArray[np.float32]  # teacher's score or grade of each, NaN for none
+    known_pairs: Integers  # (M, 2) query and document where the document is a known positive of the query, not its own
 
     def __len__(self) -> int:
         return len(self.query_Q)

@@ -41,19 +41,12 @@ KIND_NUMBER = {kind: number for number, kind in enumerate(KINDS)}
 
 @dataclass(frozen=True)
 class Recipe:
-    """What turns a row's texts into tokens, beside the tokenizer.
+    """What turns a row's texts into tokens, beside the tokenizer."""
 
-    Args:
-        query_max_len: tokens of a query.
-        passage_max_len: tokens of a passage.
-        query_prompt: put before a query, unless its row has a prompt.
-        passage_prompt: put before a passage.
-    """
-
-    query_max_len: int
-    passage_max_len: int
-    query_prompt: str = ""
-    passage_prompt: str = ""
+    query_max_len: int  # tokens of a query
+    passage_max_len: int  # tokens of a passage
+    query_prompt: str = ""  # put before a query, unless its row has a prompt
+    passage_prompt: str = ""  # put before a passage
 
     def query(self, row: Row) -> str:
         """A row's query as the model sees it."""

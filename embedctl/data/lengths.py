@@ -49,15 +49,10 @@ class Lengths:
 
 @dataclass(frozen=True)
 class TokenCount:
-    """Counts tokens, special ones included.
+    """Counts tokens, special ones included."""
 
-    Args:
-        count: maps texts to their numbers of tokens.
-        limits: tokens at which the texts of each field are cut.
-    """
-
-    count: Callable[[list[str]], list[int]]
-    limits: dict[str, int]
+    count: Callable[[list[str]], list[int]]  # maps texts to their numbers of tokens
+    limits: dict[str, int]  # tokens at which the texts of each field are cut
 
     def summary(self, field: str, lengths: Lengths) -> dict[str, Any]:
         """The lengths of a field, how many texts are cut at its limit and their share."""

@@ -18,23 +18,14 @@ from embedctl.tokens.spans import Integers, Spans
 
 @dataclass(frozen=True)
 class Mix:
-    """How rows are drawn.
+    """How rows are drawn."""
 
-    Args:
-        batch_size: queries of a step over all ranks.
-        neg_nums: hard negatives of a query.
-        seed: of everything random.
-        explode: whether each positive is a visit of its own.
-        one_dataset_per_batch: whether a batch's rows come from one file.
-        weights: visits of each row and epoch, by file; 1 where there are none.
-    """
-
-    batch_size: int
-    neg_nums: int
-    seed: int
-    explode: bool = False
-    one_dataset_per_batch: bool = False
-    weights: tuple[float, ...] = ()
+    batch_size: int  # queries of a step over all ranks
+    neg_nums: int  # hard negatives of a query
+    seed: int  # of everything random
+    explode: bool = False  # whether each positive is a visit of its own
+    one_dataset_per_batch: bool = False  # whether a batch's rows come from one file
+    weights: tuple[float, ...] = ()  # visits of each row and epoch, by file; 1 where there are none
 
     def key(self, *parts: int) -> int:
         """A random number that follows from the seed and from what it is for."""

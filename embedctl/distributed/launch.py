@@ -25,39 +25,22 @@ KINDS = {"none": "NO", "ddp": "MULTI_GPU", "fsdp": "FSDP"}  # accelerate's names
 
 @dataclass(frozen=True)
 class LaunchJob:
-    """The processes of a job.
+    """The processes of a job."""
 
-    Args:
-        worker: the module that each process runs.
-        folder: holds config.yaml; accelerate.yaml and the workers' failure reports are written there.
-        processes: of all machines; one per GPU if None.
-        device: cpu, a GPU by its name, or None for GPUs where there are any.
-        cpu_flag: the command's flag for CPUs, for a hint.
-        strategy: auto, ddp or fsdp.
-        weight_bytes: size of the model's weights, None if it is not known.
-        machines: machines of the job.
-        machine_rank: which of them this is.
-        main_process_ip: address of machine 0.
-        main_process_port: port of machine 0; 0 takes a free one.
-        quiet: whether only results and errors are printed.
-        after_stop: hint after a stop by a signal, for workers that give none of their own.
-        temporary: whether the folder is removed at the end, unless it holds a traceback.
-    """
-
-    worker: str
-    folder: str
-    processes: int | None = None
-    device: str | None = None
-    cpu_flag: str = "--cpu"
-    strategy: str = "auto"
-    weight_bytes: int | None = None
-    machines: int = 1
-    machine_rank: int = 0
-    main_process_ip: str | None = None
-    main_process_port: int = 0
-    quiet: bool = False
-    after_stop: str = ""
-    temporary: bool = False
+    worker: str  # the module that each process runs
+    folder: str  # holds config.yaml; accelerate.yaml and the workers' failure reports are written there
+    processes: int | None = None  # of all machines; one per GPU if None
+    device: str | None = None  # cpu, a GPU by its name, or None for GPUs where there are any
+    cpu_flag: str = "--cpu"  # the command's flag for CPUs, for a hint
+    strategy: str = "auto"  # auto, ddp or fsdp
+    weight_bytes: int | None = None  # size of the model's weights, None if it is not known
+    machines: int = 1  # machines of the job
+    machine_rank: int = 0  # which of them this is
+    main_process_ip: str | None = None  # address of machine 0
+    main_process_port: int = 0  # port of machine 0; 0 takes a free one
+    quiet: bool = False  # whether only results and errors are printed
+    after_stop: str = ""  # hint after a stop by a signal, for workers that give none of their own
+    temporary: bool = False  # whether the folder is removed at the end, unless it holds a traceback
 
     @property
     def arguments(self) -> list[str]:
@@ -68,17 +51,11 @@ class LaunchJob:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a `LaunchJob` becomes on this machine.
+    """What a `LaunchJob` becomes on this machine."""
 
-    Args:
-        processes: of all machines.
-        gpus: whether they run on GPUs.
-        strategy: none, ddp or fsdp.
-    """
-
-    processes: int
-    gpus: bool
-    strategy: str
+    processes: int  # of all machines
+    gpus: bool  # whether they run on GPUs
+    strategy: str  # none, ddp or fsdp
 
     @classmethod
     def of(cls, job: LaunchJob) -> Plan:

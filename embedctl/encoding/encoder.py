@@ -40,21 +40,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model with the way it is asked.
+    """A model with the way it is asked."""
 
-    Args:
-        embedder: the model.
-        prompt: put before each text.
-        dim: leading dimensions kept, or None for all.
-        batch_tokens: tokens in one pass, or None for the device's default.
-        quantize: into the stored type.
-    """
-
-    embedder: Embedder
-    prompt: str
-    dim: int | None
-    batch_tokens: int | None
-    quantize: Quantizer
+    embedder: Embedder  # the model
+    prompt: str  # put before each text
+    dim: int | None  # leading dimensions kept, or None for all
+    batch_tokens: int | None  # tokens in one pass, or None for the device's default
+    quantize: Quantizer  # into the stored type
 
     def to_file(self, texts: Iterator[str], path: Path, total: int | None = None) -> Tally:
         """Encode texts into one file, and the ranges of int8 into PATH.ranges.npy beside it.

@@ -13,47 +13,26 @@ from embedctl.resources import input_or_example
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """Texts to encode, by which model, and what is written.
+    """Texts to encode, by which model, and what is written."""
 
-    Args:
-        model: a folder or a hub name.
-        trust_remote_code: whether code that comes with the model may run.
-        device: as torch names it; the GPU where there is one if None.
-        backend: torch, onnx or openvino.
-        precision: type in which the model computes.
-        batch_tokens: tokens in one pass; the device's default if None.
-        input: a file or folder of texts, or - for stdin.
-        field: key or column that holds the text.
-        prompt_name: one of the model's prompts; its default one if None.
-        prompt: prepended to each text instead, if not None.
-        max_len: tokens of a text; the model's own if None.
-        dim: leading dimensions kept; all if None.
-        dtype: type of the stored numbers.
-        output: a file, or the folder of shards.
-        sharded: whether the output is a folder of shards.
-        shard_rows: rows per shard.
-        overwrite: whether shards in the folder are replaced.
-        index: flat, hnsw or ivf; None for no index.
-    """
-
-    model: str
-    trust_remote_code: bool
-    device: str | None
-    backend: str
-    precision: str
-    batch_tokens: int | None
-    input: str
-    field: str
-    prompt_name: str | None
-    prompt: str | None
-    max_len: int | None
-    dim: int | None
-    dtype: str
-    output: Path
-    sharded: bool
-    shard_rows: int
-    overwrite: bool
-    index: str | None
+    model: str  # a folder or a hub name
+    trust_remote_code: bool  # whether code that comes with the model may run
+    device: str | None  # as torch names it; the GPU where there is one if None
+    backend: str  # torch, onnx or openvino
+    precision: str  # type in which the model computes
+    batch_tokens: int | None  # tokens in one pass; the device's default if None
+    input: str  # a file or folder of texts, or - for stdin
+    field: str  # key or column that holds the text
+    prompt_name: str | None  # one of the model's prompts; its default one if None
+    prompt: str | None  # prepended to each text instead, if not None
+    max_len: int | None  # tokens of a text; the model's own if None
+    dim: int | None  # leading dimensions kept; all if None
+    dtype: str  # type of the stored numbers
+    output: Path  # a file, or the folder of shards
+    sharded: bool  # whether the output is a folder of shards
+    shard_rows: int  # rows per shard
+    overwrite: bool  # whether shards in the folder are replaced
+    index: str | None  # flat, hnsw or ivf; None for no index
 
     @classmethod
     def of(cls, config: EncodeConfig, device: str | None = None) -> EncodeJob:

@@ -26,19 +26,12 @@ from embedctl.storage.textmap import recorded
 
 @dataclass(frozen=True)
 class EncodeResult:
-    """What a job did.
+    """What a job did."""
 
-    Args:
-        tally: the texts, those of other ranks included.
-        dim: dimensions of a vector.
-        index: the manifest of the index, if one was asked for; rank 0 alone has it.
-        seconds: without the loading of the model.
-    """
-
-    tally: Tally
-    dim: int
-    index: dict[str, Any] | None
-    seconds: float
+    tally: Tally  # the texts, those of other ranks included
+    dim: int  # dimensions of a vector
+    index: dict[str, Any] | None  # the manifest of the index, if one was asked for; rank 0 alone has it
+    seconds: float  # without the loading of the model
 
 
 def encode(job: EncodeJob) -> EncodeResult:
@@ -69,11 +62,7 @@ def load_model(job: EncodeJob) -> Embedder:
         ModelError: it can't be loaded.
     """
     embedder = Embedder.from_pretrained(
-        job.model,
-        device=job.device,
-        dtype=job.precision,
-        trust_remote_code=job.trust_remote_code,
-        max_len=job.max_len,
+        job.model, device=job.device, dtype=job.precision, trust_remote_code=job.trust_remote_code, max_len=job.max_len
     )
     if job.dim and job.dim > embedder.dimension:
         raise ConfigError(f"--dim {job.dim}: the model has {embedder.dimension} dimensions", "choose a smaller --dim")

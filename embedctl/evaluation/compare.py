@@ -12,23 +12,14 @@ CELLS = 1 << 22  # draws held at a time
 
 @dataclass(frozen=True)
 class Comparison:
-    """A metric of two systems over the same queries.
+    """A metric of two systems over the same queries."""
 
-    Args:
-        difference: mean of the first minus mean of the second.
-        low: lower end of the difference's 95 % interval.
-        high: its upper end.
-        won: queries on which the first is better.
-        lost: queries on which it is worse.
-        tied: queries on which both are equal.
-    """
-
-    difference: float
-    low: float
-    high: float
-    won: int
-    lost: int
-    tied: int
+    difference: float  # mean of the first minus mean of the second
+    low: float  # lower end of the difference's 95 % interval
+    high: float  # its upper end
+    won: int  # queries on which the first is better
+    lost: int  # queries on which it is worse
+    tied: int  # queries on which both are equal
 
     @property
     def verdict(self) -> str:

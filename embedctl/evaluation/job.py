@@ -13,50 +13,29 @@ from embedctl.model.embedder import Embedder
 
 @dataclass(frozen=True)
 class EvalJob:
-    """What is measured, and on what.
+    """What is measured, and on what."""
 
-    Args:
-        model: a folder or a hub name.
-        baseline: a second model, measured beside it, or None.
-        trust_remote_code: whether code that comes with a model may run.
-        device: as torch names it; the GPU where there is one if None.
-        rows: files of rows whose texts are the collection.
-        beir: where there are no rows, corpus, queries and qrels in BEIR's format.
-        source: what messages and `--json` call the collection.
-        query_prompt: prepended to queries without one of their own; the model's own if None.
-        passage_prompt: prepended to passages; the model's own if None.
-        dim: leading dimensions to keep, or None.
-    """
-
-    model: str
-    baseline: str | None
-    trust_remote_code: bool
-    device: str | None
-    rows: tuple[str, ...]
-    beir: tuple[str, str, str] | None
-    source: str
-    query_prompt: str | None
-    passage_prompt: str | None
-    dim: int | None
+    model: str  # a folder or a hub name
+    baseline: str | None  # a second model, measured beside it, or None
+    trust_remote_code: bool  # whether code that comes with a model may run
+    device: str | None  # as torch names it; the GPU where there is one if None
+    rows: tuple[str, ...]  # files of rows whose texts are the collection
+    beir: tuple[str, str, str] | None  # where there are no rows, corpus, queries and qrels in BEIR's format
+    source: str  # what messages and `--json` call the collection
+    query_prompt: str | None  # prepended to queries without one of their own; the model's own if None
+    passage_prompt: str | None  # prepended to passages; the model's own if None
+    dim: int | None  # leading dimensions to keep, or None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """What was measured."""
 
-    Args:
-        queries: how many there are.
-        documents: in the corpus.
-        metrics: each metric of the model.
-        baseline: each metric of the baseline, if there is one.
-        difference: each metric of the model compared with the baseline's.
-    """
-
-    queries: int
-    documents: int
-    metrics: dict[str, float]
-    baseline: dict[str, float] | None
-    difference: dict[str, Comparison]
+    queries: int  # how many there are
+    documents: int  # in the corpus
+    metrics: dict[str, float]  # each metric of the model
+    baseline: dict[str, float] | None  # each metric of the baseline, if there is one
+    difference: dict[str, Comparison]  # each metric of the model compared with the baseline's
 
 
 def evaluate(job: EvalJob) -> Evaluation:

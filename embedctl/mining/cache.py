@@ -32,15 +32,10 @@ LIMIT_BYTES = 20 << 30
 
 @dataclass
 class ArrayCache:
-    """A folder of float32 arrays.
+    """A folder of float32 arrays."""
 
-    Args:
-        folder: created if need be; None keeps nothing.
-        found: texts whose numbers were there already.
-    """
-
-    folder: Path | None
-    found: int = 0
+    folder: Path | None  # created if need be; None keeps nothing
+    found: int = 0  # texts whose numbers were there already
 
     def fetch(self, recipe: str, texts: Sequence[str], compute: Callable[[], Vectors]) -> Vectors:
         """The array that follows from the recipe and the texts, its first axis theirs: read, or computed and kept."""

@@ -16,21 +16,13 @@ COLUMNS = ("ids", "similarities", "rerank_scores", "excess")  # of Candidates: o
 
 @dataclass(frozen=True)
 class Choice:
-    """How negatives are chosen among the candidates that are left.
+    """How negatives are chosen among the candidates that are left."""
 
-    Args:
-        first: the first position of the range, counted from 0 for the nearest candidate.
-        last: the position before which the range ends.
-        number: negatives of a row.
-        sampling: the nearest of the range (top), any (random), or position p of it with weight 1/p (weighted).
-        seed: of the random choice.
-    """
-
-    first: int
-    last: int
-    number: int
-    sampling: str
-    seed: int
+    first: int  # the first position of the range, counted from 0 for the nearest candidate
+    last: int  # the position before which the range ends
+    number: int  # negatives of a row
+    sampling: str  # the nearest of the range (top), any (random), or position p of it with weight 1/p (weighted)
+    seed: int  # of the random choice
 
     def begins(self, candidates: int) -> int:
         """Where the range begins: nearer than `first` where too few candidates for `number` lie beyond it."""
@@ -54,27 +46,16 @@ class Choice:
 
 @dataclass
 class Candidates:
-    """N texts found for a row that no filter rejects, nearest first.
+    """N texts found for a row that no filter rejects, nearest first."""
 
-    Args:
-        row: the row.
-        ids: (N,) places in the corpus.
-        similarities: (N,) scores of the model.
-        rerank_scores: (N,) scores of the reranker, NaN where it was not asked.
-        excess: (N,) by how much they are outside the limits; above 0 they are not taken.
-        reference: the score of the row's positive: of the reranker where there is one, else of the model.
-        rejected: how many each filter and limit rejected.
-        found: how many the search found, those that filters rejected included.
-    """
-
-    row: int
-    ids: Ids
-    similarities: Vectors
-    rerank_scores: Vectors
-    excess: Vectors
-    reference: float
-    rejected: Counter[str]
-    found: int
+    row: int  # the row
+    ids: Ids  # (N,) places in the corpus
+    similarities: Vectors  # (N,) scores of the model
+    rerank_scores: Vectors  # (N,) scores of the reranker, NaN where it was not asked
+    excess: Vectors  # (N,) by how much they are outside the limits; above 0 they are not taken
+    reference: float  # the score of the row's positive: of the reranker where there is one, else of the model
+    rejected: Counter[str]  # how many each filter and limit rejected
+    found: int  # how many the search found, those that filters rejected included
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,19 +96,12 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Mined:
-    """What one row got.
+    """What one row got."""
 
-    Args:
-        negatives: those of the range nearest first, then those that fill up.
-        candidates: what they were chosen from.
-        filled: how many fill up.
-        nearer: whether the range had to begin nearer than it should, as there are too few candidates.
-    """
-
-    negatives: Candidates
-    candidates: Candidates
-    filled: int
-    nearer: bool
+    negatives: Candidates  # those of the range nearest first, then those that fill up
+    candidates: Candidates  # what they were chosen from
+    filled: int  # how many fill up
+    nearer: bool  # whether the range had to begin nearer than it should, as there are too few candidates
 
     def why(self, wanted: int) -> dict[str, Any]:
         """How many were wanted, found and rejected by what: why a row got fewer."""

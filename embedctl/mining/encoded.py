@@ -16,19 +16,12 @@ from embedctl.search.vectors import passage_vectors, query_vectors
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows and texts with their vectors.
+    """Rows and texts with their vectors."""
 
-    Args:
-        data: Q rows and P texts, of which D are the corpus.
-        query_QH: vectors of the queries.
-        text_PH: vectors of the texts.
-        device: where to search.
-    """
-
-    data: MiningData
-    query_QH: Vectors
-    text_PH: Vectors
-    device: str
+    data: MiningData  # Q rows and P texts, of which D are the corpus
+    query_QH: Vectors  # vectors of the queries
+    text_PH: Vectors  # vectors of the texts
+    device: str  # where to search
 
     @property
     def corpus(self) -> Vectors:

@@ -23,19 +23,12 @@ def relaxed(candidates: Candidates, _chosen: Candidates, missing: int) -> Candid
 
 @dataclass(frozen=True)
 class RandomTexts:
-    """Random texts of the corpus that the sieve allows, a lowest score set aside, and the reranker did not refuse.
+    """Random texts of the corpus that the sieve allows, a lowest score set aside, and the reranker did not refuse."""
 
-    Args:
-        sieve: the filters and limits of the rows.
-        seed: of the draws.
-        query_QH: vectors of the rows' queries.
-        corpus_DH: vectors of the corpus.
-    """
-
-    sieve: Sieve
-    seed: int
-    query_QH: Vectors
-    corpus_DH: Vectors
+    sieve: Sieve  # the filters and limits of the rows
+    seed: int  # of the draws
+    query_QH: Vectors  # vectors of the rows' queries
+    corpus_DH: Vectors  # vectors of the corpus
 
     def __call__(self, candidates: Candidates, chosen: Candidates, missing: int) -> Candidates:
         """See `Filler`: draws several times more than are missing, as some may not be taken."""

@@ -12,19 +12,12 @@ from embedctl.search.exact import Vectors
 
 @dataclass(frozen=True)
 class Limits:
-    """Scores that a negative may have, as in sentence-transformers' `mine_hard_negatives`; None sets no limit.
+    """Scores that a negative may have, as in sentence-transformers' `mine_hard_negatives`; None sets no limit."""
 
-    Args:
-        max_score: a negative's score is at most this.
-        min_score: at least this.
-        margin: at most the positive's score less this.
-        relative_margin: at most the positive's score less this share of its magnitude.
-    """
-
-    max_score: float | None = None
-    min_score: float | None = None
-    margin: float | None = None
-    relative_margin: float | None = None
+    max_score: float | None = None  # a negative's score is at most this
+    min_score: float | None = None  # at least this
+    margin: float | None = None  # at most the positive's score less this
+    relative_margin: float | None = None  # at most the positive's score less this share of its magnitude
 
     def excess(self, scores: Vectors, positive: float) -> dict[str, Vectors]:
         """By how much candidates' scores (N,) lie outside each limit that is set; above 0 is outside."""

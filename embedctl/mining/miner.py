@@ -32,17 +32,11 @@ def block_of(device: str) -> int:
 
 @dataclass(frozen=True)
 class Sieve:
-    """Applies filters, then limits.
+    """Applies filters, then limits."""
 
-    Args:
-        filters: name to filter; a candidate must pass all, and counts for the first that rejects it.
-        limits: of the model's scores.
-        references: (Q,) the model's score of each row's positive.
-    """
-
-    filters: Mapping[str, Filter]
-    limits: Limits
-    references: Vectors
+    filters: Mapping[str, Filter]  # name to filter; a candidate must pass all, and counts for the first that rejects it
+    limits: Limits  # of the model's scores
+    references: Vectors  # (Q,) the model's score of each row's positive
 
     def sift(self, row: int, ids: Ids, scores: Vectors) -> Candidates:
         """What the filters leave of the texts found for a row (id -1: none), with how far it is outside the limits."""
@@ -61,21 +55,13 @@ class Sieve:
 
 @dataclass(frozen=True)
 class Miner:
-    """Chooses negatives.
+    """Chooses negatives."""
 
-    Args:
-        sieve: what may be taken.
-        choice: how negatives are chosen among it.
-        spare: candidates that the filters may reject at most, so many more than the range holds are searched for.
-        reranker: scores again what is left of the range.
-        filler: gives more to a row that has too few.
-    """
-
-    sieve: Sieve
-    choice: Choice
-    spare: int
-    reranker: Reranker | None = None
-    filler: Filler | None = None
+    sieve: Sieve  # what may be taken
+    choice: Choice  # how negatives are chosen among it
+    spare: int  # candidates that the filters may reject at most, so many more than the range holds are searched for
+    reranker: Reranker | None = None  # scores again what is left of the range
+    filler: Filler | None = None  # gives more to a row that has too few
 
     @property
     def depth(self) -> int:

@@ -21,15 +21,10 @@ WORDS = re.compile(r"\w+")
 
 @dataclass
 class Pool:
-    """P distinct texts.
+    """P distinct texts."""
 
-    Args:
-        texts: P texts.
-        place_of: the hash of a text to its place.
-    """
-
-    texts: list[str] = field(default_factory=list)
-    place_of: dict[int, int] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)  # P texts
+    place_of: dict[int, int] = field(default_factory=dict)  # the hash of a text to its place
 
     def add(self, texts: Iterable[str]) -> list[int]:
         """The places of texts, at the end for those that are not there yet."""

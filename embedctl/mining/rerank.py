@@ -47,23 +47,14 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
 
 @dataclass
 class Reranker:
-    """Scores pairs in batches and keeps the scores.
+    """Scores pairs in batches and keeps the scores."""
 
-    Args:
-        model: the cross-encoder.
-        data: the rows and texts.
-        limits: of its scores.
-        positive_score: which of several positives margins are measured from.
-        cache: where scores are kept.
-        batch_size: pairs in one pass.
-    """
-
-    model: CrossEncoder
-    data: MiningData
-    limits: Limits
-    positive_score: str
-    cache: ArrayCache
-    batch_size: int
+    model: CrossEncoder  # the cross-encoder
+    data: MiningData  # the rows and texts
+    limits: Limits  # of its scores
+    positive_score: str  # which of several positives margins are measured from
+    cache: ArrayCache  # where scores are kept
+    batch_size: int  # pairs in one pass
 
     def __post_init__(self) -> None:
         config: Any = self.model.config

@@ -24,15 +24,10 @@ BLOCK = 1024  # texts tokenised at a time, while the model runs those before; th
 
 @dataclass(frozen=True)
 class Block:
-    """Texts ready for the model.
+    """Texts ready for the model."""
 
-    Args:
-        rows: (N,) their places in the input, in the order of the passes.
-        passes: the features of each pass, on the device.
-    """
-
-    rows: Integers
-    passes: list[dict[str, Any]]
+    rows: Integers  # (N,) their places in the input, in the order of the passes
+    passes: list[dict[str, Any]]  # the features of each pass, on the device
 
 
 def vectors_of(

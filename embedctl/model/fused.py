@@ -64,21 +64,13 @@ def _try_kernels() -> None:
 
 @dataclass(frozen=True)
 class Form:
-    """A fused forward, and what a module must look like for it to compute the same.
+    """A fused forward, and what a module must look like for it to compute the same."""
 
-    Args:
-        forward: takes the place of the module's own.
-        children: the module's children by name, no others, and the class of each.
-        takes: the parameters of the module's forward, in their order.
-        may_take: further parameters that the fused forward knows or need not know.
-        reads: further attributes that the fused forward reads.
-    """
-
-    forward: Callable[..., Any]
-    children: dict[str, type | None]
-    takes: tuple[str, ...]
-    may_take: tuple[str, ...] = ()
-    reads: tuple[str, ...] = ()
+    forward: Callable[..., Any]  # takes the place of the module's own
+    children: dict[str, type | None]  # the module's children by name, no others, and the class of each
+    takes: tuple[str, ...]  # the parameters of the module's forward, in their order
+    may_take: tuple[str, ...] = ()  # further parameters that the fused forward knows or need not know
+    reads: tuple[str, ...] = ()  # further attributes that the fused forward reads
 
     def fits(self, module: torch.nn.Module) -> bool:
         """Whether `module` is as described."""

@@ -69,12 +69,7 @@ def _damaged(path: str, line: int, cause: Exception) -> DataError:
 
 
 # By the suffix of the file, behind which a compression may follow. What any other suffix means is for each use to say.
-READERS: dict[str, Reader] = {
-    ".json": read_objects,
-    ".jsonl": read_objects,
-    ".csv": read_csv,
-    ".parquet": read_tables,
-}
+READERS: dict[str, Reader] = {".json": read_objects, ".jsonl": read_objects, ".csv": read_csv, ".parquet": read_tables}
 
 
 def reader_of(path: str, otherwise: Reader) -> Reader:

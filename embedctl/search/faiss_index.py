@@ -28,15 +28,10 @@ PROBED, LEAST_PROBED = 16, 8  # of an IVF's lists, one in 16 is searched, and 8 
 
 @dataclass(frozen=True)
 class Stored:
-    """Vectors (N, H) as encode left them, in one or several memory-mapped arrays.
+    """Vectors (N, H) as encode left them, in one or several memory-mapped arrays."""
 
-    Args:
-        parts: arrays (n, H), in the order of the rows.
-        ranges: (2, H) of int8, else None.
-    """
-
-    parts: list[NDArray[Any]]
-    ranges: NDArray[np.float32] | None = None
+    parts: list[NDArray[Any]]  # arrays (n, H), in the order of the rows
+    ranges: NDArray[np.float32] | None = None  # (2, H) of int8, else None
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))

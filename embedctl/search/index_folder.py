@@ -80,15 +80,10 @@ def write_index(draft: Path, output: Path, kind: str, recipe: dict[str, Any]) ->
 
 @dataclass(frozen=True)
 class TextIndex:
-    """An index folder to search in.
+    """An index folder to search in."""
 
-    Args:
-        folder: OUTPUT.index/.
-        manifest: what `write_index` gave.
-    """
-
-    folder: Path
-    manifest: dict[str, Any]
+    folder: Path  # OUTPUT.index/
+    manifest: dict[str, Any]  # what `write_index` gave
 
     @classmethod
     def find(cls, path: str) -> TextIndex:

@@ -37,21 +37,13 @@ def states_folder(run: Path) -> Path:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands, beside its tensors.
+    """Where a run stands, beside its tensors."""
 
-    Args:
-        step: optimizer steps done.
-        batch_size: queries per batch over all ranks.
-        budget: tokens in one pass through the model.
-        evaluations: step and metrics of each evaluation so far.
-        world: the number of ranks.
-    """
-
-    step: int
-    batch_size: int
-    budget: int
-    evaluations: list[dict[str, Any]]
-    world: int
+    step: int  # optimizer steps done
+    batch_size: int  # queries per batch over all ranks
+    budget: int  # tokens in one pass through the model
+    evaluations: list[dict[str, Any]]  # step and metrics of each evaluation so far
+    world: int  # the number of ranks
 
     @classmethod
     def read(cls, state: Path) -> Position:

@@ -25,21 +25,13 @@ RECORD = "embedctl.json"
 
 @dataclass(frozen=True)
 class Account:
-    """What a model card tells.
+    """What a model card tells."""
 
-    Args:
-        job: the run's.
-        data: facts about the rows.
-        metrics: name to value of the exported weights; empty if none were measured.
-        before: the same before training.
-        steps: updates done.
-    """
-
-    job: TrainJob
-    data: dict[str, Any]
-    metrics: dict[str, float]
-    before: dict[str, float]
-    steps: int
+    job: TrainJob  # the run's
+    data: dict[str, Any]  # facts about the rows
+    metrics: dict[str, float]  # name to value of the exported weights; empty if none were measured
+    before: dict[str, float]  # the same before training
+    steps: int  # updates done
 
 
 def export(embedder: Embedder, folder: Path, account: Account) -> None:

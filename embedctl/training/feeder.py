@@ -20,19 +20,12 @@ AHEAD = 2  # batches made before they are needed
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which batches make up which update.
+    """Which batches make up which update."""
 
-    Args:
-        batches_per_epoch: batches that an epoch has.
-        accumulation: batches an update; the last update of an epoch takes what is left.
-        epochs: of the run.
-        max_steps: updates after which the run ends, or None.
-    """
-
-    batches_per_epoch: int
-    accumulation: int
-    epochs: int
-    max_steps: int | None = None
+    batches_per_epoch: int  # batches that an epoch has
+    accumulation: int  # batches an update; the last update of an epoch takes what is left
+    epochs: int  # of the run
+    max_steps: int | None = None  # updates after which the run ends, or None
 
     @property
     def updates_per_epoch(self) -> int:

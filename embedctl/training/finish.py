@@ -31,19 +31,12 @@ ROUNDING = {torch.float32: 0.9999, torch.bfloat16: 0.99, torch.float16: 0.999}
 
 @dataclass(frozen=True)
 class Finish:
-    """Writes the models of a run.
+    """Writes the models of a run."""
 
-    Args:
-        job: the run's.
-        session: what was trained.
-        data: what on.
-        history: its evaluations.
-    """
-
-    job: TrainJob
-    session: Session
-    data: TrainingData
-    history: History
+    job: TrainJob  # the run's
+    session: Session  # what was trained
+    data: TrainingData  # what on
+    history: History  # its evaluations
 
     @property
     def best_folder(self) -> Path:

@@ -15,73 +15,39 @@ TINY_BYTES = 40 << 20  # of the built-in model's weights
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What a run does.
+    """What a run does."""
 
-    Args:
-        output: OUT, as it was given.
-        model: a folder, a hub name, or the built-in model.
-        trust_remote_code: whether code that comes with the model may run.
-        dataset: the sources as they were given.
-        sources: files of rows, and how often an epoch visits each row.
-        eval_files: files of rows to evaluate on.
-        neg_nums: hard negatives per query.
-        explode: whether each positive is its own visit.
-        one_dataset_per_batch: whether a batch's rows come from one file.
-        text: lengths and prompts.
-        tune: which weights are trained, and how the model runs meanwhile.
-        loss: options of the losses.
-        optim: batch, steps and learning rate.
-        remine: how negatives are mined in the run; None where they are not.
-        eval_steps: optimizer steps between evaluations; None for every epoch.
-        save_steps: optimizer steps between checkpoints; None for every epoch.
-        keep: checkpoints kept.
-        patience: evaluations without a better one after which the run ends; None for no limit.
-        metric: by which the best evaluation is chosen.
-        keep_epochs: whether the model of each epoch is exported.
-        resume: latest, a folder, or None for a run from the start.
-        tracker: a name of `config.trackers.TRACKERS`.
-        strategy: auto, ddp or fsdp.
-        weight_bytes: size of the model's weights, None if it is not known here.
-        precision: auto, no, bf16 or fp16.
-        attention: auto, packed or padded.
-        tokens_per_forward: tokens in one pass through the model; None to find them by a probe.
-        cpu: whether the GPUs are left alone.
-        json_output: whether one JSON document is printed at the end.
-        quiet: whether only results and errors are printed.
-        settings: the configuration, for trackers.
-    """
-
-    output: str
-    model: str
-    trust_remote_code: bool
-    dataset: tuple[str, ...]
-    sources: tuple[Source, ...]
-    eval_files: tuple[str, ...]
-    neg_nums: int
-    explode: bool
-    one_dataset_per_batch: bool
-    text: TextSection
-    tune: TuneSection
-    loss: LossSection
-    optim: OptimSection
-    remine: RemineSection | None
-    eval_steps: int | None
-    save_steps: int | None
-    keep: int
-    patience: int | None
-    metric: str
-    keep_epochs: bool
-    resume: str | None
-    tracker: str
-    strategy: str
-    weight_bytes: int | None
-    precision: str
-    attention: str
-    tokens_per_forward: int | None
-    cpu: bool
-    json_output: bool
-    quiet: bool
-    settings: dict[str, Any]
+    output: str  # OUT, as it was given
+    model: str  # a folder, a hub name, or the built-in model
+    trust_remote_code: bool  # whether code that comes with the model may run
+    dataset: tuple[str, ...]  # the sources as they were given
+    sources: tuple[Source, ...]  # files of rows, and how often an epoch visits each row
+    eval_files: tuple[str, ...]  # files of rows to evaluate on
+    neg_nums: int  # hard negatives per query
+    explode: bool  # whether each positive is its own visit
+    one_dataset_per_batch: bool  # whether a batch's rows come from one file
+    text: TextSection  # lengths and prompts
+    tune: TuneSection  # which weights are trained, and how the model runs meanwhile
+    loss: LossSection  # options of the losses
+    optim: OptimSection  # batch, steps and learning rate
+    remine: RemineSection | None  # how negatives are mined in the run; None where they are not
+    eval_steps: int | None  # optimizer steps between evaluations; None for every epoch
+    save_steps: int | None  # optimizer steps between checkpoints; None for every epoch
+    keep: int  # checkpoints kept
+    patience: int | None  # evaluations without a better one after which the run ends; None for no limit
+    metric: str  # by which the best evaluation is chosen
+    keep_epochs: bool  # whether the model of each epoch is exported
+    resume: str | None  # latest, a folder, or None for a run from the start
+    tracker: str  # a name of `config.trackers.TRACKERS`
+    strategy: str  # auto, ddp or fsdp
+    weight_bytes: int | None  # size of the model's weights, None if it is not known here
+    precision: str  # auto, no, bf16 or fp16
+    attention: str  # auto, packed or padded
+    tokens_per_forward: int | None  # tokens in one pass through the model; None to find them by a probe
+    cpu: bool  # whether the GPUs are left alone
+    json_output: bool  # whether one JSON document is printed at the end
+    quiet: bool  # whether only results and errors are printed
+    settings: dict[str, Any]  # the configuration, for trackers
 
     @classmethod
     def of(cls, config: TrainConfig) -> TrainJob:

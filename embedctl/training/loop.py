@@ -67,31 +67,18 @@ class Pending:
 
 @dataclass
 class Loop:
-    """A run between its preparation and its last export.
+    """A run between its preparation and its last export."""
 
-    Args:
-        job: the run's.
-        session: what is trained.
-        feeder: makes the batches.
-        schedule: their order.
-        stepper: the step.
-        monitor: what is shown and recorded.
-        history: evaluations so far.
-        measure: the metrics now; None without evaluation rows.
-        keep_best: called when an evaluation before the last is the best so far.
-        keep_epoch: called with the epoch and the step when an epoch is over.
-    """
-
-    job: TrainJob
-    session: Session
-    feeder: Feeder
-    schedule: Schedule
-    stepper: Stepper
-    monitor: Monitor
-    history: History
-    measure: Callable[[], dict[str, float]] | None
-    keep_best: Callable[[int], None]
-    keep_epoch: Callable[[int, int], None]
+    job: TrainJob  # the run's
+    session: Session  # what is trained
+    feeder: Feeder  # makes the batches
+    schedule: Schedule  # their order
+    stepper: Stepper  # the step
+    monitor: Monitor  # what is shown and recorded
+    history: History  # evaluations so far
+    measure: Callable[[], dict[str, float]] | None  # the metrics now; None without evaluation rows
+    keep_best: Callable[[int], None]  # called when an evaluation before the last is the best so far
+    keep_epoch: Callable[[int, int], None]  # called with the epoch and the step when an epoch is over
     pending: Pending | None = None
 
     def run(self, start: int) -> int:

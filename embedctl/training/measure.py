@@ -23,19 +23,12 @@ from embedctl.training.step import deal
 
 @dataclass(frozen=True)
 class Measure:
-    """An evaluation that can be repeated.
+    """An evaluation that can be repeated."""
 
-    Args:
-        session: what is measured.
-        collection: what is searched for.
-        texts: tokens of the queries, then of the corpus.
-        dims: leading dimensions that are measured too (Matryoshka).
-    """
-
-    session: Session
-    collection: Collection
-    texts: Ragged
-    dims: tuple[int, ...] = ()
+    session: Session  # what is measured
+    collection: Collection  # what is searched for
+    texts: Ragged  # tokens of the queries, then of the corpus
+    dims: tuple[int, ...] = ()  # leading dimensions that are measured too (Matryoshka)
 
     @classmethod
     def of(cls, session: Session, collection: Collection, recipe: Recipe, dims: tuple[int, ...] = ()) -> Measure:

@@ -51,27 +51,16 @@ def forget_later(run: Path, schedule: Schedule, start: int) -> None:
 
 @dataclass(frozen=True)
 class Remine:
-    """Gives each epoch its batches.
+    """Gives each epoch its batches."""
 
-    Args:
-        session: whose model mines.
-        texts: tokens of the store.
-        miner: finds the negatives.
-        plan: the batches with the rows' own negatives.
-        schedule: of the run.
-        options: which ranks are taken, and how far below the positive.
-        monitor: is told.
-        run: OUT.
-    """
-
-    session: Session
-    texts: TextStore
-    miner: StoreMiner
-    plan: BatchPlan
-    schedule: Schedule
-    options: RemineSection
-    monitor: Monitor
-    run: Path
+    session: Session  # whose model mines
+    texts: TextStore  # tokens of the store
+    miner: StoreMiner  # finds the negatives
+    plan: BatchPlan  # the batches with the rows' own negatives
+    schedule: Schedule  # of the run
+    options: RemineSection  # which ranks are taken, and how far below the positive
+    monitor: Monitor  # is told
+    run: Path  # OUT
 
     def __call__(self, epoch: int, update: int) -> BatchPlan:
         """The batches of an epoch that goes on, or begins, at an update. Called by all ranks."""

@@ -23,19 +23,12 @@ STATES, NEEDED = ("PartialState", "AcceleratorState"), {"device", "distributed_t
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where a worker runs.
+    """Where a worker runs."""
 
-    Args:
-        accelerator: accelerate's.
-        compute: the type in which the model computes; float32 is the masters' own.
-        strategy: none, ddp or fsdp.
-        reason: why.
-    """
-
-    accelerator: Any
-    compute: torch.dtype
-    strategy: str
-    reason: str
+    accelerator: Any  # accelerate's
+    compute: torch.dtype  # the type in which the model computes; float32 is the masters' own
+    strategy: str  # none, ddp or fsdp
+    reason: str  # why
 
     @property
     def device(self) -> torch.device:

@@ -38,25 +38,15 @@ CPU_CHUNK = 2048
 
 @dataclass
 class Session:
-    """What a run trains.
+    """What a run trains."""
 
-    Args:
-        runtime: the worker's.
-        embedder: the model, unwrapped: it makes features.
-        model: the same, wrapped by accelerate: it is called.
-        masters: float32 masters of a half-precision model; None where the weights are their own.
-        optimizer: over the masters, or the weights.
-        pristine: a copy on the CPU, on the main rank: exports are filled into it.
-        budget: tokens in one pass through the model.
-    """
-
-    runtime: Runtime
-    embedder: Embedder
-    model: Any
-    masters: MasterWeights | None
-    optimizer: Any
-    pristine: Embedder | None
-    budget: int
+    runtime: Runtime  # the worker's
+    embedder: Embedder  # the model, unwrapped: it makes features
+    model: Any  # the same, wrapped by accelerate: it is called
+    masters: MasterWeights | None  # float32 masters of a half-precision model; None where the weights are their own
+    optimizer: Any  # over the masters, or the weights
+    pristine: Embedder | None  # a copy on the CPU, on the main rank: exports are filled into it
+    budget: int  # tokens in one pass through the model
 
     @classmethod
     def prepare(cls, embedder: Embedder, runtime: Runtime, job: TrainJob) -> Session:
@@ -161,10 +151,7 @@ class Session:
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave, filled from a checkpoint. Called by all ranks."""
         set_state_dict(
-            self.weights,
-            self.optimizer.optimizer,
-            model_state_dict=state["model"],
-            optim_state_dict=state["optimizer"],
+            self.weights, self.optimizer.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
         )
         if self.masters:
             self.masters.publish()

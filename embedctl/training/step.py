@@ -31,17 +31,11 @@ LOSS_CELLS = 1 << 25  # similarities held at a time: 128 MiB of float32
 
 @dataclass(frozen=True)
 class Share:
-    """Who encodes what: chunks of the batch's texts, cut for all ranks and dealt out.
+    """Who encodes what: chunks of the batch's texts, cut for all ranks and dealt out."""
 
-    Args:
-        chunks: this rank's chunks, as places in `Batch.texts`; every rank has as many, some may be empty.
-        order: (U,) the place of each row of the gathered vectors in `Batch.texts`.
-        counts: texts of each rank.
-    """
-
-    chunks: list[Integers]
-    order: Integers
-    counts: list[int]
+    chunks: list[Integers]  # this rank's chunks, as places in `Batch.texts`; every rank has as many, some may be empty
+    order: Integers  # (U,) the place of each row of the gathered vectors in `Batch.texts`
+    counts: list[int]  # texts of each rank
 
 
 def deal(lengths: Integers, budget: int, *, padded: bool, ranks: int, own: int) -> Share:
@@ -83,17 +77,11 @@ class Trained(Protocol):
 
 @dataclass(frozen=True)
 class Stepper:
-    """The step of a run.
+    """The step of a run."""
 
-    Args:
-        session: what is trained: it maps features to vectors and takes gradients back.
-        losses: the loss of each kind of row.
-        seed: of dropout.
-    """
-
-    session: Trained
-    losses: dict[RowKind, Loss]
-    seed: int
+    session: Trained  # what is trained: it maps features to vectors and takes gradients back
+    losses: dict[RowKind, Loss]  # the loss of each kind of row
+    seed: int  # of dropout
 
     def __call__(self, prepared: Prepared, step: int, *, last: bool = True, scale: float = 1.0) -> Tensor:
         """Add the gradient of `scale` times the batch's loss to the parameters.

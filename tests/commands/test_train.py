@@ -7,13 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedctl.commands.train import (
-    command,
-    expect_data,
-    prepare_output,
-    settle_resume,
-    with_absolute_paths,
-)
+from embedctl.commands.train import command, expect_data, prepare_output, settle_resume, with_absolute_paths
 from embedctl.config import TrainConfig, load
 from embedctl.errors import ConfigError, DataError
 from embedctl.files import write_whole

@@ -23,7 +23,4 @@ def test_the_quick_look_at_a_line_misses_no_damaged_character(ascii_only):
 def test_the_first_place_of_each_field_is_named():
     assert [
         (fault.field, fault.message) for fault in find_damage(Row("ok", ("ok", "x\x01\x02"), ("\ufffd", "\ufffd")))
-    ] == [
-        ("pos[1]", "holds U+0001, a control character, at 1"),
-        ("neg[0]", "holds U+FFFD, a lost character, at 0"),
-    ]
+    ] == [("pos[1]", "holds U+0001, a control character, at 1"), ("neg[0]", "holds U+FFFD, a lost character, at 0")]

@@ -68,14 +68,7 @@ def test_a_prefix_longer_than_the_vector_is_the_user_s_mistake(unit):
         Matryoshka(loss=InfoNCE(), dims=(4, 512))(unit(3), unit(5), EVERYONE)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"dims": ()},
-        {"dims": (0,)},
-        {"dims": (-4,)},
-    ],
-)
+@pytest.mark.parametrize("settings", [{"dims": ()}, {"dims": (0,)}, {"dims": (-4,)}])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValidationError):
         Matryoshka(loss=InfoNCE(), **settings)

@@ -14,10 +14,7 @@ LENGTHS = (5, 1, 9)
 def padded(hidden_TH: torch.Tensor) -> dict[str, torch.Tensor]:
     parts = torch.split(hidden_TH, list(LENGTHS))
     mask = torch.arange(max(LENGTHS))[None] < torch.tensor(LENGTHS)[:, None]
-    return {
-        "token_embeddings": torch.nn.utils.rnn.pad_sequence(parts, batch_first=True),
-        "attention_mask": mask.long(),
-    }
+    return {"token_embeddings": torch.nn.utils.rnn.pad_sequence(parts, batch_first=True), "attention_mask": mask.long()}
 
 
 @pytest.mark.parametrize("modes", ["mean", "cls", "lasttoken", ("mean", "cls")])

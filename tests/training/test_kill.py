@@ -91,11 +91,7 @@ def is_finished(out: Path) -> bool:
 
 def start(arguments: list[object], cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        runs.command(*arguments),
-        env=runs.environment(cache),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        runs.command(*arguments), env=runs.environment(cache), stderr=subprocess.PIPE, text=True, start_new_session=True
     )
 
 
