@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.distributed.collectives import from_main, gather_values
-from embedctl.distributed.ranks import is_main, owns
+from embedctl.distributed.ranks import from_main, gather_values, is_main, owns
 from embedctl.errors import DataError, ModelError
 from embedctl.model.embedder import Embedder
 from embedctl.storage.quantization import Quantizer, ranges_beside

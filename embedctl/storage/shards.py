@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.distributed.collectives import from_main
-from embedctl.distributed.ranks import is_main
+from embedctl.distributed.ranks import from_main, is_main
 from embedctl.errors import ConfigError
 from embedctl.files import write_whole
 from embedctl.storage.writers import write_array

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from embedctl.distributed.collectives import gather_values
-from embedctl.distributed.ranks import world
+from embedctl.distributed.ranks import gather_values, world
 from embedctl.errors import TrainingError
 from embedctl.model.embedder import Embedder
 from embedctl.tokens.packing import Ragged

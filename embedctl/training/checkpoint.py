@@ -22,8 +22,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 
 from embedctl import console
-from embedctl.distributed.collectives import barrier
-from embedctl.distributed.ranks import is_main
+from embedctl.distributed.ranks import barrier, is_main
 from embedctl.errors import ConfigError
 from embedctl.files import replacing_folder, temporary_for
 

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from embedctl import console
-from embedctl.data.formats import read_rows
+from embedctl.data.rows import read_rows
 from embedctl.data.store import TrainingData
-from embedctl.distributed.collectives import barrier
-from embedctl.distributed.ranks import is_main
+from embedctl.distributed.ranks import barrier, is_main
 from embedctl.model.embedder import Embedder
 from embedctl.search.vectors import unit
 from embedctl.tokens.tokenize import tokenize

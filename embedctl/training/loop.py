@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from embedctl.distributed.collectives import any_rank
-from embedctl.distributed.ranks import world
+from embedctl.distributed.ranks import any_rank, world
 from embedctl.errors import Stopped, TrainingError
 from embedctl.tokens.pipeline import Arrival
 from embedctl.training import checkpoint

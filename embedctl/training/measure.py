@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from embedctl.data.build import Recipe
-from embedctl.distributed.collectives import gather_vectors
-from embedctl.distributed.ranks import rank, world
+from embedctl.distributed.ranks import gather_vectors, rank, world
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import means, per_query
 from embedctl.evaluation.names import of_dim

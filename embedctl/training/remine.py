@@ -18,12 +18,10 @@ from embedctl.config import RemineSection
 from embedctl.config.base import bounds
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
-from embedctl.distributed.collectives import barrier, gather_vectors
 from embedctl.distributed.random import mix
-from embedctl.distributed.ranks import is_main, rank, world
+from embedctl.distributed.ranks import barrier, gather_vectors, is_main, rank, world
 from embedctl.files import replacing
-from embedctl.mining.candidates import Choice
-from embedctl.mining.limits import Limits
+from embedctl.mining.candidates import Choice, Limits
 from embedctl.mining.store import StoreMiner
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.packing import longest_first

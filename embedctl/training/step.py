@@ -18,9 +18,8 @@ from torch.nn.functional import normalize
 
 from embedctl.data.batches import Batch
 from embedctl.data.rows import RowKind
-from embedctl.distributed.collectives import gather_vectors
 from embedctl.distributed.random import mix
-from embedctl.distributed.ranks import rank, world
+from embedctl.distributed.ranks import gather_vectors, rank, world
 from embedctl.losses.base import Loss
 from embedctl.tokens.packing import cut, longest_first, on_device
 from embedctl.tokens.spans import Integers

@@ -19,7 +19,7 @@ from embedctl import console
 from embedctl.config import TINY, TrainConfig, load
 from embedctl.data.batches import BatchPlan
 from embedctl.data.build import Recipe, open_or_build
-from embedctl.data.formats import read_rows
+from embedctl.data.rows import read_rows
 from embedctl.data.store import TrainingData
 from embedctl.data.visits import Mix
 from embedctl.distributed.ranks import is_main, world

@@ -18,7 +18,7 @@ from embedctl.data.batches import Batch, BatchPlan
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore
 from embedctl.data.visits import Mix
-from embedctl.distributed import collectives as gather
+from embedctl.distributed import ranks as gather
 from embedctl.losses.infonce import InfoNCE
 from embedctl.training.step import Prepared, Stepper, deal
 from embedctl.training.targets import Weights

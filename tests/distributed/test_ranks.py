@@ -1,4 +1,4 @@
-"""What ranks exchange: alone, and with two processes."""
+"""Rank, world size and what ranks exchange: alone, and with two processes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import sys
 
 import torch
 
-from embedctl.distributed.collectives import any_rank, from_main, gather_values, gather_vectors
-from embedctl.distributed.ranks import is_main, owns, rank, world
+from embedctl.distributed.ranks import any_rank, from_main, gather_values, gather_vectors, is_main, owns, rank, world
 
 EXCHANGE = """
 import json, torch
-from embedctl.distributed.collectives import any_rank, from_main, gather_values, gather_vectors
+from embedctl.distributed.ranks import any_rank, from_main, gather_values, gather_vectors
 from embedctl.distributed.ranks import is_main, join, owns, rank, world
 
 assert join(cpu=True).startswith("cpu")
