@@ -119,7 +119,7 @@ class Hinge(Loss):
 HINGE_SECTION = '''class HingeSection(Section):
     """Of rows without scores, in place of InfoNCE."""
 
-    hinge_margin: Annotated[float | None, Field(description="train with a hinge of this margin"), Flag("Loss")] = None
+    hinge_margin: float | None = option(None, "Loss", "train with a hinge of this margin")
 
 
 '''
@@ -268,9 +268,7 @@ LONG = '''def no_longer_than(longest: int | None, texts: Sequence[str]) -> Filte
 
 
 '''
-LONG_OPTION = """    max_characters: Annotated[
-        int | None, Field(gt=0, description="a negative has at most so many characters"), Flag("Filters")
-    ] = None
+LONG_OPTION = """    max_characters: int | None = option(None, "Filters", "a negative has at most so many characters", gt=0)
 """
 LONG_LINE = """    "too long": lambda job, data: no_longer_than(job.filter_options["max_characters"], data.pool.texts),
 """
@@ -279,7 +277,7 @@ LONG_LINE = """    "too long": lambda job, data: no_longer_than(job.filter_optio
 def test_a_negative_filter_with_an_option_of_its_own(checkout, tiny_model):
     checkout.insert("mining/filters.py", "# What messages and --json call a filter", LONG)
     checkout.insert("mining/filters.py", '    "own negatives": lambda', LONG_LINE)
-    checkout.insert("config/mining.py", "    positive_score: Annotated[", LONG_OPTION)
+    checkout.insert("config/mining.py", "    positive_score: Literal[", LONG_OPTION)
     assert "--max-characters INT" in checkout.run("mine-negatives", "--help")
     checkout.write("rows.jsonl", rows(20))
     checkout.write("own.yaml", "limits: {max_characters: 60}")
@@ -308,7 +306,7 @@ EXAMPLE = "Example: embedctl count --dataset train.jsonl"
 @takes(CountConfig)
 def command(config: CountConfig) -> None:
     """Count rows."""
-    from embedctl.data.formats import read_rows
+    from embedctl.data.rows import read_rows
 
     count = sum(1 for name in config.dataset for _ in read_rows(name))
     console.result({"rows": count * config.times})
@@ -317,11 +315,9 @@ COUNT_CONFIG = '''"""The options of count."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
-
-from embedctl.config.base import Command, Flag, Strings
+from embedctl.config.base import Command, Strings, option
 
 
 class CountConfig(Command):
@@ -329,8 +325,8 @@ class CountConfig(Command):
 
     name: ClassVar[str] = "count"
 
-    dataset: Annotated[Strings, Field(description="files of rows"), Flag("Data")] = ()
-    times: Annotated[int, Field(gt=0, description="how often each row counts"), Flag("Data")] = 1
+    dataset: Strings = option((), "Data", "files of rows")
+    times: int = option(1, "Data", "how often each row counts", gt=0)
 '''
 
 

@@ -117,7 +117,7 @@ def expect_data(config: TrainConfig) -> None:
     """Raise a DataError if a file is missing or its first rows are wrong."""
     from itertools import islice
 
-    from embedctl.data.formats import read_rows
+    from embedctl.data.rows import read_rows
     from embedctl.data.sources import missing, parse_all
 
     evaluated = [name for name in config.data.eval_dataset if not Path(name).is_file()]

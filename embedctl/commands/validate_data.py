@@ -16,7 +16,7 @@ from embedctl.errors import CheckFailed, ConfigError
 from embedctl.resources import input_or_example, shown
 
 if TYPE_CHECKING:
-    from embedctl.data.lengths import TokenCount
+    from embedctl.data.statistics import TokenCount
 
 EXAMPLE = "Example: embedctl validate-data train.jsonl --model BAAI/bge-base-zh-v1.5"
 STYLES = {"errors": "red", "warnings": "yellow"}
@@ -71,7 +71,7 @@ def token_count(config: ValidateConfig) -> TokenCount | None:
     if config.model_name_or_path == TINY:
         hint = "name a pretrained model, or a trained one such as out"
         raise ConfigError("--model tiny: has no tokenizer before it is trained", hint)
-    from embedctl.data.lengths import TokenCount
+    from embedctl.data.statistics import TokenCount
     from embedctl.model.loading import load_tokenizer
     from embedctl.tokens.tokenize import tokenize
 

@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.data.formats import read_rows
-from embedctl.data.rows import Row, RowKind
+from embedctl.data.rows import Row, RowKind, read_rows
 from embedctl.data.store import DTYPES, KINDS, TrainingData, append, read_array, visits_of
 from embedctl.files import build_once
 from embedctl.reading.hashes import HashParts, text_hash

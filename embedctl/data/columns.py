@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from embedctl.data.damage import DAMAGE, may_be_damaged
+from embedctl.data.oddities import DAMAGE, may_be_damaged
 from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, Row, RowKind
 
 # Rows with these are of the kinds that are looked at one by one.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from embedctl.reading.documents import Fault
+from embedctl.errors import DataError
+from embedctl.reading.documents import Fault, documents
 
 TEXT_KEYS = ("query", "pos", "neg")
 SCORE_KEYS = ("scores", "pos_scores", "neg_scores")
 PROMPT_KEYS = ("prompt_for_query", "prompt")
+SHOWN = 20  # faults that an error lists
 
 
 class RowKind(Enum):
@@ -47,6 +50,30 @@ class Row:
         if self.scores:
             return RowKind.GRADED
         return RowKind.HARD if self.neg else RowKind.IN_BATCH
+
+
+def read_rows(path: str) -> Iterator[Row]:
+    """The rows of a file; blank lines are passed over.
+
+    Raises:
+        DataError: lists the first faults as `file:line: field: message`, or says that there are no rows.
+    """
+    faults: list[str] = []
+    rows = 0
+    for document in documents(path):
+        if document.fault is not None and document.fault.code == "blank-line":
+            continue
+        found = [document.fault] if document.fault else check(document.value)
+        faults += [f"{path}:{document.line}: {fault.field}: {fault.message}" for fault in found]
+        if len(faults) >= SHOWN:
+            break
+        if not found and not faults:
+            rows += 1
+            yield to_row(document.value)
+    if faults:
+        raise DataError("\n  ".join(faults[:SHOWN]), f"`embedctl validate-data {path}` lists every fault")
+    if not rows:
+        raise DataError(f"{path}: has no rows", "see the README for the format of rows")
 
 
 def check(document: Any) -> list[Fault]:

@@ -16,8 +16,7 @@ from typing import Any
 from embedctl.console import Bar
 from embedctl.data.checker import Checker
 from embedctl.data.crosscheck import CrossCheck
-from embedctl.data.lengths import TokenCount
-from embedctl.data.statistics import Statistics
+from embedctl.data.statistics import Statistics, TokenCount
 from embedctl.errors import DataError
 from embedctl.reading.documents import Fault
 

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from embedctl.data.formats import read_rows
 from embedctl.data.passages import read_beir
-from embedctl.data.rows import Row
+from embedctl.data.rows import Row, read_rows
 from embedctl.errors import DataError
 from embedctl.reading.files import open_bytes
 from embedctl.tokens.prompts import first_prompt

@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from embedctl import console
 from embedctl.commands import mine_negatives, validate_data
-from embedctl.data.formats import read_rows
-from embedctl.data.rows import RowKind
+from embedctl.data.rows import RowKind, read_rows
 from embedctl.errors import ConfigError, DataError, ModelError, Stopped
 from embedctl.model.embedder import Embedder
 

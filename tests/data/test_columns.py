@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from embedctl.data.columns import clean_texts
-from embedctl.data.damage import find_damage
-from embedctl.data.oddities import find_oddities
+from embedctl.data.oddities import find_damage, find_oddities
 from embedctl.data.rows import check, to_row
 from embedctl.reading.documents import Lines
 from embedctl.resources import example_data

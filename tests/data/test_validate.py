@@ -10,7 +10,7 @@ import pytest
 
 from embedctl import console
 from embedctl.data import checker
-from embedctl.data.lengths import TokenCount
+from embedctl.data.statistics import TokenCount
 from embedctl.data.validate import validate
 
 
