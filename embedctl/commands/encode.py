@@ -52,7 +52,7 @@ def expect_usable(job: EncodeJob, processes: int) -> None:
             or that can't have an index, or a backend that is not installed.
         DataError: there is no such input.
     """
-    from embedctl.reading.texts import read_texts
+    from embedctl.reading.readers import read_texts
     from embedctl.storage.writers import expect_format
 
     read_texts(job.input, job.field)

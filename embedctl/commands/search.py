@@ -40,7 +40,7 @@ def queries_of(config: SearchConfig) -> list[str]:
         ConfigError: neither or both are given, or two prompts.
         DataError: the file holds none.
     """
-    from embedctl.reading.texts import read_texts
+    from embedctl.reading.readers import read_texts
 
     if config.prompt is not None and config.prompt_name is not None:
         raise ConfigError("--prompt and --prompt-name exclude each other", "give one of them")

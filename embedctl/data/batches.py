@@ -36,12 +36,7 @@ class Batch:
 
 
 class BatchPlan:
-    """All batches of a run.
-
-    Args:
-        rows: what is drawn from.
-        mixture: how.
-    """
+    """All batches of a run."""
 
     def __init__(self, rows: RowStore, mixture: Mix) -> None:
         self.rows, self.mixture = rows, mixture

@@ -25,11 +25,10 @@ from embedctl.data.rows import Row, RowKind, read_rows
 from embedctl.data.store import DTYPES, KINDS, TrainingData, append, read_array, visits_of
 from embedctl.files import build_once
 from embedctl.reading.hashes import HashParts, text_hash
-from embedctl.tokens.fingerprint import tokenizer_fingerprint
 from embedctl.tokens.pipeline import taken_ahead
 from embedctl.tokens.prompts import first_prompt
 from embedctl.tokens.spans import Integers
-from embedctl.tokens.tokenize import tokenize
+from embedctl.tokens.tokenize import tokenize, tokenizer_fingerprint
 
 VERSION = 3
 ROWS_AT_A_TIME = 2048

@@ -23,11 +23,7 @@ Place = tuple[int, int, int]  # line, number of the row (rows of an array may sh
 
 
 class Findings:
-    """Faults of one severity, in memory that does not grow with their number.
-
-    Args:
-        limit: findings that `listed` gives.
-    """
+    """Faults of one severity: all are counted, at most `limit` of each code are kept to be listed."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -63,10 +59,7 @@ class Findings:
 class Checker:
     """Reads the rows of one file: valid ones are returned in blocks, faults are kept as errors and warnings.
 
-    Args:
-        path: of the file.
-        neg_nums: a row with fewer negatives gets a warning.
-        keep: errors, and warnings, that are listed.
+    Args: see `validate`.
     """
 
     def __init__(self, path: str, neg_nums: int, keep: int) -> None:

@@ -44,11 +44,15 @@ def read_beir(path: str) -> dict[str, str]:
 
 
 def _passages(record: Record) -> list[str]:
-    if isinstance(record.value, str):
-        return [record.value.strip()]
-    if isinstance(record.value, dict) and "pos" in record.value:
-        return _texts_of_row(record)
-    return [_titled(record)]
+    value = record.value
+    if isinstance(value, str):
+        return [value.strip()]
+    if not isinstance(value, dict) or "pos" not in value:
+        return [_titled(record)]
+    if faults := check(value):
+        message = f"{record.place}: {faults[0].field}: {faults[0].message}"
+        raise DataError(message, f"see `embedctl validate-data {record.file}`")
+    return [*value["pos"], *(value.get("neg") or ())]
 
 
 def _titled(record: Record) -> str:
@@ -57,11 +61,3 @@ def _titled(record: Record) -> str:
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
         raise DataError(f"{record.place}: text: a string is expected", HINT)
     return f"{value.get('title') or ''} {value['text']}".strip()
-
-
-def _texts_of_row(record: Record) -> list[str]:
-    row, faults = record.value, check(record.value)
-    if faults:
-        message = f"{record.place}: {faults[0].field}: {faults[0].message}"
-        raise DataError(message, f"see `embedctl validate-data {record.file}`")
-    return [*row["pos"], *(row.get("neg") or ())]

@@ -33,12 +33,7 @@ class Mix:
 
 
 class Visits:
-    """The visits of all epochs.
-
-    Args:
-        rows: what is visited.
-        mixture: how.
-    """
+    """The visits of all epochs."""
 
     def __init__(self, rows: RowStore, mixture: Mix) -> None:
         self.rows, self.mixture = rows, mixture

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import orjson
 
@@ -40,6 +40,7 @@ class Document:
 class Lines:
     """Whole lines of a file, not looked at yet, without their ends, and their numbers."""
 
+    NOTHING: ClassVar = ("blank-line", "the line is blank")
     numbers: Sequence[int]
     raw: list[bytes]
 
@@ -54,17 +55,13 @@ class Lines:
             try:
                 yield Document(number, orjson.loads(line), None, line)
             except orjson.JSONDecodeError:
-                yield _second_look(number, line) if line.strip() else self._nothing(number)
-
-    def _nothing(self, number: int) -> Document:
-        return _fault(number, "blank-line", "the line is blank")
+                yield _second_look(number, line) if line.strip() else _fault(number, *self.NOTHING)
 
 
 class Elements(Lines):
     """Elements of an array, and the numbers of the lines on which they begin."""
 
-    def _nothing(self, number: int) -> Document:
-        return _fault(number, "not-json", "not JSON: a comma with no element before or after it")
+    NOTHING = ("not-json", "not JSON: a comma with no element before or after it")
 
 
 def documents(path: str) -> Iterator[Document]:
@@ -123,9 +120,8 @@ def _lines(stream: BinaryIO) -> Iterator[Lines]:
 
 
 def _array(stream: BinaryIO) -> Iterator[Document | Lines]:
-    numbers: list[int] = []
-    raw: list[bytes] = []
-    size = 0
+    numbers, raw, size = list[int](), list[bytes](), 0
+    damage: Exception | None = None
     try:
         for number, element in elements(stream):
             numbers.append(number)
@@ -135,12 +131,12 @@ def _array(stream: BinaryIO) -> Iterator[Document | Lines]:
                 yield Elements(numbers, raw)
                 numbers, raw, size = [], [], 0
     except (BrokenArrayError, *DAMAGE) as cause:
-        yield Elements(numbers, raw)
-        if not isinstance(cause, BrokenArrayError):
-            raise
-        yield _fault(cause.line, "not-json", f"not JSON: {cause.message}", "file")
-    else:
-        yield Elements(numbers, raw)
+        damage = cause
+    yield Elements(numbers, raw)
+    if isinstance(damage, BrokenArrayError):
+        yield _fault(damage.line, "not-json", f"not JSON: {damage.message}", "file")
+    elif damage is not None:
+        raise damage
 
 
 # What a file's first bytes, white space and byte order mark left out, say of its layout; any other file is lines.

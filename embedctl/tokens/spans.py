@@ -57,17 +57,13 @@ class Spans:
     @property
     def offsets(self) -> Integers:
         """(T,) each place counted from the start of its span."""
-        return self._counted_from(np.zeros_like(self.starts))
+        return Spans(np.zeros_like(self.starts), self.lengths).places
 
     @property
     def places(self) -> Integers:
         """(T,) each place."""
-        return self._counted_from(self.starts)
-
-    def _counted_from(self, first: Integers) -> Integers:
-        """(T,) for each span, as many consecutive numbers as it has places, beginning at its `first`."""
         ends = np.cumsum(self.lengths)
-        return np.repeat(first - (ends - self.lengths), self.lengths) + np.arange(ends[-1] if len(ends) else 0)
+        return np.repeat(self.starts - (ends - self.lengths), self.lengths) + np.arange(ends[-1] if len(ends) else 0)
 
     def take(self, array: NDArray[Any]) -> NDArray[Any]:
         """(T, ...) the items of an array at the places."""

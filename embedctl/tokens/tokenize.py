@@ -1,7 +1,12 @@
-"""From texts to tokens, on all cores; of a text that is far too long only the beginning is looked at."""
+"""From texts to tokens, on all cores; of a text that is far too long only the beginning is looked at.
+
+`tokenizer_fingerprint` identifies a tokenizer: results that follow from its tokens are cached by it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
@@ -15,6 +20,9 @@ from embedctl.tokens.packing import Ragged
 CHARS_PER_TOKEN = 6  # more than texts have, but for some that are then tokenised whole
 WIDE_CHARS_PER_TOKEN = 1.5  # where a character is about a token
 WIDE_BYTES = 2.2  # of a character, on average
+PIPELINE_PARTS = ("added_tokens", "normalizer", "pre_tokenizer", "model", "post_processor")
+# settings of a tokenizer without such a pipeline that are no part of its identity
+OTHER_SETTINGS = ("chat_template", "is_local", "local_files_only", "model_max_length", "name_or_path", "padding_side")
 SPACE, SPACE_OR_CHINESE = re.compile(r"[ \t\n\r]"), re.compile(r"[ \t\n\r\u4e00-\u9fff]")
 
 
@@ -66,3 +74,25 @@ def _head(text: str, max_len: int, borders: re.Pattern[str]) -> str:
     wide = not text.isascii() and len(sample.encode(errors="replace")) > WIDE_BYTES * len(sample)
     border = borders.search(text, int(max_len * (WIDE_CHARS_PER_TOKEN if wide else CHARS_PER_TOKEN)))
     return text[: border.start()] if border else text
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """A digest of everything that the tokens of a transformers tokenizer follow from, except the maximum length."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    state = _of_python(tokenizer) if backend is None else _of_backend(backend)
+    text = json.dumps([state, tokenizer.truncation_side], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def _of_backend(backend: Any) -> list[Any]:
+    """The state of a fast tokenizer, without the truncation and padding that an earlier call left set."""
+    pipeline = json.loads(backend.to_str())
+    return [*(pipeline[name] for name in PIPELINE_PARTS), backend.encode_special_tokens]
+
+
+def _of_python(tokenizer: Any) -> list[Any]:
+    """The state of a tokenizer that is written in Python."""
+    settings = {name: value for name, value in tokenizer.init_kwargs.items() if name not in OTHER_SETTINGS}
+    tables = (settings, tokenizer.get_vocab(), tokenizer.added_tokens_decoder, tokenizer.special_tokens_map)
+    state = [sorted((str(name), repr(value)) for name, value in table.items()) for table in tables]
+    return [type(tokenizer).__qualname__, *state]

@@ -11,9 +11,9 @@ from pyarrow import parquet
 
 from embedctl.errors import DataError
 from embedctl.reading import tables
+from embedctl.reading.readers import count_texts, read_texts
 from embedctl.reading.records import Wanted
 from embedctl.reading.tables import read_tables
-from embedctl.reading.texts import count_texts, read_texts
 
 
 def write_arrow(path: Path, texts: list[str], batch: int = 2) -> None:

@@ -1,19 +1,21 @@
-"""Tokens of a text's beginning against those of the whole text, cut afterwards."""
+"""Tokens of a text's beginning against those of the whole text; a fingerprint changes with what changes tokens only."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import AutoTokenizer, CanineTokenizer
 
 from embedctl.model.tiny import build_tiny
 from embedctl.tokens import tokenize as tokens
-from embedctl.tokens.tokenize import tokenize
+from embedctl.tokens.tokenize import tokenize, tokenizer_fingerprint
 
 WORDS = ["river", "stone", "a", "é", "e\u0301", "\u0301", "antidisestablishmentarianism", "x" * 120, "don't", "...",
          "城市", "水", "３", "東京都に", "한국어", "ไทย", "\U00020000", "\x00", "\u200b", "[MASK]"]  # fmt: skip
@@ -98,3 +100,72 @@ def test_chinese_is_cut_at_spaces_only_where_its_characters_are_not_words(tokeni
 
 def test_no_texts_have_no_tokens(tokenizer: Any):
     assert len(tokenize(tokenizer, [], 16)) == 0
+
+
+TEXTS = ["river-stone", "River", "zqx", "[MASK]", "river stone cloud engine market"]
+
+
+@pytest.fixture
+def pretrained(tiny_model) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+def smaller_model(pretrained: Any) -> None:
+    pretrained.backend_tokenizer.model.max_input_chars_per_word = 3
+
+
+def cased(pretrained: Any) -> None:
+    pretrained.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+
+
+def split_at_spaces(pretrained: Any) -> None:
+    pretrained.backend_tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+
+
+def no_special_tokens(pretrained: Any) -> None:
+    pretrained.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+
+
+def another_token(pretrained: Any) -> None:
+    pretrained.add_tokens([AddedToken("zqx")])
+
+
+def special_tokens_as_text(pretrained: Any) -> None:
+    pretrained.backend_tokenizer.encode_special_tokens = True
+
+
+def cut_on_the_left(pretrained: Any) -> None:
+    pretrained.truncation_side = "left"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [smaller_model, cased, split_at_spaces, no_special_tokens, another_token, special_tokens_as_text, cut_on_the_left],
+)
+def test_what_changes_tokens_changes_the_fingerprint(change: Callable[[Any], None], pretrained):
+    other = copy.deepcopy(pretrained)
+    change(other)
+    assert tokenize(other, TEXTS, 6).ids.tolist() != tokenize(pretrained, TEXTS, 6).ids.tolist()
+    assert tokenizer_fingerprint(other) != tokenizer_fingerprint(pretrained)
+
+
+def test_lengths_padding_and_the_folder_do_not(pretrained, tmp_path):
+    before = tokenizer_fingerprint(pretrained)
+    tokenize(pretrained, TEXTS, 3)
+    pretrained(TEXTS * 2, truncation=True, max_length=4, padding=True)
+    pretrained.padding_side, pretrained.model_max_length = "left", 7
+    assert pretrained.backend_tokenizer.truncation
+    assert tokenizer_fingerprint(pretrained) == before
+    pretrained.save_pretrained(tmp_path)
+    assert tokenizer_fingerprint(AutoTokenizer.from_pretrained(tmp_path)) == before
+
+
+def test_a_tokenizer_in_python_has_one_too(tmp_path):
+    """CANINE's tokens are code points, so that the vocabulary is the same for all."""
+    plain = CanineTokenizer()
+    before = tokenizer_fingerprint(plain)
+    plain(["river"], truncation=True, max_length=3)
+    assert tokenizer_fingerprint(plain) == before == tokenizer_fingerprint(CanineTokenizer(model_max_length=9))
+    assert tokenizer_fingerprint(CanineTokenizer(cls_token="!")) != before
+    assert tokenizer_fingerprint(CanineTokenizer(truncation_side="left")) != before
+    assert tokenizer_fingerprint(CanineTokenizer(add_prefix_space=True)) != before
