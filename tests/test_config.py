@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import pytest
 import yaml
-from pydantic import Field
 
 from embedctl import config as configs
 from embedctl.config import (
@@ -15,7 +14,6 @@ from embedctl.config import (
     Command,
     EncodeConfig,
     EvalConfig,
-    Flag,
     MineConfig,
     SearchConfig,
     Section,
@@ -27,6 +25,8 @@ from embedctl.config import (
     flag_of,
     leaves,
     load,
+    option,
+    shown_as,
     with_model_defaults,
 )
 from embedctl.config.__main__ import write
@@ -177,12 +177,10 @@ def test_every_option_has_words_a_panel_and_a_name_of_its_own(config):
     assert len(names) == len(set(names))
     for path, field in found.items():
         assert field.description, path
-        assert [item.panel for item in field.metadata if isinstance(item, Flag)], path
+        assert shown_as(field).panel, path
         assert not field.is_required(), path
     flags = [flag_of(name) for name in names]
-    extra = [
-        name for field in found.values() for item in field.metadata if isinstance(item, Flag) for name in item.names
-    ]
+    extra = [name for field in found.values() for name in shown_as(field).names]
     assert len(flags + extra) == len(set(flags + extra))
 
 
@@ -212,8 +210,7 @@ def test_the_shipped_file_of_a_command_says_what_its_help_says(name):
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if "  # " in line]
     told = {line.split(":")[0].strip(): line.split("  # ")[1] for line in lines}
     fields = {path[-1]: field for path, field in leaves(SHIPPED[name]).items()}
-    flags = {key: next(item for item in field.metadata if isinstance(item, Flag)) for key, field in fields.items()}
-    assert told == {key: field.description for key, field in fields.items() if not flags[key].argument}
+    assert told == {key: field.description for key, field in fields.items() if not shown_as(field).positional}
 
 
 def test_the_shipped_files_are_those_that_the_options_give(tmp_path: Path):
@@ -226,14 +223,14 @@ def test_the_shipped_files_are_those_that_the_options_give(tmp_path: Path):
 
 def test_a_commented_file_shows_every_kind_of_default():
     class Oven(Section):
-        degrees: Annotated[float, Field(description="how hot"), Flag("Heat")] = 2e-5
+        degrees: float = option(2e-5, "Heat", "how hot")
 
     class Bake(Command):
         name: ClassVar[str] = "bake"
         oven: Oven = Oven()
-        files: Annotated[Strings, Field(description="recipes"), Flag("Data", argument=True)] = ()
-        sizes: Annotated[Strings, Field(description="small first"), Flag("Data")] = ("s", "m")
-        note: Annotated[str, Field(description="what to say"), Flag("Data")] = "no: yes"
+        files: Strings = option((), "Data", "recipes", positional="FILE...")
+        sizes: Strings = option(("s", "m"), "Data", "small first")
+        note: str = option("no: yes", "Data", "what to say")
 
     assert commented(Bake).split("\n\n")[1:] == [
         "oven:\n  degrees: 2.0e-05  # how hot",

@@ -268,7 +268,9 @@ LONG = '''def no_longer_than(longest: int | None, texts: Sequence[str]) -> Filte
 
 
 '''
-LONG_OPTION = """    max_characters: int | None = option(None, "Filters", "a negative has at most so many characters", gt=0)
+LONG_OPTION = """    max_characters: int | None = option(
+        None, "Filters", "a negative has at most so many characters", gt=0
+    )
 """
 LONG_LINE = """    "too long": lambda job, data: no_longer_than(job.filter_options["max_characters"], data.pool.texts),
 """

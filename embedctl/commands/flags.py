@@ -72,8 +72,8 @@ def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
     """The flag of a field, and for a switch its hidden opposite, with which a flag can beat a file."""
     flag = shown_as(field)
     kind, metavar = _kind(field.annotation)
-    if flag.argument:
-        argument = typer.Argument(metavar=flag.metavar, help=field.description, rich_help_panel=flag.panel)
+    if flag.positional:
+        argument = typer.Argument(metavar=flag.positional, help=field.description, rich_help_panel=flag.panel)
         return [_parameter(name, kind, argument)]
     names = [*flag.names, flag_of(name)]
     if kind is bool and any(extra.startswith("--") for extra in flag.names):

@@ -4,7 +4,7 @@ A field of a section is a key of the YAML file and, in kebab-case, a flag. Prece
 No torch here: `embedctl --help` reads these files.
 """
 
-from embedctl.config.base import TINY, Command, Flag, Section, Strings
+from embedctl.config.base import TINY, Command, Section, Strings, option
 from embedctl.config.checks import DoctorConfig, EvalConfig, ValidateConfig
 from embedctl.config.encoding import EncodeConfig, SearchConfig
 from embedctl.config.loading import commented, dump, flag_of, leaves, load, shown_as
@@ -12,32 +12,3 @@ from embedctl.config.losses import LossSection
 from embedctl.config.mining import MineConfig
 from embedctl.config.sections import OptimSection, RemineSection, RunSection, TextSection, TuneSection
 from embedctl.config.training import TINY_OPTIM, TrainConfig, with_model_defaults
-
-__all__ = [
-    "TINY",
-    "TINY_OPTIM",
-    "Command",
-    "DoctorConfig",
-    "EncodeConfig",
-    "EvalConfig",
-    "Flag",
-    "LossSection",
-    "MineConfig",
-    "OptimSection",
-    "RemineSection",
-    "RunSection",
-    "SearchConfig",
-    "Section",
-    "Strings",
-    "TextSection",
-    "TrainConfig",
-    "TuneSection",
-    "ValidateConfig",
-    "commented",
-    "dump",
-    "flag_of",
-    "leaves",
-    "load",
-    "shown_as",
-    "with_model_defaults",
-]

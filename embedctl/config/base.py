@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 TINY = "tiny"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,14 @@ class Flag:
 
     panel: str  # the heading in `--help` under which it stands
     names: tuple[str, ...] = ()  # further names beside the field's own; `-x` for a short one
-    argument: bool = False  # whether it is positional
-    metavar: str = "FILE..."  # what help shows in place of a positional one
+    positional: str = ""  # what help shows for an argument without a flag; empty for a flag
+
+
+def option(default: T, panel: str, description: str, *names: str, positional: str = "", **bounds: Any) -> T:
+    """The default of a field that is an option: pydantic's `Field` with the bounds, and the `Flag` of the rest."""
+    field = Field(default, description=description, **bounds)
+    field.metadata.append(Flag(panel, names, positional))
+    return cast(T, field)
 
 
 def _split_commas(value: Any) -> Any:
@@ -36,10 +43,10 @@ def _as_list(value: Any) -> Any:
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 Integers = Annotated[tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(_split_commas)]
 Range = Annotated[str, Field(pattern=r"^\d+-\d+$")]
+# Options of several commands.
 Device = Annotated[
     str | None, Field(description="cpu, cuda, cuda:1, mps; the GPU where there is one"), Flag("Machine", ("-d",))
 ]
-
 QueryPrompt = Annotated[
     str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
 ]
@@ -74,10 +81,8 @@ class Command(Section):
 
     name: ClassVar[str] = "COMMAND"
 
-    json_output: Annotated[
-        bool, Field(description="print one JSON document to stdout"), Flag("Output", ("--json",))
-    ] = False
-    quiet: Annotated[bool, Field(description="print results and errors only"), Flag("Output", ("-q",))] = False
+    json_output: bool = option(False, "Output", "print one JSON document to stdout", "--json")
+    quiet: bool = option(False, "Output", "print results and errors only", "-q")
 
     @classmethod
     def stored(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
@@ -93,14 +98,13 @@ class Command(Section):
 class ModelSection(Section):
     """Which model."""
 
-    model_name_or_path: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            description="a sentence-transformers or transformers folder, or a hub name; default: the last run's output",
-        ),
-        Flag("Model", ("--model", "--ckpt", "-m")),
-    ] = None
-    trust_remote_code: Annotated[
-        bool, Field(description="run Python code that comes with the model"), Flag("Model")
-    ] = False
+    model_name_or_path: str | None = option(
+        None,
+        "Model",
+        "a sentence-transformers or transformers folder, or a hub name; default: the last run's output",
+        "--model",
+        "--ckpt",
+        "-m",
+        min_length=1,
+    )
+    trust_remote_code: bool = option(False, "Model", "run Python code that comes with the model")

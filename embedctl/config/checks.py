@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from embedctl.config.base import Command, Device, Flag, ModelSection, PassagePrompt, QueryPrompt, Strings
+from embedctl.config.base import Command, Device, ModelSection, PassagePrompt, QueryPrompt, Strings, option
 
 
 class ValidateConfig(Command):
@@ -14,18 +14,12 @@ class ValidateConfig(Command):
 
     name: ClassVar[str] = "validate-data"
 
-    files: Annotated[Strings, Field(min_length=1, description="data files"), Flag("Data", argument=True)] = ()
-    model_name_or_path: Annotated[
-        str | None, Field(description="count tokens with this model's tokenizer"), Flag("Texts", ("--model", "-m"))
-    ] = None
-    query_max_len: Annotated[
-        int, Field(ge=4, description="a query of more tokens counts as truncated"), Flag("Texts")
-    ] = 128
-    passage_max_len: Annotated[
-        int, Field(ge=4, description="a passage of more tokens counts as truncated"), Flag("Texts")
-    ] = 512
-    neg_nums: Annotated[int, Field(ge=0, description="rows with fewer negatives are counted"), Flag("Data")] = 15
-    max_errors: Annotated[int, Field(ge=0, description="faults printed a file; all are counted"), Flag("Output")] = 20
+    files: Strings = option((), "Data", "data files", positional="FILE...", min_length=1)
+    model_name_or_path: str | None = option(None, "Texts", "count tokens with this model's tokenizer", "--model", "-m")
+    query_max_len: int = option(128, "Texts", "a query of more tokens counts as truncated", ge=4)
+    passage_max_len: int = option(512, "Texts", "a passage of more tokens counts as truncated", ge=4)
+    neg_nums: int = option(15, "Data", "rows with fewer negatives are counted", ge=0)
+    max_errors: int = option(20, "Output", "faults printed a file; all are counted", ge=0)
 
 
 class EvalConfig(Command):
@@ -34,14 +28,14 @@ class EvalConfig(Command):
     name: ClassVar[str] = "eval"
 
     model: ModelSection = ModelSection()
-    dataset: Annotated[Strings, Field(description="rows; their texts are the corpus"), Flag("Data")] = ()
-    corpus: Annotated[str | None, Field(description="BEIR corpus.jsonl"), Flag("Data")] = None
-    queries: Annotated[str | None, Field(description="BEIR queries.jsonl"), Flag("Data")] = None
-    qrels: Annotated[str | None, Field(description="BEIR qrels .tsv"), Flag("Data")] = None
-    baseline: Annotated[str | None, Field(description="a second model, measured beside it"), Flag("Model")] = None
-    dim: Annotated[int | None, Field(gt=0, description="only the leading dimensions"), Flag("Model")] = None
-    metric: Annotated[str, Field(description="the metric that --min looks at"), Flag("Check")] = "nDCG@10"
-    min: Annotated[float | None, Field(description="exit 1 if the metric is lower"), Flag("Check")] = None
+    dataset: Strings = option((), "Data", "rows; their texts are the corpus")
+    corpus: str | None = option(None, "Data", "BEIR corpus.jsonl")
+    queries: str | None = option(None, "Data", "BEIR queries.jsonl")
+    qrels: str | None = option(None, "Data", "BEIR qrels .tsv")
+    baseline: str | None = option(None, "Model", "a second model, measured beside it")
+    dim: int | None = option(None, "Model", "only the leading dimensions", gt=0)
+    metric: str = option("nDCG@10", "Check", "the metric that --min looks at")
+    min: float | None = option(None, "Check", "exit 1 if the metric is lower")
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
     device: Device = None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from embedctl.config.base import Command, Device, Flag, ModelSection, Strings
+from embedctl.config.base import Command, Device, ModelSection, Strings, option
 
 
 class EncodeConfig(Command):
@@ -16,55 +14,29 @@ class EncodeConfig(Command):
     name: ClassVar[str] = "encode"
 
     model: ModelSection = ModelSection()
-    input: Annotated[
-        str,
-        Field(min_length=1, description=".txt, .jsonl, .json, .csv, .parquet, or - for stdin"),
-        Flag("Input", ("-i",)),
-    ] = "texts.txt"
-    output: Annotated[
-        str | None,
-        Field(description=".npy, .jsonl, .parquet or a folder/; the input's stem with .npy by default"),
-        Flag("Output", ("-o",)),
-    ] = None
-    field: Annotated[str, Field(description="the key of an object that holds the text"), Flag("Input")] = "text"
-    prompt_name: Annotated[str | None, Field(description="one of the model's prompts, e.g. query"), Flag("Input")] = (
-        None
+    input: str = option("texts.txt", "Input", ".txt, .jsonl, .json, .csv, .parquet, or - for stdin", "-i", min_length=1)
+    output: str | None = option(
+        None, "Output", ".npy, .jsonl, .parquet or a folder/; the input's stem with .npy by default", "-o"
     )
-    prompt: Annotated[str | None, Field(description="put before each text"), Flag("Input")] = None
-    dim: Annotated[
-        int | None, Field(gt=0, description="keep the leading dimensions and normalise again"), Flag("Output")
-    ] = None
-    dtype: Annotated[
-        Literal["float32", "float16", "int8", "binary"], Field(description="type of the stored numbers"), Flag("Output")
-    ] = "float32"
-    max_len: Annotated[
-        int | None, Field(ge=4, description="tokens of a text; the model's own by default"), Flag("Input")
-    ] = None
-    batch_tokens: Annotated[
-        int | None, Field(gt=0, description="tokens in one pass through the model"), Flag("Machine")
-    ] = None
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        Field(description="compute type; auto: float32"),
-        Flag("Machine"),
-    ] = "auto"
-    backend: Annotated[
-        Literal["torch", "onnx", "openvino"],
-        Field(description="what computes the transformer; onnx, openvino: on the CPU, extras of the same names"),
-        Flag("Machine"),
-    ] = "torch"
-    shard_rows: Annotated[
-        int, Field(gt=0, description="rows of a file when the output is a folder"), Flag("Output")
-    ] = 100_000
-    index: Annotated[
-        Literal["flat", "hnsw", "ivf"] | None,
-        Field(description="also write OUTPUT.index/ to search in: flat is exact, hnsw and ivf are fast"),
-        Flag("Output"),
-    ] = None
-    overwrite: Annotated[bool, Field(description="replace the output"), Flag("Output")] = False
-    num_processes: Annotated[
-        int, Field(gt=0, description="processes that share the shards of a folder, one a GPU"), Flag("Machine")
-    ] = 1
+    field: str = option("text", "Input", "the key of an object that holds the text")
+    prompt_name: str | None = option(None, "Input", "one of the model's prompts, e.g. query")
+    prompt: str | None = option(None, "Input", "put before each text")
+    dim: int | None = option(None, "Output", "keep the leading dimensions and normalise again", gt=0)
+    dtype: Literal["float32", "float16", "int8", "binary"] = option("float32", "Output", "type of the stored numbers")
+    max_len: int | None = option(None, "Input", "tokens of a text; the model's own by default", ge=4)
+    batch_tokens: int | None = option(None, "Machine", "tokens in one pass through the model", gt=0)
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
+        "auto", "Machine", "compute type; auto: float32"
+    )
+    backend: Literal["torch", "onnx", "openvino"] = option(
+        "torch", "Machine", "what computes the transformer; onnx, openvino: on the CPU, extras of the same names"
+    )
+    shard_rows: int = option(100_000, "Output", "rows of a file when the output is a folder", gt=0)
+    index: Literal["flat", "hnsw", "ivf"] | None = option(
+        None, "Output", "also write OUTPUT.index/ to search in: flat is exact, hnsw and ivf are fast"
+    )
+    overwrite: bool = option(False, "Output", "replace the output")
+    num_processes: int = option(1, "Machine", "processes that share the shards of a folder, one a GPU", gt=0)
     device: Device = None
 
     @property
@@ -87,17 +59,11 @@ class SearchConfig(Command):
     name: ClassVar[str] = "search"
 
     model: ModelSection = ModelSection()
-    texts: Annotated[
-        Strings, Field(description="what to look for"), Flag("Input", argument=True, metavar="TEXT...")
-    ] = ()
-    index: Annotated[
-        str, Field(min_length=1, description="an output of encode --index, or its index folder"), Flag("Input")
-    ] = "texts.npy"
-    input: Annotated[str | None, Field(description="a file of texts to look for"), Flag("Input", ("-i",))] = None
-    field: Annotated[str, Field(description="the key of an object that holds the text"), Flag("Input")] = "text"
-    k: Annotated[int, Field(gt=0, description="nearest texts shown"), Flag("Output", ("-k",))] = 10
-    prompt_name: Annotated[
-        str | None, Field(description="one of the model's prompts; its query prompt by default"), Flag("Input")
-    ] = None
-    prompt: Annotated[str | None, Field(description="put before each text to look for"), Flag("Input")] = None
+    texts: Strings = option((), "Input", "what to look for", positional="TEXT...")
+    index: str = option("texts.npy", "Input", "an output of encode --index, or its index folder", min_length=1)
+    input: str | None = option(None, "Input", "a file of texts to look for", "-i")
+    field: str = option("text", "Input", "the key of an object that holds the text")
+    k: int = option(10, "Output", "nearest texts shown", "-k", gt=0)
+    prompt_name: str | None = option(None, "Input", "one of the model's prompts; its query prompt by default")
+    prompt: str | None = option(None, "Input", "put before each text to look for")
     device: Device = None

@@ -116,7 +116,7 @@ def commented(config: type[Command]) -> str:
     """The shipped YAML file of a command: every option but the positional ones, with its default and its words."""
     sections: dict[tuple[str, ...], list[str]] = {}
     for (*section, name), field in leaves(config).items():
-        if not shown_as(field).argument:
+        if not shown_as(field).positional:
             default = list(field.default) if isinstance(field.default, tuple) else field.default
             value = yaml.safe_dump(default, default_flow_style=True).splitlines()[0]
             sections.setdefault(tuple(section), []).append(f"{name}: {value}  # {field.description}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from embedctl.config.base import TINY, Command, Flag, ModelSection, expect_positions
+from embedctl.config.base import TINY, Command, ModelSection, expect_positions, option
 from embedctl.config.losses import LossSection
 from embedctl.config.sections import (
     DataSection,
@@ -26,14 +26,15 @@ TINY_OPTIM: dict[str, Any] = {"lr": 5e-4, "batch_size": 32, "epochs": 2}
 class BaseModelSection(ModelSection):
     """The model that training begins with."""
 
-    model_name_or_path: Annotated[
-        str,
-        Field(
-            min_length=1,
-            description="a sentence-transformers folder, a transformers folder, a hub name, or 'tiny' (built in)",
-        ),
-        Flag("Model", ("--model", "--ckpt", "-m")),
-    ] = TINY
+    model_name_or_path: str = option(
+        TINY,
+        "Model",
+        "a sentence-transformers folder, a transformers folder, a hub name, or 'tiny' (built in)",
+        "--model",
+        "--ckpt",
+        "-m",
+        min_length=1,
+    )
 
 
 class TrainConfig(Command):

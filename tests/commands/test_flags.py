@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import pytest
 import typer
-from pydantic import Field
 from typer.testing import CliRunner
 
 from embedctl.commands.flags import takes
-from embedctl.config import Command, Flag, Section, Strings
+from embedctl.config import Command, Section, Strings, option
 from embedctl.errors import EXIT_INTERRUPTED, ConfigError, Stopped
 
 FOREVER = 10**6  # minutes, until Ctrl-C
@@ -21,18 +20,18 @@ FOREVER = 10**6  # minutes, until Ctrl-C
 class Heat(Section):
     """A section of options."""
 
-    oven_degrees: Annotated[float, Field(gt=0, description="how hot"), Flag("Heat", ("--heat", "-t"))] = 1.0
-    mode: Annotated[Literal["fan", "grill"], Field(description="which way"), Flag("Heat")] = "fan"
+    oven_degrees: float = option(1.0, "Heat", "how hot", "--heat", "-t", gt=0)
+    mode: Literal["fan", "grill"] = option("fan", "Heat", "which way")
 
 
 class Bake(Command):
     """An invented command."""
 
     heat: Heat = Heat()
-    files: Annotated[Strings, Field(description="recipes"), Flag("Data", argument=True)] = ()
-    topping: Annotated[Strings, Field(description="more than one"), Flag("Data")] = ()
-    minutes: Annotated[int | None, Field(ge=0, description="how long"), Flag("Heat")] = None
-    dry_run: Annotated[bool, Field(description="bake nothing"), Flag("Run")] = False
+    files: Strings = option((), "Data", "recipes", positional="FILE...")
+    topping: Strings = option((), "Data", "more than one")
+    minutes: int | None = option(None, "Heat", "how long", ge=0)
+    dry_run: bool = option(False, "Run", "bake nothing")
 
     @property
     def after_interrupt(self) -> str:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from embedctl import config
 from embedctl.cli import app
 from embedctl.commands.help import FOOT
-from embedctl.config import flag_of, leaves
+from embedctl.config import flag_of, leaves, shown_as
 
 CONFIGS = {
     "validate-data": config.ValidateConfig,
@@ -59,11 +59,11 @@ def test_every_option_stands_whole_under_its_heading(name, columns, monkeypatch)
     assert "…" not in text
     under = panels(text)
     for path, field in leaves(CONFIGS[name]).items():
-        flag = next(item for item in field.metadata if isinstance(item, config.Flag))
-        own = [flag_of(path[-1])] if not flag.argument and path[-1] != "json_output" else []
-        for spelling in [*own, *flag.names] or [flag.metavar]:
+        flag = shown_as(field)
+        own = [flag_of(path[-1])] if not flag.positional and path[-1] != "json_output" else []
+        for spelling in [*own, *flag.names] or [flag.positional]:
             assert re.search(rf"(^|, ){re.escape(spelling)}\b", under[flag.panel].replace("...", ""), re.M) or (
-                flag.argument and flag.metavar in under[flag.panel]
+                flag.positional and flag.positional in under[flag.panel]
             ), spelling
     assert "--config FILE" in under["Run"]
     assert "-h, --help" in under["Output"]
