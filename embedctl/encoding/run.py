@@ -16,7 +16,7 @@ from embedctl.errors import ConfigError
 from embedctl.files import replacing_folder
 from embedctl.model.embedder import Embedder
 from embedctl.model.onnx import RUNTIMES, use_backend
-from embedctl.reading.texts import count_texts, read_texts
+from embedctl.reading.readers import count_texts, read_texts
 from embedctl.resources import cache_folder
 from embedctl.search.index_folder import index_beside, write_index
 from embedctl.storage.quantization import Quantizer
