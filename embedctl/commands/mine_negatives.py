@@ -87,9 +87,8 @@ def job_of(config: MineConfig, files: Sequence[str]) -> MiningJob:
     Raises:
         ModelError: no model is named, and no run in this folder left one.
     """
-    from embedctl.mining.candidates import Choice
+    from embedctl.mining.candidates import Choice, Limits
     from embedctl.mining.job import MiningJob
-    from embedctl.mining.limits import Limits
 
     limits, rerank = config.limits, config.rerank
     return MiningJob(

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedctl import console
+from embedctl.search.exact import Vectors
+from embedctl.search.vectors import Encode
 from embedctl.storage.writers import write_array
-from embedctl.tokens.fingerprint import tokenizer_fingerprint
+from embedctl.tokens.tokenize import tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
 
-Vectors = NDArray[np.float32]
 BLOCK = 4096  # texts of a file: at most so many are encoded again after a kill
 LIMIT_BYTES = 20 << 30
 
@@ -102,38 +102,23 @@ def fingerprint(embedder: Embedder) -> str:
     return digest("embedder", parts)
 
 
-class CachedEmbedder:
-    """A model whose vectors are kept block by block. It encodes as `Embedder` does.
+def kept_encode(embedder: Embedder, cache: ArrayCache) -> Encode:
+    """`Embedder.encode` with vectors that the cache keeps block by block."""
+    model = fingerprint(embedder) if cache.folder else ""
 
-    Args:
-        embedder: the model.
-        cache: where its vectors are kept.
-    """
-
-    def __init__(self, embedder: Embedder, cache: ArrayCache) -> None:
-        self.embedder, self.cache = embedder, cache
-        self.dimension = embedder.dimension
-        self.own_prompt = embedder.own_prompt
-        self._recipe = fingerprint(embedder) if cache.folder else ""
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        *,
-        prompt: str | None = None,
-        dim: int | None = None,
-        show_progress: bool | str = False,
+    def _encode(
+        texts: Sequence[str], *, prompt: str, dim: int | None = None, show_progress: bool | str = False
     ) -> Vectors:
-        """See `Embedder.encode`."""
-        prefix = self.embedder.prompt_text(None, prompt)
-        output = np.zeros((len(texts), dim or self.dimension), dtype=np.float32)
-        recipe = digest(self._recipe, (prefix, str(dim)))
+        output = np.zeros((len(texts), dim or embedder.dimension), dtype=np.float32)
+        recipe = digest(model, (prompt, str(dim)))
         with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
             for start in range(0, len(texts), BLOCK):
                 block = texts[start : start + BLOCK]
-                found = self.cache.found
-                compute = partial(self.embedder.encode, block, prompt=prefix, dim=dim, show_progress=bar or False)
-                output[start : start + len(block)] = self.cache.fetch(recipe, block, compute)
-                if bar and self.cache.found > found:
+                found = cache.found
+                compute = partial(embedder.encode, block, prompt=prompt, dim=dim, show_progress=bar or False)
+                output[start : start + len(block)] = cache.fetch(recipe, block, compute)
+                if bar and cache.found > found:
                     bar.advance(len(block))
         return output
+
+    return _encode

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embedctl.mining.candidates import Choice, Mined
-from embedctl.mining.limits import Limits
+from embedctl.mining.candidates import Choice, Limits, Mined
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,23 @@
 
 A block of rows at a time: a finder gives candidates, the sieve applies filters and limits, a reranker may score what is
 left again, and the negatives are chosen from a range of the positions that remain. A row that gets too few may be
-filled.
+filled: with those that the limits rejected by the smallest margin, or with random texts of the corpus; never with a
+positive.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from embedctl.mining.candidates import Candidates, Choice, Mined
+from embedctl.distributed.random import mix
+from embedctl.mining.candidates import Candidates, Choice, Limits, Mined
 from embedctl.mining.filters import Filter
-from embedctl.mining.limits import Limits
 from embedctl.mining.rerank import Reranker
-from embedctl.search.exact import Ids, Vectors
-from embedctl.search.finder import Finder
+from embedctl.search.exact import Finder, Ids, Vectors
 
 RERANKED_BLOCK = 16  # reranking is slow: the progress bar should move
 
@@ -95,3 +95,30 @@ class Miner:
             self.reranker.complete(negatives)
         nearer = self.choice.begins(len(allowed)) < self.choice.first
         return Mined(negatives, candidates, len(negatives) - in_range, nearer)
+
+
+def relaxed(candidates: Candidates, _chosen: Candidates, missing: int) -> Candidates:
+    """The candidates that only the limits rejected, the least outside first."""
+    outside = np.flatnonzero(candidates.excess > 0)
+    return candidates.take(outside[np.argsort(candidates.excess[outside], kind="stable")[:missing]])
+
+
+@dataclass(frozen=True)
+class RandomTexts:
+    """Random texts of the corpus that the sieve allows, a lowest score set aside, and the reranker did not refuse."""
+
+    sieve: Sieve  # the filters and limits of the rows
+    seed: int  # of the draws
+    query_QH: Vectors  # vectors of the rows' queries
+    corpus_DH: Vectors  # vectors of the corpus
+
+    def __call__(self, candidates: Candidates, chosen: Candidates, missing: int) -> Candidates:
+        """See `Filler`: draws several times more than are missing, as some may not be taken."""
+        row, size = candidates.row, len(self.corpus_DH)
+        draws = mix(self.seed, row, np.arange(8 * missing + 64), 1) % np.uint64(size)
+        ids = np.array(list(dict.fromkeys(draws.astype(np.int64).tolist())), dtype=np.int64)
+        refused = candidates.ids[(candidates.excess > 0) & ~np.isnan(candidates.rerank_scores)]
+        ids = ids[~np.isin(ids, np.concatenate([chosen.ids, refused]))]
+        free = replace(self.sieve, limits=replace(self.sieve.limits, min_score=None))
+        drawn = free.sift(row, ids, np.asarray(self.corpus_DH[ids] @ self.query_QH[row], dtype=np.float32))
+        return drawn.take(drawn.allowed[:missing])

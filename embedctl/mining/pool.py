@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from embedctl.reading.hashes import text_hash
 from embedctl.search.exact import Ids, Vectors
 
 Hashes = NDArray[np.uint64]
+Scorer = Callable[[Sequence[int], Sequence[Ids]], list[Vectors]]  # rows and, of each, texts of the pool: their scores
 WORDS = re.compile(r"\w+")
 
 

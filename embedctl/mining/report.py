@@ -14,10 +14,8 @@ import numpy as np
 
 from embedctl.distributed.random import mix
 from embedctl.mining.candidates import Mined
-from embedctl.mining.encoded import Encoded
 from embedctl.mining.job import MiningJob, MiningResult
-from embedctl.mining.pool import MiningData
-from embedctl.mining.rerank import Reranker
+from embedctl.mining.pool import MiningData, Scorer
 from embedctl.reports.charts import Scores, picture
 from embedctl.reports.page import page
 from embedctl.search.exact import Vectors
@@ -53,7 +51,7 @@ class Report:
     """
 
     data: MiningData
-    scorers: Mapping[str, Encoded | Reranker]
+    scorers: Mapping[str, Scorer]
     seed: int
     counts: dict[str, dict[str, Scores]] = field(
         default_factory=lambda: {column: {group: Scores() for group in GROUPS} for column in SCALES}
@@ -65,7 +63,7 @@ class Report:
         """Learn a row: what was mined for it, and its own positives."""
         row, found, negatives = mined.candidates.row, mined.candidates, mined.negatives
         places = self.data.pool.places_of(positives)
-        scores = {column: scorer.scores([row], [places])[0] for column, scorer in self.scorers.items()}
+        scores = {column: scorer([row], [places])[0] for column, scorer in self.scorers.items()}
         outside = found.take(np.flatnonzero((found.excess > 0) & ~np.isin(found.ids, negatives.ids)))
         for column, known in scores.items():
             rejected = getattr(outside, column)

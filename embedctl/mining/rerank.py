@@ -14,13 +14,12 @@ import numpy as np
 
 from embedctl.errors import ModelError
 from embedctl.mining.cache import ArrayCache, digest
-from embedctl.mining.candidates import Candidates
+from embedctl.mining.candidates import Candidates, Limits, references
 from embedctl.mining.job import MiningJob
-from embedctl.mining.limits import Limits, references
 from embedctl.mining.pool import MiningData
 from embedctl.model.loading import hash_weights, loading
 from embedctl.search.exact import Ids, Vectors
-from embedctl.tokens.fingerprint import tokenizer_fingerprint
+from embedctl.tokens.tokenize import tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

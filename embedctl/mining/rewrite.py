@@ -9,18 +9,16 @@ from typing import Any
 from embedctl import console
 from embedctl.files import replacing
 from embedctl.mining.candidates import Mined
-from embedctl.mining.encoded import Encoded
 from embedctl.mining.job import MiningJob, MiningResult
-from embedctl.mining.pool import MiningData
+from embedctl.mining.pool import MiningData, Scorer
 from embedctl.mining.report import Report
-from embedctl.mining.rerank import Reranker
 from embedctl.reading.documents import documents
 
 STALE = ("neg_scores", "pos_scores")  # they grade texts that are replaced
 
 
 def write(
-    job: MiningJob, data: MiningData, found: Iterator[Mined], scorer: Reranker | Encoded, report: Report | None
+    job: MiningJob, data: MiningData, found: Iterator[Mined], scorer: Scorer, report: Report | None
 ) -> MiningResult:
     """Write the rows, and beside them why some got fewer negatives than wanted, if any did.
 
@@ -64,11 +62,11 @@ def with_negatives(document: dict[str, Any], negatives: list[str], job: MiningJo
     return row | {"neg": own + negatives}
 
 
-def scores_of(row: dict[str, Any], place: int, data: MiningData, scorer: Reranker | Encoded) -> dict[str, list[float]]:
+def scores_of(row: dict[str, Any], place: int, data: MiningData, scorer: Scorer) -> dict[str, list[float]]:
     """The scores that make a row one to distil from; none for graded rows and those without negatives."""
     if row.get("scores") or not row["neg"]:
         return {}
-    found = {key: scorer.scores([place], [data.pool.places_of(row[key])])[0] for key in ("pos", "neg")}
+    found = {key: scorer([place], [data.pool.places_of(row[key])])[0] for key in ("pos", "neg")}
     return {f"{key}_scores": [round(float(score), 6) for score in scores] for key, scores in found.items()}
 
 

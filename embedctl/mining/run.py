@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 
-from embedctl.data.formats import read_rows
+from embedctl import console
 from embedctl.data.passages import read_passages
+from embedctl.data.rows import read_rows
 from embedctl.errors import DataError
 from embedctl.files import write_whole
-from embedctl.mining.encoded import Encoded, encode
-from embedctl.mining.fill import RandomTexts, relaxed
+from embedctl.mining.cache import ArrayCache, kept_encode
+from embedctl.mining.candidates import references
 from embedctl.mining.filters import filters_of
 from embedctl.mining.job import MiningJob, MiningResult
-from embedctl.mining.limits import references
-from embedctl.mining.miner import RERANKED_BLOCK, Filler, Miner, Sieve, block_of
-from embedctl.mining.pool import MiningData, gather
+from embedctl.mining.miner import RERANKED_BLOCK, Filler, Miner, RandomTexts, Sieve, block_of, relaxed
+from embedctl.mining.pool import MiningData, gather, pair_scores
 from embedctl.mining.report import Report, summary
 from embedctl.mining.rerank import reranker_of
 from embedctl.mining.rewrite import write
+from embedctl.model.embedder import Embedder
 from embedctl.search.bm25 import Lexical, mixed
-from embedctl.search.finder import Finder, approximate, exact
+from embedctl.search.exact import Finder, Ids, Vectors, exact
+from embedctl.search.faiss_index import approximate
+from embedctl.search.vectors import passage_vectors, query_vectors
 
 
 def mine(job: MiningJob) -> MiningResult:
@@ -35,9 +40,9 @@ def mine(job: MiningJob) -> MiningResult:
     miner = miner_of(job, encoded)
     finder = finder_of(job, encoded, miner.depth)
     found = miner.mine(range(len(data.queries)), finder, RERANKED_BLOCK if miner.reranker else block_of(encoded.device))
-    scorers = ({"rerank_scores": miner.reranker} if miner.reranker else {}) | {"similarities": encoded}
+    scorers = ({"rerank_scores": miner.reranker.scores} if miner.reranker else {}) | {"similarities": encoded.scores}
     report = Report(data, scorers, job.choice.seed) if job.report else None
-    result = write(job, data, found, miner.reranker or encoded, report)
+    result = write(job, data, found, (miner.reranker or encoded).scores, report)
     if report and job.report:
         write_whole(job.report, report.html(summary(job, result)))
     return result
@@ -55,6 +60,44 @@ def read(job: MiningJob) -> MiningData:
         hint = "give a --corpus, or leave it out to search the rows' texts"
         raise DataError(f"{job.corpus}: has no passages", hint)
     return data
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows and texts with their vectors."""
+
+    data: MiningData  # Q rows and P texts, of which D are the corpus
+    query_QH: Vectors  # vectors of the queries
+    text_PH: Vectors  # vectors of the texts
+    device: str  # where to search
+
+    @property
+    def corpus(self) -> Vectors:
+        """The vectors of what is searched."""
+        return self.text_PH[: self.data.searched]
+
+    def scores(self, rows: Sequence[int], ids: Sequence[Ids]) -> list[Vectors]:
+        """The scores of each row's query with the texts at its places in the pool."""
+        return [pair_scores(self.query_QH[row], self.text_PH, own) for row, own in zip(rows, ids, strict=True)]
+
+
+def encode(job: MiningJob, data: MiningData) -> Encoded:
+    """The vectors of queries and passages.
+
+    Raises:
+        ModelError: the model can't be loaded.
+    """
+    texts, queries = data.pool.texts, data.queries
+    embedder = Embedder.from_pretrained(job.model, device=job.device, trust_remote_code=job.trust_remote_code)
+    cache = ArrayCache(job.cache)
+    kept = kept_encode(embedder, cache)
+    console.say(f"encoding {len(texts):,} passages and {len(queries):,} queries with {job.model}")
+    text_PH = passage_vectors(embedder, texts, prompt=job.passage_prompt, show_progress=True, encode=kept)
+    query_QH = query_vectors(embedder, queries, data.prompts, prompt=job.query_prompt, show_progress=True, encode=kept)
+    cache.prune()
+    if cache.found:
+        console.say(f"{cache.found:,} of the vectors were in the cache {cache.folder}")
+    return Encoded(data, query_QH, text_PH, str(embedder.device))
 
 
 def miner_of(job: MiningJob, encoded: Encoded) -> Miner:

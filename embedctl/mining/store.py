@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from embedctl.data.store import GRADED, UNSCORED, RowsByKey, RowStore, TextStore, TrainingData
 from embedctl.distributed.random import mix
 from embedctl.errors import TrainingError
-from embedctl.mining.candidates import Choice
+from embedctl.mining.candidates import Choice, Limits, references
 from embedctl.mining.filters import no_near_duplicate, not_the_query
-from embedctl.mining.limits import Limits, references
 from embedctl.mining.miner import Miner, Sieve, block_of
 from embedctl.mining.pool import Hashes, pair_scores
-from embedctl.search.exact import Ids, Vectors
-from embedctl.search.finder import exact
+from embedctl.search.exact import Ids, Vectors, exact
 from embedctl.tokens.spans import Integers, find
 
 TEXTS_AT_A_TIME = 1 << 15

@@ -13,8 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from embedctl.errors import ConfigError
-from embedctl.search.exact import Ids, Vectors
-from embedctl.search.finder import Finder
+from embedctl.search.exact import Finder, Ids, Vectors
 
 # Han, kana, Thai, Lao, Khmer and Myanmar; Hangul has spaces, but its endings make whole words rare.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"

@@ -6,7 +6,7 @@ nearest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from embedctl.errors import ModelError
 
 Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
+# (rows, k) to scores (B, k) and ids (B, k) for a block of B queries; id -1 where fewer than k were found
+Finder = Callable[[slice, int], tuple[Vectors, Ids]]
 
 BLOCK_CELLS = 1 << 24  # similarities held at a time
 BLOCK_DOCUMENTS = {"cpu": 1 << 14}  # documents at a time
@@ -45,6 +47,11 @@ def search(queries: Vectors, corpus: Vectors, k: int, device: str | None = None)
         return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return search_faiss(queries, corpus, k) if device == "cpu" else search_torch(queries, corpus, k, device)
+
+
+def exact(query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu") -> Finder:
+    """Find the nearest by `search`."""
+    return lambda rows, k: search(query_QH[rows], corpus_DH, k, device)
 
 
 def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Ids]:

@@ -1,4 +1,4 @@
-"""A faiss index over encoded vectors, by cosine: building it, and searching it. Lists of texts are in textmap.py.
+"""A faiss index over vectors, by cosine: building it, and searching it. Lists of texts are in textmap.py.
 
 The index holds its vectors in the type they were stored in, and in memory while it is built or searched. N vectors, H
 dimensions, Q queries, k nearest.
@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedctl.search.exact import Ids, Vectors, search_blocks
+from embedctl import console
+from embedctl.search.exact import Finder, Ids, Vectors, search_blocks
 from embedctl.search.vectors import unit
 from embedctl.storage.quantization import dequantized
 
 STORAGE = {"float32": "Flat", "float16": "SQfp16", "int8": "SQ8"}
 BLOCK = 1 << 16  # vectors added at a time
+SAMPLE = 200  # queries on which `approximate` measures recall
 TRAINING_POINTS = 39  # a list of IVF that faiss asks for at least
 MOST_POINTS = 256  # a list, beyond which k-means gains nothing
 LINKS, EF_CONSTRUCTION, EF_SEARCH = 32, 200, 128  # of HNSW
@@ -118,6 +120,25 @@ def measure_recall(index: Any, stored: Stored, queries: Vectors, k: int) -> floa
 def recall(found: Ids, expected: Ids) -> float:
     """The share of the expected ids (Q, k) that were found (Q, k)."""
     return sum(len(np.intersect1d(*pair)) for pair in zip(found, expected, strict=True)) / expected.size
+
+
+def approximate(kind: str, query_QH: Vectors, corpus_DH: Vectors, k: int, seed: int) -> Finder:
+    """Find the nearest by a faiss index, after printing its recall.
+
+    Args:
+        kind: hnsw or ivf.
+        query_QH: vectors of the rows' queries, of length 1.
+        corpus_DH: vectors to search.
+        k: how many will be asked for.
+        seed: of the queries on which recall is measured.
+    """
+    stored = Stored([corpus_DH])
+    index = build(stored, kind)
+    sample = query_QH[np.random.default_rng(seed).permutation(len(query_QH))[:SAMPLE]]
+    k = min(k, len(stored))
+    share = measure_recall(index, stored, sample, k)
+    console.say(f"--ann {kind}: finds {share:.1%} of the {k} nearest (exact search on {len(sample)} of the queries)")
+    return lambda rows, wanted: nearest(index, query_QH[rows], wanted)
 
 
 def save(index: Any, path: Path) -> None:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embedctl.search.exact import Vectors
-from embedctl.tokens.prompts import Kind, first_prompt
+from embedctl.tokens.prompts import first_prompt
+
+if TYPE_CHECKING:
+    from embedctl.model.embedder import Embedder
 
 
-class Encodes(Protocol):
-    """What gives vectors: an `Embedder`, or one whose vectors are kept."""
-
-    @property
-    def dimension(self) -> int:
-        """Numbers in a vector."""
-
-    def own_prompt(self, kind: Kind) -> str:
-        """See `Embedder.own_prompt`."""
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        *,
-        prompt: str | None = None,
-        dim: int | None = None,
-        show_progress: bool | str = False,
-    ) -> Vectors:
-        """See `Embedder.encode`."""
+Encode = Callable[..., Vectors]  # texts (N) with `Embedder.encode`'s prompt, dim and show_progress to (N, H)
 
 
 def unit(vectors: Vectors) -> Vectors:
@@ -39,13 +24,14 @@ def unit(vectors: Vectors) -> Vectors:
 
 
 def query_vectors(
-    embedder: Encodes,
+    embedder: Embedder,
     queries: Sequence[str],
     own: Sequence[str | None],
     *,
     prompt: str | None = None,
     dim: int | None = None,
     show_progress: bool = False,
+    encode: Encode | None = None,
 ) -> Vectors:
     """Vectors (Q, H) of length 1.
 
@@ -56,25 +42,29 @@ def query_vectors(
         prompt: put before the other queries; the model's query prompt by default.
         dim: leading dimensions to keep.
         show_progress: whether a bar shows rate and time left.
+        encode: in place of the model's own, which it is by default.
     """
+    encode = encode or embedder.encode
     default = embedder.own_prompt("query")
     prompts = np.array([first_prompt(mine, prompt, default) for mine in own], dtype=object)
     vectors = np.zeros((len(queries), dim or embedder.dimension), dtype=np.float32)
     for shared in dict.fromkeys(prompts):
         places = np.flatnonzero(prompts == shared).tolist()
         texts = [queries[place] for place in places]
-        vectors[places] = embedder.encode(texts, prompt=shared, dim=dim, show_progress=show_progress and "queries")
+        vectors[places] = encode(texts, prompt=shared, dim=dim, show_progress=show_progress and "queries")
     return unit(vectors)
 
 
 def passage_vectors(
-    embedder: Encodes,
+    embedder: Embedder,
     passages: Sequence[str],
     *,
     prompt: str | None = None,
     dim: int | None = None,
     show_progress: bool = False,
+    encode: Encode | None = None,
 ) -> Vectors:
     """Vectors (D, H) of length 1; `prompt` is put before each passage, the model's own by default."""
     prompt = first_prompt(prompt, embedder.own_prompt("passage"))
-    return unit(embedder.encode(passages, prompt=prompt, dim=dim, show_progress=show_progress and "passages"))
+    encode = encode or embedder.encode
+    return unit(encode(passages, prompt=prompt, dim=dim, show_progress=show_progress and "passages"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from embedctl.mining import cache
-from embedctl.mining.cache import ArrayCache, CachedEmbedder, digest, fingerprint
+from embedctl.mining.cache import ArrayCache, digest, fingerprint, kept_encode
 from embedctl.model.embedder import Embedder
 
 TEXTS = [f"river stone {place}" for place in range(10)]
@@ -25,7 +25,7 @@ def test_vectors_are_the_models_fresh_or_kept(embedder, tmp_path, monkeypatch):
     expected = embedder.encode(TEXTS, prompt="p: ")
     for found in (0, 10):
         kept = ArrayCache(tmp_path)
-        vectors = CachedEmbedder(embedder, kept).encode(TEXTS, prompt="p: ")
+        vectors = kept_encode(embedder, kept)(TEXTS, prompt="p: ")
         np.testing.assert_allclose(vectors, expected, atol=1e-6)
         assert kept.found == found
     assert len(list(tmp_path.iterdir())) == 3
@@ -43,10 +43,10 @@ def test_a_killed_run_goes_on_where_it_was(embedder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(embedder, "encode", killed)
     with pytest.raises(KeyboardInterrupt):
-        CachedEmbedder(embedder, ArrayCache(tmp_path)).encode(TEXTS, prompt="")
+        kept_encode(embedder, ArrayCache(tmp_path))(TEXTS, prompt="")
     assert [path.suffix for path in tmp_path.iterdir()] == [".npy"] * 2
     kept = ArrayCache(tmp_path)
-    CachedEmbedder(embedder, kept).encode(TEXTS, prompt="")
+    kept_encode(embedder, kept)(TEXTS, prompt="")
     assert (calls, kept.found) == ([4, 4, 2, 2], 8)
 
 
@@ -70,11 +70,11 @@ def test_what_a_vector_follows_from_is_in_the_key(embedder, tiny_model):
 
 def test_other_prompts_and_dimensions_are_other_vectors(embedder, tmp_path):
     kept = ArrayCache(tmp_path)
-    model = CachedEmbedder(embedder, kept)
+    encode = kept_encode(embedder, kept)
     for options in ({"prompt": ""}, {"prompt": "p: "}, {"prompt": "", "dim": 8}):
-        model.encode(TEXTS, **options)
+        encode(TEXTS, **options)
     assert kept.found == 0
-    assert model.encode(TEXTS, prompt="", dim=8).shape == (10, 8)
+    assert encode(TEXTS, prompt="", dim=8).shape == (10, 8)
     assert kept.found == 10
 
 

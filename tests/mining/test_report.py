@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from embedctl.data.rows import Row
 from embedctl.mining.candidates import Candidates, Mined
-from embedctl.mining.pool import gather
+from embedctl.mining.pool import Scorer, gather
 from embedctl.mining.report import SCALES, Report
 
 
@@ -27,9 +26,9 @@ def mined(row: int, score: float, *, reranked: bool) -> Mined:
     return Mined(negatives, found, 1, nearer=False)
 
 
-def scorer(score: float) -> SimpleNamespace:
+def scorer(score: float) -> Scorer:
     """Gives all texts one score."""
-    return SimpleNamespace(scores=lambda _rows, ids: [np.full(len(own), score) for own in ids])
+    return lambda _rows, ids: [np.full(len(own), score) for own in ids]
 
 
 @pytest.mark.parametrize("reranked", [False, True])

@@ -10,13 +10,11 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from embedctl.data.rows import Row
 from embedctl.errors import ModelError
 from embedctl.mining.cache import ArrayCache
-from embedctl.mining.candidates import Choice, Mined
-from embedctl.mining.fill import relaxed
-from embedctl.mining.limits import Limits
-from embedctl.mining.miner import Miner, Sieve
+from embedctl.mining.candidates import Choice, Limits, Mined
+from embedctl.mining.miner import Miner, Sieve, relaxed
 from embedctl.mining.pool import gather
 from embedctl.mining.rerank import Reranker, load_cross_encoder
-from embedctl.search.finder import exact
+from embedctl.search.exact import exact
 
 TEXTS = [f"river stone {word}" for word in ("alpha", "beta", "gamma", "delta", "cloud", "engine", "market", "theory")]
 ANY = Limits()

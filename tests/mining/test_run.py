@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from embedctl.data.rows import Row
 from embedctl.errors import DataError
-from embedctl.mining.candidates import Choice
+from embedctl.mining.candidates import Choice, Limits
 from embedctl.mining.job import MiningJob
-from embedctl.mining.limits import Limits
-from embedctl.mining.run import mine
+from embedctl.mining.pool import gather
+from embedctl.mining.run import Encoded, mine
 from tests.conftest import sentence
 
 
@@ -64,3 +66,13 @@ def test_an_empty_corpus_is_an_error(job, tmp_path):
     (tmp_path / "corpus.txt").write_text("\n")
     with pytest.raises(DataError, match=r"corpus\.txt: has no passages"):
         mine(replace(job, corpus=str(tmp_path / "corpus.txt")))
+
+
+def test_scores_are_inner_products_and_the_corpus_comes_first():
+    data = gather([Row("q", ("a",)), Row("r", ("b", "x"))], ["x", "y"], keep_negatives=False)
+    draw = np.random.default_rng(0)
+    encoded = Encoded(data, draw.random((2, 3), np.float32), draw.random((4, 3), np.float32), "cpu")
+    first, second = encoded.scores([1, 0], [np.array([3, 0]), np.array([], dtype=np.int64)])
+    np.testing.assert_allclose(first, encoded.text_PH[[3, 0]] @ encoded.query_QH[1], rtol=1e-6)
+    assert second.shape == (0,)
+    np.testing.assert_array_equal(encoded.corpus, encoded.text_PH[:2])

@@ -13,8 +13,7 @@ from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, TrainingData
 from embedctl.errors import TrainingError
-from embedctl.mining.candidates import Choice
-from embedctl.mining.limits import Limits
+from embedctl.mining.candidates import Choice, Limits
 from embedctl.mining.store import StoreMiner, token_hashes
 from embedctl.reading.hashes import text_hash
 

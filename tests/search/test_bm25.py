@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embedctl.search.bm25 import Lexical, mixed, tokens
-from embedctl.search.finder import exact
+from embedctl.search.exact import exact
 
 TEXTS = ["river stone", "river river cloud", "音乐天气", "天气", "engine market theory", "cloud"]
 

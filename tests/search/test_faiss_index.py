@@ -9,7 +9,17 @@ import pytest
 
 from embedctl.search import faiss_index
 from embedctl.search.exact import search
-from embedctl.search.faiss_index import Stored, build, lists_for, measure_recall, nearest, read, recall, save
+from embedctl.search.faiss_index import (
+    Stored,
+    approximate,
+    build,
+    lists_for,
+    measure_recall,
+    nearest,
+    read,
+    recall,
+    save,
+)
 from embedctl.search.vectors import unit
 from embedctl.storage.quantization import Quantizer, dequantized
 
@@ -113,3 +123,19 @@ def test_a_sample_takes_its_rows_from_their_parts():
     rows = np.array([0, 499, 500, 501, 899])
     assert np.abs(stored().take(rows) - unit(DRAWN[rows])).max() < 1e-6
     assert len(stored().sample(10_000)) == len(DRAWN)
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+@pytest.mark.parametrize("rows", [5, 2000])
+def test_it_finds_most_and_says_how_much(kind, rows, capsys):
+    queries = unit(np.random.default_rng(1).standard_normal((50, 16)))
+    corpus = unit(np.random.default_rng(2).standard_normal((rows, 16)))
+    find = approximate(kind, queries, corpus, 10, seed=0)
+    said = capsys.readouterr().err
+    scores, ids = find(slice(0, 50), 10)
+    expected = search(queries, corpus, 10, "cpu")[1]
+    counted = np.mean([len(set(own) & set(other)) / len(other) for own, other in zip(ids, expected, strict=True)])
+    assert f"finds {counted:.1%} of the {min(10, rows)} nearest" in said
+    assert counted > 0.3
+    there = ids >= 0
+    np.testing.assert_allclose(scores[there], (queries @ corpus.T)[np.nonzero(there)[0], ids[there]], atol=1e-5)
