@@ -10,5 +10,13 @@ from embedctl.config.encoding import EncodeConfig, SearchConfig
 from embedctl.config.loading import commented, dump, flag_of, leaves, load, shown_as
 from embedctl.config.losses import LossSection
 from embedctl.config.mining import MineConfig
-from embedctl.config.sections import OptimSection, RemineSection, RunSection, TextSection, TuneSection
-from embedctl.config.training import TINY_OPTIM, TrainConfig, with_model_defaults
+from embedctl.config.training import (
+    TINY_OPTIM,
+    OptimSection,
+    RemineSection,
+    RunSection,
+    TextSection,
+    TrainConfig,
+    TuneSection,
+    with_model_defaults,
+)
