@@ -101,7 +101,7 @@ class BatchPlan:
 
     def _known_pairs(self, query: Integers, documents: Integers, own_Q: Integers) -> Integers:
         """(M, 2) pairs whose document some row lists as a positive of that query; a query's own is left out."""
-        which, row = self.rows.index.by_query.find(query)
+        which, row = self.rows.by_query.find(query)
         ungraded = self.rows.kind[row] != GRADED
         which, positives = which[ungraded], self.rows.positives(row[ungraded])
         which, document = which[positives.owners], find(documents, positives.take(self.rows.text))

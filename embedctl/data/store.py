@@ -7,8 +7,8 @@ has to be kept in memory. `build.py` writes the folder that is opened here.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,25 +100,8 @@ class RowsByKey:
         return found.owners, found.take(self.rows)
 
 
-@dataclass(frozen=True)
-class RowIndex:
-    """Where rows are found: by their query's text id, and by their positives.
-
-    `positive_ends` (R,) counts the positives up to a row's last; a graded row, whose texts belong together, counts as
-    one.
-    """
-
-    by_query: RowsByKey
-    positive_ends: Integers
-
-    @classmethod
-    def of(cls, rows: RowStore) -> RowIndex:
-        """The index of rows that lie in memory."""
-        return cls(RowsByKey.of(rows.query), np.cumsum(visits_of(rows.kind, rows.pos_count)))
-
-
 def visits_of(kind: NDArray[np.uint8], pos_count: Integers) -> Integers:
-    """How often each row is visited if each positive is a visit of its own."""
+    """How often each row is visited if each positive is a visit; a graded row, whose texts belong together, is one."""
     return np.where(kind == GRADED, 1, pos_count)
 
 
@@ -127,7 +110,8 @@ class RowStore:
     """R rows. Row r owns `text[bounds[r]:bounds[r+1]]`: its query, then its positives, then its negatives.
 
     `score` has the shape of `text`: a grade or a teacher's score, NaN for none. `kind` (R,) indexes `KINDS`,
-    `source` (R,) the files, ascending, `pos_count` (R,) says how many positives there are.
+    `source` (R,) the files, ascending, `pos_count` (R,) says how many positives there are. `by_query` finds
+    the rows of a query's text id, and `positive_ends` (R,) counts the visits (`visits_of`) up to and with each row.
     """
 
     kind: NDArray[np.uint8]
@@ -136,15 +120,11 @@ class RowStore:
     pos_count: Integers
     text: Integers
     score: NDArray[np.float32]
-    ready_index: RowIndex | None = field(default=None, kw_only=True)
+    by_query: RowsByKey
+    positive_ends: Integers
 
     def __len__(self) -> int:
         return len(self.kind)
-
-    @cached_property
-    def index(self) -> RowIndex:
-        """The index that was built with the rows, or one made now."""
-        return self.ready_index or RowIndex.of(self)
 
     @property
     def query(self) -> Integers:
@@ -165,7 +145,7 @@ class RowStore:
         return Spans(start, self.bounds[row + 1] - start)
 
     def with_negatives(self, mined_QN: Integers, query_R: Integers) -> RowStore:
-        """The rows with other negatives, which have no scores; their index stays, as queries and positives do.
+        """The rows with other negatives, which have no scores; what finds rows stays, as queries and positives do.
 
         Args:
             mined_QN: text ids, -1 for none.
@@ -206,7 +186,7 @@ class TrainingData:
         array = partial(read_array, folder)
         facts = json.loads((folder / "facts.json").read_text())
         texts = TextStore(array("hashes"), array("starts"), array("lengths"), array("tokens"))
-        index = RowIndex(RowsByKey(array("sorted_query"), array("rows_by_query")), array("positive_ends"))
-        row_arrays = (array(name) for name in ("kind", "source", "bounds", "pos_count", "text", "score"))
-        rows = RowStore(*row_arrays, ready_index=index)
+        by_query = RowsByKey(array("sorted_query"), array("rows_by_query"))
+        names = ("kind", "source", "bounds", "pos_count", "text", "score", "positive_ends")
+        rows = RowStore(**{name: array(name) for name in names}, by_query=by_query)
         return cls(texts, rows, array("query_as_passage"), facts)

@@ -37,7 +37,7 @@ class Visits:
 
     def __init__(self, rows: RowStore, mixture: Mix) -> None:
         self.rows, self.mixture = rows, mixture
-        self.positive_ends = rows.index.positive_ends
+        self.positive_ends = rows.positive_ends
         files = int(rows.source[-1]) + 1
         borders = self._first_unit(np.searchsorted(rows.source, np.arange(files + 1, dtype=rows.source.dtype)))
         self.units = Spans(borders[:-1], np.diff(borders))

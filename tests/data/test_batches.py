@@ -11,6 +11,7 @@ from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore
 from embedctl.data.visits import Mix
 from embedctl.tokens.spans import Spans
+from tests.data.stores import row_store
 
 
 def store(seed: int = 0, rows: int = 100, kinds: tuple[RowKind, ...] = (RowKind.HARD,), queries: int = 90) -> RowStore:
@@ -22,7 +23,7 @@ def store(seed: int = 0, rows: int = 100, kinds: tuple[RowKind, ...] = (RowKind.
     text[bounds[:-1]] = draws.integers(0, queries, rows)
     kind = np.array([KINDS.index(kinds[row % len(kinds)]) for row in range(rows)], dtype=np.uint8)
     source = (np.arange(rows) >= rows * 2 // 3).astype(np.int32)
-    return RowStore(kind, source, bounds, pos, text, np.arange(bounds[-1], dtype=np.float32))
+    return row_store(kind, source, bounds, pos, text, np.arange(bounds[-1], dtype=np.float32))
 
 
 def visited(plan: BatchPlan, epoch: int) -> list[tuple[int, int]]:
@@ -114,7 +115,7 @@ def test_known_positives_of_any_row_are_named():
     """Two rows share a query; each one's positive is no negative of the other."""
     bounds = np.array([0, 3, 6])
     text = np.array([1, 50, 60, 1, 60, 50])  # row 0: pos 50, neg 60; row 1: pos 60, neg 50
-    rows = RowStore(
+    rows = row_store(
         np.full(2, KINDS.index(RowKind.HARD), np.uint8),
         np.zeros(2, np.int32),
         bounds,

@@ -11,8 +11,9 @@ from transformers import AutoTokenizer
 from embedctl.data import build
 from embedctl.data.build import Recipe, open_or_build
 from embedctl.data.rows import RowKind
-from embedctl.data.store import KINDS, RowIndex
+from embedctl.data.store import KINDS
 from embedctl.errors import DataError
+from tests.data.stores import row_store
 
 ROWS = [
     {"query": "river stone", "pos": ["cloud engine market", "学习"], "neg": ["violin"]},
@@ -77,10 +78,10 @@ def test_kinds_scores_and_sources(files, tokenizer, tmp_path):
 
 def test_rows_are_found_as_if_they_had_been_sorted_in_memory(files, tokenizer, tmp_path):
     rows = open_or_build(files * 40, tokenizer, RECIPE, tmp_path / "stores").rows
-    expected = RowIndex.of(rows)
-    assert rows.index.by_query.rows.tolist() == expected.by_query.rows.tolist()
-    assert rows.index.by_query.keys.tolist() == expected.by_query.keys.tolist()
-    assert rows.index.positive_ends.tolist() == expected.positive_ends.tolist()
+    expected = row_store(rows.kind, rows.source, rows.bounds, rows.pos_count, rows.text, rows.score)
+    assert rows.by_query.rows.tolist() == expected.by_query.rows.tolist()
+    assert rows.by_query.keys.tolist() == expected.by_query.keys.tolist()
+    assert rows.positive_ends.tolist() == expected.positive_ends.tolist()
     assert expected.positive_ends[:4].tolist() == [2, 3, 4, 5]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowsByKey, RowStore, TextStore
+from tests.data.stores import row_store
 
 QUERIES, POSITIVES, NEGATIVES = [1, 2, 1], [[50, 51], [52], [53]], [[60], [], [61, 62]]
 
@@ -16,7 +17,7 @@ def rows() -> RowStore:
     """Three rows; the score of a text is its id."""
     text = [[query, *pos, *neg] for query, pos, neg in zip(QUERIES, POSITIVES, NEGATIVES, strict=True)]
     flat = np.concatenate(text)
-    return RowStore(
+    return row_store(
         kind=np.full(3, KINDS.index(RowKind.HARD), np.uint8),
         source=np.zeros(3, np.int32),
         bounds=np.cumsum([0, *map(len, text)]),
@@ -46,7 +47,7 @@ def test_a_row_knows_its_texts(rows):
 
 
 def test_all_rows_of_a_key_are_found(rows):
-    which, row = rows.index.by_query.find(np.array([2, 7, 1]))
+    which, row = rows.by_query.find(np.array([2, 7, 1]))
     assert list(zip(which.tolist(), row.tolist(), strict=True)) == [(0, 1), (2, 0), (2, 2)]
     keys = np.random.default_rng(0).integers(0, 9, 50).astype(np.uint64)
     which, row = RowsByKey.of(keys).find(np.arange(12, dtype=np.uint64))

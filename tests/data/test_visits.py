@@ -8,6 +8,7 @@ import pytest
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore
 from embedctl.data.visits import Mix, Visits, without_repeats
+from tests.data.stores import row_store
 
 
 def rows() -> RowStore:
@@ -16,7 +17,7 @@ def rows() -> RowStore:
     bounds, kind = np.concatenate([[0], np.cumsum(1 + pos)]), np.zeros(10, np.uint8)
     kind[8] = KINDS.index(RowKind.GRADED)
     text, source = np.arange(bounds[-1]), (np.arange(10) >= 6).astype(np.int32)
-    return RowStore(kind, source, bounds, pos, text, np.zeros(bounds[-1], np.float32))
+    return row_store(kind, source, bounds, pos, text, np.zeros(bounds[-1], np.float32))
 
 
 ROWS = [(row, 0) for row in range(10)]

@@ -22,11 +22,12 @@ import torch
 from embedctl.config import RemineSection
 from embedctl.data.batches import BatchPlan
 from embedctl.data.rows import RowKind
-from embedctl.data.store import KINDS, RowStore, TextStore, TrainingData
+from embedctl.data.store import KINDS, TextStore, TrainingData
 from embedctl.data.visits import Mix
 from embedctl.mining.store import StoreMiner
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.remine import Remine, forget_later, kept_file
+from tests.data.stores import row_store
 
 SPEC = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
 runs = importlib.util.module_from_spec(SPEC)
@@ -97,7 +98,7 @@ def remine(run: Path, vectors: np.ndarray, said: list[dict[str, int]]) -> Given:
     )
     text = np.stack([np.arange(ROWS), ROWS + np.arange(ROWS)], axis=1).ravel()
     kind, none = np.full(ROWS, KINDS.index(RowKind.IN_BATCH), np.uint8), np.full(2 * ROWS, np.nan, np.float32)
-    rows = RowStore(kind, np.zeros(ROWS, np.int32), np.arange(ROWS + 1) * 2, np.ones(ROWS, np.int64), text, none)
+    rows = row_store(kind, np.zeros(ROWS, np.int32), np.arange(ROWS + 1) * 2, np.ones(ROWS, np.int64), text, none)
     data = TrainingData(texts, rows, np.arange(ROWS, dtype=np.uint64) + 1000, {})
     plan = BatchPlan(rows, Mix(4, WANTED, seed=1))
     session = SimpleNamespace(device=torch.device("cpu"))

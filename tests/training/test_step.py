@@ -22,6 +22,7 @@ from embedctl.distributed import ranks as gather
 from embedctl.losses.infonce import InfoNCE
 from embedctl.training.step import Prepared, Stepper, deal
 from embedctl.training.targets import Weights
+from tests.data.stores import row_store
 
 SPEC = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
 runs = importlib.util.module_from_spec(SPEC)
@@ -69,7 +70,7 @@ def rows(kinds: int = 2) -> RowStore:
     text = draw.integers(20, TEXTS, bounds[-1])
     text[bounds[:-1]] = np.arange(24) % 20
     kind = np.where(neg > 0, KINDS.index(RowKind.HARD), KINDS.index(RowKind.IN_BATCH)).astype(np.uint8)
-    return RowStore(kind, np.zeros(24, np.int32), bounds, pos, text, np.full(bounds[-1], np.nan, np.float32))
+    return row_store(kind, np.zeros(24, np.int32), bounds, pos, text, np.full(bounds[-1], np.nan, np.float32))
 
 
 def batches(accumulation: int = 1) -> list[Batch]:
@@ -198,7 +199,7 @@ def held_at_most(queries: int, budget: int) -> tuple[int, int]:
     """Bytes held by the model's graphs, and by the loss, in a step of pairs of texts of 8 tokens."""
     bounds = np.arange(0, 2 * queries + 1, 2)
     none, kind = np.full(2 * queries, np.nan, np.float32), np.zeros(queries, np.uint8)
-    store = RowStore(kind, np.zeros(queries, np.int32), bounds, np.ones(queries, int), np.arange(2 * queries), none)
+    store = row_store(kind, np.zeros(queries, np.int32), bounds, np.ones(queries, int), np.arange(2 * queries), none)
     batch = BatchPlan(store, Mix(queries, 0, 7)).batch(0, 0)
     share = deal(np.full(len(batch.texts), 8), budget, padded=False, ranks=1, own=0)
     features = [torch.from_numpy(batch.texts[chunk] % TEXTS) for chunk in share.chunks]

@@ -13,6 +13,7 @@ from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, UNSCORED, RowStore
 from embedctl.data.visits import Mix
 from embedctl.training.targets import Weights
+from tests.data.stores import row_store
 
 MODES = ["all", "hard", "none"]
 
@@ -25,7 +26,7 @@ def rows(seed: int, texts: int) -> RowStore:
     text = draw.integers(1000, 1000 + texts, bounds[-1])
     text[bounds[:-1]] = draw.integers(0, 12, 60)
     kind = draw.integers(0, len(KINDS), 60).astype(np.uint8)
-    return RowStore(kind, np.zeros(60, np.int32), bounds, pos, text, np.ones(bounds[-1], np.float32))
+    return row_store(kind, np.zeros(60, np.int32), bounds, pos, text, np.ones(bounds[-1], np.float32))
 
 
 def batches(texts: int) -> list[Batch]:
@@ -56,7 +57,7 @@ def test_counts_are_those_of_the_matrix(texts, in_batch):
 def test_a_negative_that_is_a_known_positive_is_no_negative():
     """Each of the two rows of a query has the other one's positive as its only negative."""
     kind, text = np.full(2, KINDS.index(RowKind.HARD), np.uint8), np.array([1, 50, 60, 1, 60, 50])
-    store = RowStore(kind, np.zeros(2, np.int32), np.array([0, 3, 6]), np.ones(2, int), text, np.zeros(6, np.float32))
+    store = row_store(kind, np.zeros(2, np.int32), np.array([0, 3, 6]), np.ones(2, int), text, np.zeros(6, np.float32))
     batch = BatchPlan(store, Mix(1, 2, seed=0)).batch(0, 0)
     for in_batch in MODES:
         weights = Weights.of(batch, in_batch)
