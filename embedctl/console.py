@@ -9,45 +9,28 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 PLAIN_LINE_SECONDS = 10.0
-
-
-@dataclass
-class Output:
-    """The state of the console for this process."""
-
-    quiet: bool = False
-    console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
-
-
-_output = Output()
+_screen = Console(stderr=True, highlight=False)
 
 
 def configure(*, quiet: bool = False) -> None:
     """Set what this process says; `quiet` silences everything but results and errors."""
-    _output.quiet = quiet
-    _output.console = Console(stderr=True, highlight=False, quiet=quiet)
+    global _screen
+    _screen = Console(stderr=True, highlight=False, quiet=quiet)
 
 
-def console() -> Console:
-    """The console on stderr."""
-    return _output.console
-
-
-def say(message: str) -> None:
+def say(message: str, style: str | None = None) -> None:
     """One line for a human."""
-    console().print(message, markup=False, soft_wrap=True)
+    _screen.print(message, style=style, markup=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
@@ -63,25 +46,26 @@ def error(message: str, hint: str = "") -> None:
         screen.print(f"  -> {hint}", markup=False, soft_wrap=True)
 
 
-def panel(title: str, facts: dict[str, str]) -> None:
-    """A titled panel of name/value lines."""
+def panel(title: str, facts: dict[str, str], *below: RenderableType, border: str = "none") -> None:
+    """A titled panel of name/value lines, and of what is drawn below them."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts.items():
         grid.add_row(name, Text(value))
-    console().print(Panel(grid, title=title, title_align="left", expand=False))
+    body = Group(grid, *below)
+    _screen.print(Panel(body, title=Text(title), title_align="left", border_style=border, expand=False))
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table whose first column is text and whose other columns are right-aligned."""
-    console().print(title, style="bold", markup=False, soft_wrap=True)
+    say(title, "bold")
     drawn = Table()
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="right" if place else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*map(Text, row))
-    console().print(drawn)
+    _screen.print(drawn)
 
 
 def result(document: dict[str, Any], stream: TextIO | None = None) -> None:
@@ -94,18 +78,17 @@ class Bar:
 
     def __init__(self, title: str, total: int | None, unit: str) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done = 0
-        self.status = ""
+        self.done, self.status = 0, ""
         self._start = self._last_line = time.monotonic()
         self._live: Progress | None = None
-        if console().is_terminal and not _output.quiet:
+        if _screen.is_terminal and not _screen.quiet:
             self._live = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(elapsed_when_finished=True),
-                console=console(),
+                console=_screen,
             )
             self._live.start()
             self._task = self._live.add_task(title, total=total, status="")
@@ -126,9 +109,10 @@ class Bar:
             say(self._plain_line())
 
     def _plain_line(self) -> str:
-        of = f"/{self.total:,}" if self.total is not None else ""
-        left = f", {(self.total - self.done) / max(self.rate, 1e-9):,.0f} s left" if self.total is not None else ""
-        return f"{self.title}: {self.done:,}{of} {self.unit} ({self.status}{left})"
+        if self.total is None:
+            return f"{self.title}: {self.done:,} {self.unit} ({self.status})"
+        left = (self.total - self.done) / max(self.rate, 1e-9)
+        return f"{self.title}: {self.done:,}/{self.total:,} {self.unit} ({self.status}, {left:,.0f} s left)"
 
     def close(self) -> None:
         """Take the bar down."""
@@ -136,14 +120,9 @@ class Bar:
             self._live.stop()
 
 
-@contextmanager
-def progress(title: str, total: int | None, unit: str) -> Iterator[Bar]:
+def progress(title: str, total: int | None, unit: str) -> AbstractContextManager[Bar]:
     """A `Bar` for the length of a with-block."""
-    bar = Bar(title, total, unit)
-    try:
-        yield bar
-    finally:
-        bar.close()
+    return closing(Bar(title, total, unit))
 
 
 def progress_if(wanted: bool | str | Bar, title: str, total: int, unit: str) -> AbstractContextManager[Bar | None]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
 from embedctl import console
 from embedctl.commands.flags import takes
@@ -94,17 +91,11 @@ def print_findings(report: dict[str, Any]) -> None:
 def show(report: dict[str, Any]) -> None:
     """Draw one file's report: what it holds, how long its texts are, what was found."""
     stats = report["stats"]
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="bold", no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, value in facts_of(report).items():
-        facts.add_row(name, value)
     colour = next((style for severity, style in STYLES.items() if stats[severity]), "green")
     name = shown(report["path"])
-    title, verdict = Text(name), Text(f"{name}: {verdict_of(stats)}", style=colour)
-    body = Group(facts, "", lengths_table(stats)) if report["rows"] else facts
-    console.console().print(Panel(body, title=title, title_align="left", border_style=colour, expand=False))
-    console.console().print(verdict, soft_wrap=True)
+    lengths = ("", lengths_table(stats)) if report["rows"] else ()
+    console.panel(name, facts_of(report), *lengths, border=colour)
+    console.say(f"{name}: {verdict_of(stats)}", colour)
 
 
 def verdict_of(stats: dict[str, Any]) -> str:
