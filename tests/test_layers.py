@@ -124,11 +124,14 @@ def graph_of(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
     return {name: imports(tree, set(trees)) - {name} for name, tree in trees.items()}
 
 
-def check(root: Path) -> None:
-    """Fail on an upward import, on a circle, and on a file in no layer."""
+def faults(root: Path) -> list[str]:
+    """Every upward import and a circle of imports, if there is one.
+
+    Raises:
+        LookupError: a file has no layer.
+    """
     graph = graph_of(sources(root))
-    assert "; ".join(upward(graph)) == ""
-    assert " -> ".join(circle(graph)) == ""
+    return [*upward(graph), *filter(None, [" -> ".join(circle(graph))])]
 
 
 def is_plain_list(tree: ast.Module) -> bool:
@@ -153,7 +156,7 @@ def plant(file: Path, line: str) -> None:
 
 
 def test_imports_point_down_and_no_two_files_import_each_other():
-    check(ROOT)
+    assert faults(ROOT) == []
 
 
 @pytest.mark.parametrize(
@@ -166,8 +169,7 @@ def test_imports_point_down_and_no_two_files_import_each_other():
 )
 def test_a_planted_upward_import_is_found(copy, line):
     plant(copy / "mining/miner.py", line)
-    with pytest.raises(AssertionError, match=r"embedctl\.mining\.miner imports embedctl\.training\.loop"):
-        check(copy)
+    assert "embedctl.mining.miner imports embedctl.training.loop" in faults(copy)
 
 
 @pytest.mark.parametrize(
@@ -180,8 +182,9 @@ def test_a_planted_upward_import_is_found(copy, line):
 )
 def test_a_planted_circle_between_two_files_of_a_folder_is_found(copy, line):
     plant(copy / "losses/base.py", line)
-    with pytest.raises(AssertionError, match=r"embedctl\.losses\.base.*embedctl\.losses\.infonce"):
-        check(copy)
+    found = faults(copy)
+    assert len(found) == 1
+    assert {"embedctl.losses.base", "embedctl.losses.infonce"} == set(found[0].split(" -> "))
 
 
 @pytest.mark.parametrize("file", ["utils.py", "helpers/text.py"])
@@ -189,7 +192,7 @@ def test_a_file_in_no_layer_is_found(copy, file):
     (copy / file).parent.mkdir(exist_ok=True)
     (copy / file).write_text('"""A file that nobody has a place for."""\n\nfrom embedctl import console\n', "utf-8")
     with pytest.raises(LookupError, match="has no layer"):
-        check(copy)
+        faults(copy)
 
 
 def test_every_folder_has_a_layer_and_every_layer_files():
