@@ -26,22 +26,15 @@ DEFAULTS = LossSection()
 class Targets:
     """Which documents a query is compared with.
 
-    Args:
-        own_QC: (Q, C) index into the documents of each query's own candidates: first its positive or graded texts, then
-            its negatives; -1 for none.
-        weight_QD: (Q, D) how often a document is a candidate of a query, 0 for not at all; its positive at least once.
-        teacher_QC: (Q, C) teacher's score or grade of each own candidate, NaN for none; None if no query has any.
+    A query's own candidates are its positive or graded texts, then its negatives.
     """
 
-    own_QC: Tensor
-    weight_QD: Tensor
-    teacher_QC: Tensor | None = None
+    own_QC: Tensor  # index into the documents of each query's own candidates, -1 for none
+    weight_QD: Tensor  # how often a document is a candidate of a query, 0 for not at all; its positive at least once
+    teacher_QC: Tensor | None = None  # teacher's score or grade of each own candidate, NaN for none; None if all are
 
     def scores(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Read the teacher's scores.
-
-        Returns:
-            (Q, C) scores, 0 where there is none, and a (Q, C) mask of those that there are.
+        """(Q, C) teacher's scores, 0 where there is none, and a (Q, C) mask of those that there are.
 
         Raises:
             ValueError: no query has any.

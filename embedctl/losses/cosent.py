@@ -20,13 +20,10 @@ class CoSENT(Loss):
     same for all of them. One number for the batch: it grows with the logarithm of the comparisons.
 
     Source: Su 2022, "CoSENT (1)", https://kexue.fm/archives/8847.
-
-    Args:
-        scale: multiplies the cosines.
     """
 
     kinds: ClassVar = (RowKind.GRADED,)
-    scale: float = Field(DEFAULTS.cosent_scale, gt=0)
+    scale: float = Field(DEFAULTS.cosent_scale, gt=0)  # multiplies the cosines
 
     @classmethod
     def of(cls, options: LossSection) -> CoSENT:

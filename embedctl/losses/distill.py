@@ -22,8 +22,8 @@ class Distillation(Loss):
 
     kinds: ClassVar = (RowKind.TEACHER,)
     asked_by: ClassVar[str]
-    temperature: float = Field(DEFAULTS.temperature, gt=0)
-    teacher_temperature: float = Field(DEFAULTS.teacher_temperature, gt=0)
+    temperature: float = Field(DEFAULTS.temperature, gt=0)  # divides the student's cosines
+    teacher_temperature: float = Field(DEFAULTS.teacher_temperature, gt=0)  # divides the teacher's scores
 
     @classmethod
     def of(cls, options: LossSection) -> Self | None:
@@ -40,10 +40,6 @@ class KLDistillation(Distillation):
         P = softmax(teacher / teacher_temperature), S = softmax(cos / temperature)
 
     Source: Hinton et al. 2015 (arXiv:1503.02531); over a list of candidates as Ren et al. 2021 (arXiv:2110.07367).
-
-    Args:
-        temperature: divides the student's cosines.
-        teacher_temperature: divides the teacher's scores.
     """
 
     asked_by: ClassVar = "kl"
@@ -64,11 +60,8 @@ class MarginMSE(Distillation):
 
     Source: Hofstätter et al. 2020 (arXiv:2010.02666). Their student's score is a dot product without bounds, held
     against the teacher's as it is (teacher_temperature 1). Cosines are 2 apart at most and have to be scaled: at a
-    temperature of 0.02 a teacher's margin of 10 asks for cosines 0.2 apart.
-
-    Args:
-        temperature: divides the student's cosines.
-        teacher_temperature: divides the teacher's scores; for probabilities instead of logits something near 0.1.
+    temperature of 0.02 a teacher's margin of 10 asks for cosines 0.2 apart. For a teacher's probabilities instead of
+    logits, a teacher_temperature near 0.1 fits.
     """
 
     asked_by: ClassVar = "margin-mse"

@@ -20,14 +20,10 @@ class Matryoshka(Loss):
 
     The whole vector always is one of them. Source: Kusupati et al. 2022 (arXiv:2205.13147), who sum; a mean keeps the
     loss and its gradient of one size whatever the number of prefixes.
-
-    Args:
-        loss: of each prefix.
-        dims: lengths of the prefixes, in any order.
     """
 
-    loss: SerializeAsAny[Loss]
-    dims: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)
+    loss: SerializeAsAny[Loss]  # of each prefix
+    dims: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)  # lengths of the prefixes, in any order
 
     @classmethod
     def of(cls, options: LossSection) -> None:
@@ -46,18 +42,16 @@ class Matryoshka(Loss):
         """
         whole = query_QH.shape[1]
         expect_dims(self.dims, whole)
-        lengths = {whole, *self.dims}
-        parts = [self.loss(_prefix(query_QH, n), _prefix(document_DH, n), targets) for n in sorted(lengths)]
+        lengths = sorted({whole, *self.dims})
+        parts = [self.loss(_prefix(query_QH, n), _prefix(document_DH, n), targets) for n in lengths]
         return torch.stack(parts).mean()
 
 
 def expect_dims(dims: Sequence[int], whole: int) -> None:
     """Raise a ConfigError if a prefix is longer than the vector of `whole` dimensions."""
     if max(dims, default=0) > whole:
-        raise ConfigError(
-            f"--mrl-dims: {max(dims)} is more than the model's {whole} dimensions",
-            f"give lengths below {whole}; all {whole} are trained anyway",
-        )
+        hint = f"give lengths below {whole}; all {whole} are trained anyway"
+        raise ConfigError(f"--mrl-dims: {max(dims)} is more than the model's {whole} dimensions", hint)
 
 
 def _prefix(vectors: Tensor, length: int) -> Tensor:
