@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock
+
+from embedctl.errors import ConfigError
 
 
 def temporary_for(path: Path) -> Path:
@@ -86,6 +89,19 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
             with replacing_folder(folder) as work:
                 build(work)
     return folder
+
+
+def expect_writable(folder: Path, output: str, hint: str) -> None:
+    """Create a folder and check that files can be written in it.
+
+    Raises:
+        ConfigError: they can't; the message names `output`, an option and its value, and the next action is `hint`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as cause:
+        raise ConfigError(f"{output}: can't be written: {cause.strerror}", hint) from None
 
 
 def sync_tree(folder: Path) -> None:

@@ -10,6 +10,7 @@ import importlib
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -65,7 +66,7 @@ class Finding:
 @takes(DoctorConfig)
 def command(config: DoctorConfig) -> None:
     """Show versions, GPUs, cache folders and whether the hub can be reached."""
-    findings = [_this(), *_packages(), *_machine(), *_folders(), _hub(), *_extras()]
+    findings = [*_versions(), *_machine(), *_folders(), _hub(), *_extras()]
     problems = [finding for finding in findings if finding.broken]
     console.panel("embedctl doctor", {finding.name: finding.line for finding in findings})
     if config.json_output:
@@ -76,88 +77,68 @@ def command(config: DoctorConfig) -> None:
     console.say("nothing is missing that embedctl needs")
 
 
-def _this() -> Finding:
+def _versions() -> Iterator[Finding]:
+    """embedctl, and every package that it needs: installed, new enough and importable."""
     system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    return Finding("version", "embedctl", f"{__version__} on {system}")
-
-
-def _packages() -> list[Finding]:
-    """Every package that embedctl needs: installed, new enough and importable."""
-    found = []
+    yield Finding("version", "embedctl", f"{__version__} on {system}")
     with console.progress("importing", len(NEEDED), "packages") as bar:
         for package, (module, oldest) in NEEDED.items():
-            version = _version(package)
-            fault = _package_fault(version, module, oldest)
+            version, fault = _package(package, module, oldest)
             advice = f"pip install --upgrade '{package}>={oldest}'" if fault else ""
             value = ": ".join(part for part in (version, fault) if part)
-            found.append(Finding("version", package, value, advice, broken=bool(fault)))
+            yield Finding("version", package, value, advice, broken=bool(fault))
             bar.advance(status=package)
-    return found
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _package_fault(installed: str, module: str, oldest: str) -> str:
-    """What is wrong with a package, or nothing."""
+def _package(package: str, module: str, oldest: str) -> tuple[str, str]:
+    """The version of a package, and what is wrong with it; each is empty if there is none."""
     from packaging.version import Version
 
-    if not installed:
-        return "not installed"
-    if Version(installed) < Version(oldest):
-        return f"older than {oldest}"
+    try:
+        version = metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "", "not installed"
+    if Version(version) < Version(oldest):
+        return version, f"older than {oldest}"
     try:
         importlib.import_module(module)
     except IMPORT_FAULTS as fault:
-        return f"can't be imported: {fault}".splitlines()[0]
-    return ""
+        return version, f"can't be imported: {fault}".splitlines()[0]
+    return version, ""
 
 
-def _machine() -> list[Finding]:
+def _machine() -> Iterator[Finding]:
     """Cores and GPUs."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return [Finding("machine", "CPU cores", str(cores)), *_gpus()]
-
-
-def _gpus() -> list[Finding]:
+    yield Finding("machine", "CPU cores", str(cores))
     try:
         import torch
     except IMPORT_FAULTS:
-        return []
-    found = []
+        return
     for number in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(number)
         half = "bf16" if gpu.major >= 8 else "no bf16: --mixed-precision auto computes in float32"
-        found.append(Finding("machine", f"GPU {number}", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {half}"))
-    if found:
-        return found
+        yield Finding("machine", f"GPU {number}", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {half}")
+    if torch.cuda.device_count():
+        return
     if torch.backends.mps.is_available():
-        return [Finding("machine", "GPU", "Apple's, through mps")]
-    if shutil.which("nvidia-smi"):
-        return [Finding("machine", "GPU", f"torch {torch.__version__} sees none", "install torch's CUDA build")]
-    return [Finding("machine", "GPU", "none; everything runs on the CPU")]
+        yield Finding("machine", "GPU", "Apple's, through mps")
+    elif shutil.which("nvidia-smi"):
+        yield Finding("machine", "GPU", f"torch {torch.__version__} sees none", "install torch's CUDA build")
+    else:
+        yield Finding("machine", "GPU", "none; everything runs on the CPU")
 
 
-def _folders() -> list[Finding]:
+def _folders() -> Iterator[Finding]:
     """The shipped files and the caches."""
-    home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
-    models = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    return [
-        _shipped_files(),
-        _cache("models", models, "set HF_HOME to a folder that can be written", needed=False),
-        _cache("token stores", cache_folder(), "set EMBEDCTL_CACHE to a folder that can be written", needed=True),
-    ]
-
-
-def _shipped_files() -> Finding:
     try:
-        return Finding("folder", "example data", str(shipped("example_data")))
+        yield Finding("folder", "example data", str(shipped("example_data")))
     except FileNotFoundError as missing:
-        return Finding("folder", "example data", str(missing), "install embedctl again", broken=True)
+        yield Finding("folder", "example data", str(missing), "install embedctl again", broken=True)
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    models = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    yield _cache("models", models, "set HF_HOME to a folder that can be written", needed=False)
+    yield _cache("token stores", cache_folder(), "set EMBEDCTL_CACHE to a folder that can be written", needed=True)
 
 
 def _cache(name: str, folder: Path, advice: str, *, needed: bool) -> Finding:
@@ -181,10 +162,8 @@ def _hub() -> Finding:
     return Finding("hub", "hub", f"{hub.address()} does not answer", local)
 
 
-def _extras() -> list[Finding]:
-    found = []
+def _extras() -> Iterator[Finding]:
     for module, (purpose, install) in EXTRAS.items():
         here = find_spec(module) is not None
         value = "installed" if here else f"not installed; only {purpose} needs it"
-        found.append(Finding("extra", module, value, "" if here else install))
-    return found
+        yield Finding("extra", module, value, "" if here else install)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from embedctl.commands.flags import takes
 from embedctl.config import MineConfig
 from embedctl.config.base import bounds
 from embedctl.errors import ConfigError
+from embedctl.files import expect_writable
 from embedctl.resources import cache_folder, example_data
 
 if TYPE_CHECKING:
@@ -63,22 +63,10 @@ def expect_output(config: MineConfig, files: Sequence[str]) -> None:
         raise ConfigError(f"--output {output}: is an input", "write to another file")
     if output.exists() and not config.overwrite:
         raise ConfigError(f"--output {output}: exists", "choose another name, or replace it with --overwrite")
-    expect_writable("--output", output)
+    expect_writable(output.parent, f"--output {output}", "name a file elsewhere")
     if config.report:
-        expect_writable("--report", Path(config.report))
-
-
-def expect_writable(flag: str, path: Path) -> None:
-    """Make the folder of a file to write.
-
-    Raises:
-        ConfigError: that, or writing into it, is not possible.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as cause:
-        raise ConfigError(f"{flag} {path}: can't be written: {cause.strerror}", "name a file elsewhere") from None
+        report = Path(config.report)
+        expect_writable(report.parent, f"--report {report}", "name a file elsewhere")
 
 
 def job_of(config: MineConfig, files: Sequence[str]) -> MiningJob:

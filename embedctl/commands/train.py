@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,11 +14,11 @@ from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.evaluation.names import expect_metric
-from embedctl.files import write_whole
+from embedctl.files import expect_writable, write_whole
 from embedctl.resources import example_data
 
 EXAMPLE = "Example: embedctl train --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl --eval-dataset eval.jsonl -o out"
-OURS = ("config.yaml", "embedctl.json", "states", "checkpoints", "metrics.jsonl")
+OURS = ("config.yaml", "embedctl.json", "states", "checkpoints", "metrics.jsonl", "modules.json")
 
 
 @takes(TrainConfig)
@@ -34,9 +33,9 @@ def command(config: TrainConfig) -> None:
     config = with_absolute_paths(config)
     write_whole(folder / "config.yaml", dump(config))
     from embedctl.distributed.launch import command_line, exec_supervisor
-    from embedctl.training.job import launch_job
+    from embedctl.training.job import TrainJob
 
-    launch = launch_job(config, folder)
+    launch = TrainJob.of(config).launch_job
     if config.launch.dry_run:
         line = command_line(launch)
         console.result({"command": line}) if config.json_output else print(line)
@@ -60,7 +59,7 @@ def settle_resume(config: TrainConfig) -> TrainConfig:
     if (folder / "config.yaml").exists():
         return config
     console.say(f"--resume: {folder} holds no run yet; it begins at step 0")
-    return config.model_copy(update={"run": config.run.model_copy(update={"resume": None})})
+    return config.changed(run={"resume": None})
 
 
 def _expect_state(wanted: str) -> None:
@@ -73,14 +72,11 @@ def _expect_state(wanted: str) -> None:
 
 def with_examples(config: TrainConfig) -> TrainConfig:
     """The configuration with the shipped rows where no data were given."""
-    data = config.data
-    if not data.dataset:
-        console.say("no --dataset: training on the example rows shipped with embedctl")
-        update = {"dataset": (str(example_data("train.json")),)}
-        if not data.eval_dataset:
-            update["eval_dataset"] = (str(example_data("eval.json")),)
-        data = data.model_copy(update=update)
-    return config.model_copy(update={"data": data})
+    if config.data.dataset:
+        return config
+    console.say("no --dataset: training on the example rows shipped with embedctl")
+    evaluated = config.data.eval_dataset or (str(example_data("eval.json")),)
+    return config.changed(data={"dataset": (str(example_data("train.json")),), "eval_dataset": evaluated})
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
@@ -90,15 +86,12 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         path = parse(spec).path
         return str(Path(path).absolute()) + spec.removeprefix(path)
 
-    data, model = config.data, config.model
-    files = {
-        "dataset": tuple(map(_absolute, data.dataset)),
-        "eval_dataset": tuple(str(Path(name).absolute()) for name in data.eval_dataset),
-    }
-    name = model.model_name_or_path
+    rows = tuple(map(_absolute, config.data.dataset))
+    evaluated = tuple(str(Path(name).absolute()) for name in config.data.eval_dataset)
+    name = config.model.model_name_or_path
     if name != TINY and Path(name).is_dir():
-        model = model.model_copy(update={"model_name_or_path": str(Path(name).absolute())})
-    return config.model_copy(update={"data": data.model_copy(update=files), "model": model})
+        name = str(Path(name).absolute())
+    return config.changed(data={"dataset": rows, "eval_dataset": evaluated}, model={"model_name_or_path": name})
 
 
 def expect_packages(config: TrainConfig) -> None:
@@ -157,35 +150,19 @@ def prepare_output(config: TrainConfig) -> Path:
             f"--resume: the run in {folder} is finished", "train it further with --model and another --output-dir"
         )
     if present and not config.run.resume and not config.launch.dry_run:
-        _expect_free(config, folder, present)
-        for name in OURS:
-            path = folder / name
+        if not config.run.overwrite:
+            _expect_free(folder, present)
+        for path in (folder / name for name in OURS):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        (folder / "modules.json").unlink(missing_ok=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as cause:
-        raise ConfigError(
-            f"--output-dir {folder}: can't be written: {cause.strerror}", "choose another --output-dir"
-        ) from None
+    expect_writable(folder, f"--output-dir {folder}", "choose another --output-dir")
     return folder
 
 
-def _expect_free(config: TrainConfig, folder: Path, present: set[str]) -> None:
-    if config.run.overwrite:
-        return
+def _expect_free(folder: Path, present: set[str]) -> None:
+    held, other = f"--output-dir {folder}: holds", "choose another --output-dir, or"
     if "modules.json" in present:
-        raise ConfigError(
-            f"--output-dir {folder}: holds a finished run",
-            "choose another --output-dir, or replace it with --overwrite",
-        )
+        raise ConfigError(f"{held} a finished run", f"{other} replace it with --overwrite")
     if "config.yaml" not in present:
-        raise ConfigError(
-            f"--output-dir {folder}: holds files that are no run's",
-            "choose another --output-dir, or give --overwrite to write among them",
-        )
+        raise ConfigError(f"{held} files that are no run's", f"{other} give --overwrite to write among them")
     if any((folder / "states").glob("step-*")):
-        raise ConfigError(
-            f"--output-dir {folder}: holds an unfinished run", "go on with --resume, or begin anew with --overwrite"
-        )
+        raise ConfigError(f"{held} an unfinished run", "go on with --resume, or begin anew with --overwrite")
