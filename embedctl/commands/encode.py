@@ -21,15 +21,13 @@ EXAMPLE = "Example: embedctl encode --ckpt out -i texts.txt -o vectors.npy"
 @takes(EncodeConfig)
 def command(config: EncodeConfig) -> None:
     """Turn texts into vectors."""
-    from embedctl.encoding.job import EncodeJob
+    from embedctl.encoding.job import EncodeJob, become_launcher
 
     job = EncodeJob.of(config)
     say_input(config, job)
     expect_usable(job, config.num_processes)
     expect_checkpoint(config.model.model_name_or_path)
     if config.num_processes > 1:
-        from embedctl.encoding.launch import become_launcher
-
         become_launcher(config)
     from embedctl.encoding.run import encode, report
 

@@ -28,8 +28,7 @@ def command(config: EvalConfig) -> None:
     """Measure how well a model retrieves."""
     expect_metric(config.metric)
     job = job_of(config)
-    from embedctl.evaluation.job import evaluate
-    from embedctl.evaluation.report import show
+    from embedctl.evaluation.job import evaluate, show
 
     found = evaluate(job)
     show(job, found, config.metric)

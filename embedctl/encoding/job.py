@@ -1,12 +1,16 @@
-"""What one run of encode does: the configuration, resolved once into plain values. No torch here."""
+"""What one run of encode does, and with which processes: the configuration, resolved once. No torch here."""
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from embedctl.config import EncodeConfig, RunSection
+from embedctl.config import EncodeConfig, RunSection, dump
+from embedctl.distributed.launch import LaunchJob, exec_supervisor
 from embedctl.errors import ConfigError
+from embedctl.files import write_whole
 from embedctl.reading.files import without_compression
 from embedctl.resources import input_or_example
 
@@ -98,3 +102,25 @@ def expect_consistent(config: EncodeConfig) -> None:
         raise ConfigError(f"--backend {config.backend}: computes on the CPU, not on {config.device}", "--device cpu")
     if config.precision not in ("auto", "float32"):
         raise ConfigError(f"--backend {config.backend}: computes in float32", "leave --precision out")
+
+
+def launch_job(config: EncodeConfig, folder: Path) -> LaunchJob:
+    """The processes that share the work; `folder` holds the configuration while they run."""
+    return LaunchJob(
+        worker="embedctl.encoding.worker",
+        folder=str(folder),
+        processes=config.num_processes,
+        device=config.device,
+        cpu_flag="--device cpu",
+        strategy="ddp",
+        quiet=config.quiet,
+        after_stop=config.after_interrupt,
+        temporary=True,
+    )
+
+
+def become_launcher(config: EncodeConfig) -> NoReturn:
+    """Replace this process by the one that starts and supervises the workers."""
+    folder = Path(tempfile.mkdtemp(prefix="embedctl-encode-"))
+    write_whole(folder / "config.yaml", dump(config))
+    exec_supervisor(launch_job(config, folder))

@@ -12,26 +12,18 @@ from embedctl.errors import DataError
 from embedctl.reading.files import open_bytes
 from embedctl.tokens.prompts import first_prompt
 
-Qrels = dict[str, dict[str, int]]
+Qrels = dict[str, dict[str, int]]  # query id to document id to grade; above 0 answers the query
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Texts by id, and the grade of each judged document by query.
+    """Texts by id, and the grade of each judged document by query."""
 
-    Args:
-        queries: id to text.
-        corpus: id to text.
-        qrels: query id to document id to grade; above 0 answers the query. Each query has an answer.
-        prompts: the prompt of queries that bring their own; it is put before the query in place of any other.
-        notes: what was left out, for a human.
-    """
-
-    queries: dict[str, str]
-    corpus: dict[str, str]
-    qrels: Qrels
-    prompts: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    queries: dict[str, str]  # id to text; each has an answer
+    corpus: dict[str, str]  # id to text
+    qrels: Qrels  # of the queries
+    prompts: dict[str, str] = field(default_factory=dict)  # of queries that bring their own, in place of any other
+    notes: tuple[str, ...] = ()  # what was left out, for a human
 
     def prompted(self, prompt: str) -> list[str]:
         """The queries as a model sees them, `prompt` before those that have none of their own."""

@@ -1,4 +1,4 @@
-"""One job of evaluation: a model, alone or beside a baseline, on one collection."""
+"""One job of evaluation: a model, alone or beside a baseline, on one collection; and the tables of what it found."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.compare import Comparison, compare
 from embedctl.evaluation.metrics import PerQuery, means, measure_embedder
 from embedctl.model.embedder import Embedder
+from embedctl.resources import shown
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ def evaluate(job: EvalJob) -> Evaluation:
         DataError: a file is missing or wrong.
         ModelError: a model can't be loaded, or has fewer dimensions than asked for.
     """
-    collection = read(job)
+    collection = Collection.from_beir(*job.beir) if job.beir else Collection.from_rows(job.rows)
+    for note in collection.notes:
+        console.say(note)
     values = measure(job, job.model, collection)
     theirs = measure(job, job.baseline, collection) if job.baseline else None
     return Evaluation(
@@ -55,18 +58,6 @@ def evaluate(job: EvalJob) -> Evaluation:
         means(theirs) if theirs else None,
         {name: compare(values[name], of) for name, of in theirs.items()} if theirs else {},
     )
-
-
-def read(job: EvalJob) -> Collection:
-    """The collection, after printing what was left out of it.
-
-    Raises:
-        DataError: a file is missing or wrong.
-    """
-    collection = Collection.from_beir(*job.beir) if job.beir else Collection.from_rows(job.rows)
-    for note in collection.notes:
-        console.say(note)
-    return collection
 
 
 def measure(job: EvalJob, model: str, collection: Collection) -> PerQuery:
@@ -84,3 +75,47 @@ def measure(job: EvalJob, model: str, collection: Collection) -> PerQuery:
         dim=job.dim,
         show_progress=True,
     )
+
+
+def show(job: EvalJob, found: Evaluation, metric: str) -> None:
+    """Draw what was measured; beside a baseline, say what `metric` shows."""
+    title = f"{job.model}: {found.queries:,} queries, {found.documents:,} documents ({shown(job.source)})"
+    if found.baseline is None:
+        show_alone(title, found.metrics)
+    else:
+        show_beside(f"{title}\nbaseline: {job.baseline}", found.metrics, found.baseline, found.difference)
+        console.say(verdict(metric, found.difference[metric]))
+
+
+def show_alone(title: str, metrics: dict[str, float]) -> None:
+    """One model's metrics."""
+    console.table(title, ["metric", "value"], [[name, f"{value:.4f}"] for name, value in metrics.items()])
+
+
+def show_beside(
+    title: str, metrics: dict[str, float], baseline: dict[str, float], found: dict[str, Comparison]
+) -> None:
+    """A model beside a baseline: both values, the difference with its 95 % interval, and on how many queries."""
+    columns = ["metric", "model", "baseline", "change", "95 % interval", "won/lost/tied"]
+    rows = [
+        [
+            name,
+            f"{value:.4f}",
+            f"{baseline[name]:.4f}",
+            f"{found[name].difference:+.4f}",
+            f"{found[name].low:+.3f} to {found[name].high:+.3f}",
+            f"{found[name].won}/{found[name].lost}/{found[name].tied}",
+        ]
+        for name, value in metrics.items()
+    ]
+    console.table(title, columns, rows)
+
+
+def verdict(metric: str, found: Comparison) -> str:
+    """One sentence on what the comparison shows."""
+    words = {
+        "better": "the model is better than the baseline",
+        "worse": "the model is worse than the baseline",
+        "no clear difference": "chance could explain the difference: its interval holds 0",
+    }
+    return f"{metric}: {words[found.verdict]}"

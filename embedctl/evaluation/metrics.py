@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.names import METRICS
-from embedctl.search.exact import search
+from embedctl.search.exact import Vectors, search
 from embedctl.search.vectors import passage_vectors, query_vectors
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
 
-Vectors = NDArray[np.float32]
 PerQuery = dict[str, dict[str, float]]  # metric, then query id
 
 DEPTH = 1000  # documents of a ranking, as TREC has it; MAP counts an answer below as not found

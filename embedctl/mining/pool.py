@@ -43,30 +43,19 @@ class Pool:
 
 @dataclass(frozen=True)
 class MiningData:
-    """Q rows and P texts; a row's texts are given as places among the P.
+    """Q rows and P texts; a row's texts are given as places among the P."""
 
-    Args:
-        pool: P texts.
-        searched: how many of them, from the first, are the corpus: those may become negatives.
-        queries: a row's query.
-        prompts: a row's own prompt, or None.
-        positives: the positives of a row's query over all rows. Graded texts count, whatever their grade: their
-            relevance is known, and no mined negative may contradict it.
-        measured: those of them that margins are measured from: of a row's graded texts only the highest grade.
-        own: a row's own negatives, if they are kept.
-        normal_P: the hash of each normalised text.
-        normal_Q: the hash of each normalised query.
-    """
-
-    pool: Pool
-    searched: int
-    queries: list[str]
-    prompts: list[str | None]
+    pool: Pool  # P texts
+    searched: int  # how many of them, from the first, are the corpus: those may become negatives
+    queries: list[str]  # a row's query
+    prompts: list[str | None]  # a row's own prompt, or None
+    # The positives of a row's query over all rows. Graded texts count, whatever their grade: their relevance is known,
+    # and no mined negative may contradict it.
     positives: list[Ids]
-    measured: list[Ids]
-    own: list[Ids]
-    normal_P: Hashes
-    normal_Q: Hashes
+    measured: list[Ids]  # those of them that margins are measured from: of graded texts only the highest grade
+    own: list[Ids]  # a row's own negatives, if they are kept
+    normal_P: Hashes  # the hash of each normalised text
+    normal_Q: Hashes  # the hash of each normalised query
 
     @property
     def most_excluded(self) -> int:

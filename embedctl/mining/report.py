@@ -32,27 +32,21 @@ Line = tuple[str, list[float], str]  # label, score by each scorer, text
 
 @dataclass(frozen=True)
 class Sample:
-    """A row to read: its number from 1, the most that a negative scores above its positive, its query and texts."""
+    """A row to read."""
 
-    row: int
-    suspicion: float
-    query: str
-    lines: list[Line]
+    row: int  # its number from 1
+    suspicion: float  # the most that a negative scores above the positive
+    query: str  # its query
+    lines: list[Line]  # its texts
 
 
 @dataclass
 class Report:
-    """Counts scores and keeps the rows that are shown: half the most suspicious, half any.
+    """Counts scores and keeps the rows that are shown: half the most suspicious, half any."""
 
-    Args:
-        data: the rows and texts.
-        scorers: a column of `Candidates` to what gave it; first the one whose scores decide.
-        seed: of the choice of the other rows.
-    """
-
-    data: MiningData
-    scorers: Mapping[str, Scorer]
-    seed: int
+    data: MiningData  # the rows and texts
+    scorers: Mapping[str, Scorer]  # a column of `Candidates` to what gave it; first the one whose scores decide
+    seed: int  # of the choice of the other rows
     counts: dict[str, dict[str, Scores]] = field(
         default_factory=lambda: {column: {group: Scores() for group in GROUPS} for column in SCALES}
     )

@@ -15,7 +15,6 @@ import numpy as np
 from embedctl.errors import ModelError
 from embedctl.mining.cache import ArrayCache, digest
 from embedctl.mining.candidates import Candidates, Limits, references
-from embedctl.mining.job import MiningJob
 from embedctl.mining.pool import MiningData
 from embedctl.model.loading import hash_weights, loading
 from embedctl.search.exact import Ids, Vectors
@@ -88,14 +87,11 @@ class Reranker:
         """The scores of each row's query with the texts at its places in the pool."""
         queries, texts = self.data.queries, self.data.pool.texts
         pairs = [(queries[row], texts[place]) for row, own in zip(rows, ids, strict=True) for place in own]
-        return np.split(self._score(pairs), np.cumsum([len(own) for own in ids])[:-1])
-
-    def _score(self, pairs: list[tuple[str, str]]) -> Vectors:
-        """The scores (N,) of pairs."""
         if not pairs:
-            return np.zeros(0, np.float32)
-        texts = [f"{query}\0{text}" for query, text in pairs]
-        return self.cache.fetch(self._recipe, texts, lambda: self._predict(pairs)).ravel()
+            return [np.zeros(0, np.float32) for _ in rows]
+        keys = [f"{query}\0{text}" for query, text in pairs]
+        scores = self.cache.fetch(self._recipe, keys, lambda: self._predict(pairs))
+        return np.split(scores.ravel(), np.cumsum([len(own) for own in ids])[:-1])
 
     def _predict(self, pairs: list[tuple[str, str]]) -> Vectors:
         found = self.model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False)
@@ -103,16 +99,3 @@ class Reranker:
         if not np.isfinite(scores).all():
             raise ModelError("--rerank-with: a score is not finite", "the model is damaged, or its precision too low")
         return scores
-
-
-def reranker_of(job: MiningJob, data: MiningData, device: str) -> Reranker | None:
-    """The reranker of a job, if it has one.
-
-    Raises:
-        ModelError: it can't be loaded.
-    """
-    if job.rerank_with is None:
-        return None
-    model = load_cross_encoder(job.rerank_with, device, trust_remote_code=job.trust_remote_code)
-    cache, size = ArrayCache(job.cache), job.rerank_batch_size
-    return Reranker(model, data, job.rerank_limits, job.positive_score, cache, size)

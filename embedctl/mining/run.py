@@ -18,7 +18,7 @@ from embedctl.mining.job import MiningJob, MiningResult
 from embedctl.mining.miner import RERANKED_BLOCK, Filler, Miner, RandomTexts, Sieve, block_of, relaxed
 from embedctl.mining.pool import MiningData, gather, pair_scores
 from embedctl.mining.report import Report, summary
-from embedctl.mining.rerank import reranker_of
+from embedctl.mining.rerank import Reranker, load_cross_encoder
 from embedctl.mining.rewrite import write
 from embedctl.model.embedder import Embedder
 from embedctl.search.bm25 import Lexical, mixed
@@ -35,7 +35,10 @@ def mine(job: MiningJob) -> MiningResult:
         DataError: a row or the corpus is wrong, or the corpus is empty.
         ModelError: a model can't be loaded, or gives a vector or score that is not finite.
     """
-    data = read(job)
+    corpus = read_passages(job.corpus) if job.corpus else None
+    data = gather(chain.from_iterable(map(read_rows, job.files)), corpus, keep_negatives=job.keep_negatives)
+    if not data.searched:
+        raise DataError(f"{job.corpus}: has no passages", "give a --corpus, or leave it out to search the rows' texts")
     encoded = encode(job, data)
     miner = miner_of(job, encoded)
     finder = finder_of(job, encoded, miner.depth)
@@ -46,20 +49,6 @@ def mine(job: MiningJob) -> MiningResult:
     if report and job.report:
         write_whole(job.report, report.html(summary(job, result)))
     return result
-
-
-def read(job: MiningJob) -> MiningData:
-    """The rows, and the distinct passages to search with the positives that they lack.
-
-    Raises:
-        DataError: a row or the corpus is wrong, or the corpus is empty.
-    """
-    corpus = read_passages(job.corpus) if job.corpus else None
-    data = gather(chain.from_iterable(map(read_rows, job.files)), corpus, keep_negatives=job.keep_negatives)
-    if not data.searched:
-        hint = "give a --corpus, or leave it out to search the rows' texts"
-        raise DataError(f"{job.corpus}: has no passages", hint)
-    return data
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,11 @@ def miner_of(job: MiningJob, encoded: Encoded) -> Miner:
     sieve = Sieve(filters_of(job, data), job.limits, positives)
     anything = RandomTexts(sieve, job.choice.seed, encoded.query_QH, encoded.corpus)
     fillers: dict[str, Filler | None] = {"fewer": None, "relax": relaxed, "random": anything}
-    reranker = reranker_of(job, data, encoded.device)
+    reranker = None
+    if job.rerank_with:
+        model = load_cross_encoder(job.rerank_with, encoded.device, trust_remote_code=job.trust_remote_code)
+        cache, size = ArrayCache(job.cache), job.rerank_batch_size
+        reranker = Reranker(model, data, job.rerank_limits, job.positive_score, cache, size)
     return Miner(sieve, job.choice, data.most_excluded, reranker, fillers[job.fill])
 
 

@@ -26,25 +26,15 @@ TEXTS_AT_A_TIME = 1 << 15
 
 @dataclass(frozen=True)
 class StoreMiner:
-    """Finds negatives for the queries of a store among its passages.
+    """Finds negatives for the queries of a store among its passages."""
 
-    Args:
-        query_Q: text ids, ascending.
-        passage_P: text ids, ascending.
-        query_R: whose of the queries each row has; -1 for a row whose negatives stay.
-        answers: each query's positives over all rows, as places in `passage_P`; graded texts count.
-        measured: those of them that are no graded texts: margins are measured from the hardest.
-        tokens_Q: hash of the tokens of each query's text as a passage; of those of the query where it is no passage.
-        tokens_P: hash of each passage's tokens.
-    """
-
-    query_Q: Integers
-    passage_P: Integers
-    query_R: Integers
-    answers: list[Ids]
-    measured: list[Ids]
-    tokens_Q: Hashes
-    tokens_P: Hashes
+    query_Q: Integers  # text ids, ascending
+    passage_P: Integers  # text ids, ascending
+    query_R: Integers  # whose of the queries each row has; -1 for a row whose negatives stay
+    answers: list[Ids]  # each query's positives over all rows, as places in `passage_P`; graded texts count
+    measured: list[Ids]  # those of them that are no graded texts: margins are measured from the hardest
+    tokens_Q: Hashes  # hash of the tokens of each query's text as a passage; as a query where it is no passage
+    tokens_P: Hashes  # hash of each passage's tokens
 
     @classmethod
     def of(cls, data: TrainingData) -> StoreMiner:

@@ -45,7 +45,6 @@ class Lexical:
             import bm25s
         except ImportError:
             raise ConfigError("--also bm25: bm25s is not installed", "pip install 'embedctl[bm25]'") from None
-        self.size = len(texts)
         self.words: dict[str, int] = {}
         ids = [[self.words.setdefault(word, len(self.words)) for word in tokens(text)] for text in texts]
         self.engine = bm25s.BM25()

@@ -62,11 +62,12 @@ def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Id
     import faiss
 
     scores, ids = faiss.knn(_dense(queries), _dense(corpus), min(k + 1, len(corpus)), metric=faiss.METRIC_INNER_PRODUCT)
-    scores, ids = _ordered(scores, ids.astype(np.int64))
+    order = np.lexsort((ids, -scores), axis=1)
+    scores, ids = np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1).astype(np.int64)
     tied = np.flatnonzero(scores[:, k] == scores[:, k - 1]) if k < len(corpus) else ()
     scores, ids = scores[:, :k], ids[:, :k]
     if len(tied):
-        scores[tied], ids[tied] = search_blocks(queries[tied], _blocks(corpus, "cpu"), k, "cpu")
+        scores[tied], ids[tied] = search_torch(queries[tied], corpus, k, "cpu")
     return scores, ids
 
 
@@ -127,11 +128,6 @@ def _just_below_kth(scores_RB: Tensor, k: int) -> Tensor:
 def _blocks(corpus: Vectors, device: str) -> Iterator[Vectors]:
     size = BLOCK_DOCUMENTS.get(device, GPU_BLOCK_DOCUMENTS)
     return (corpus[documents] for documents in _slices(len(corpus), size))
-
-
-def _ordered(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
-    order = np.lexsort((ids, -scores), axis=1)
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
 
 def _slices(size: int, step: int) -> Iterator[slice]:

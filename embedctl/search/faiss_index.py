@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,16 +36,6 @@ class Stored:
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
-
-    @property
-    def dtype(self) -> str:
-        """The stored type."""
-        return str(self.parts[0].dtype)
-
-    @property
-    def dimension(self) -> int:
-        """H."""
-        return int(self.parts[0].shape[1])
 
     def blocks(self) -> Iterator[Vectors]:
         """All vectors at length 1, some (B, H) at a time."""
@@ -81,9 +70,10 @@ def build(stored: Stored, kind: str) -> Any:
     """
     import faiss
 
-    lists, storage = lists_for(len(stored)), STORAGE[stored.dtype]
+    first = stored.parts[0]
+    lists, storage = lists_for(len(stored)), STORAGE[str(first.dtype)]
     recipe = {"flat": storage, "hnsw": f"HNSW{LINKS}_{storage}", "ivf": f"IVF{lists},{storage}"}[kind]
-    index: Any = faiss.index_factory(stored.dimension, recipe, faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(first.shape[1], recipe, faiss.METRIC_INNER_PRODUCT)
     if kind == "hnsw":
         index.hnsw.efConstruction, index.hnsw.efSearch = EF_CONSTRUCTION, EF_SEARCH
     if kind == "ivf":
@@ -139,17 +129,3 @@ def approximate(kind: str, query_QH: Vectors, corpus_DH: Vectors, k: int, seed: 
     share = measure_recall(index, stored, sample, k)
     console.say(f"--ann {kind}: finds {share:.1%} of the {k} nearest (exact search on {len(sample)} of the queries)")
     return lambda rows, wanted: nearest(index, query_QH[rows], wanted)
-
-
-def save(index: Any, path: Path) -> None:
-    """Write an index."""
-    import faiss
-
-    faiss.write_index(index, str(path))
-
-
-def read(path: Path) -> Any:
-    """The index of a file."""
-    import faiss
-
-    return faiss.read_index(str(path))

@@ -69,9 +69,11 @@ def write_index(draft: Path, output: Path, kind: str, recipe: dict[str, Any]) ->
     Returns:
         The manifest: the recipe, the kind, rows, and the recall measured if the search is approximate.
     """
+    import faiss
+
     stored = stored_in(output)
     index = faiss_index.build(stored, kind)
-    faiss_index.save(index, draft / FAISS)
+    faiss.write_index(index, str(draft / FAISS))
     measured = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, stored.sample(SAMPLE), DEPTH)
     manifest = {**recipe, "index": kind, "rows": len(stored), "recall": round(measured, 4)}
     write_whole(draft / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
@@ -137,7 +139,9 @@ class TextIndex:
 
     def nearest(self, query_QH: Vectors, k: int) -> list[list[dict[str, Any]]]:
         """The k nearest texts of each query, descending: row, score (cosine) and text."""
-        scores, rows = faiss_index.nearest(faiss_index.read(self.folder / FAISS), unit(query_QH), k)
+        import faiss
+
+        scores, rows = faiss_index.nearest(faiss.read_index(str(self.folder / FAISS)), unit(query_QH), k)
         texts = TextMap(self.folder)
         return [
             [
