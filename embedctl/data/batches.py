@@ -113,13 +113,10 @@ class BatchPlan:
 def draw(
     spans: Spans, wanted: int, key: tuple[int, ...], row: Integers, visit: Integers, *, repeat: bool = True
 ) -> Integers:
-    """A random choice of `wanted` places of each row's span, anew for each key, row and visit.
+    """(Q, wanted) a random choice of places of each row's span, anew for each key, row and visit; -1 for none.
 
     All of them in random order, and over again from the start, if there are fewer than wanted; with `repeat` off, the
     rest is none.
-
-    Returns:
-        (Q, wanted) places, -1 for none.
     """
     owner, places = spans.owners, spans.places
     order = np.lexsort((mix(*key, row[owner], visit[owner], places - spans.starts[owner]), owner))

@@ -58,11 +58,7 @@ class Recipe:
 def open_or_build(files: Sequence[str], tokenizer: Any, recipe: Recipe, cache: Path) -> TrainingData:
     """The store of these files, built if no earlier run did; one process builds while the others wait.
 
-    Args:
-        files: data files, in the order that `RowStore.source` counts.
-        tokenizer: a transformers tokenizer.
-        recipe: lengths and prompts.
-        cache: the folder of all stores.
+    `RowStore.source` counts the files in their order; `cache` is the folder of all stores.
 
     Raises:
         DataError: a row is wrong.

@@ -24,10 +24,8 @@ POSITIVE, NEGATIVE = 0, 1
 class CrossCheck:
     """Gathers the rows' hashes, then compares them; each question can be asked once, after the last row.
 
-    A row's place is its line and its number in the file: rows of an array may stand on one line.
-
-    Args:
-        folder: for the hashes; the caller removes it.
+    A row's place is its line and its number in the file: rows of an array may stand on one line. The hashes lie in
+    `folder`, which the caller removes.
     """
 
     def __init__(self, folder: Path) -> None:

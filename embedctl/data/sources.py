@@ -27,9 +27,8 @@ def parse(spec: str) -> Source:
     if not colon or Path(spec).exists() or not weight.replace(".", "", 1).isdigit():
         return Source(spec)
     if float(weight) <= 0:
-        raise ConfigError(
-            f"--dataset {spec}: the weight must be above 0", "leave the file out to visit none of its rows"
-        )
+        hint = "leave the file out to visit none of its rows"
+        raise ConfigError(f"--dataset {spec}: the weight must be above 0", hint)
     return Source(path, float(weight))
 
 

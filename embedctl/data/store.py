@@ -90,11 +90,7 @@ class RowsByKey:
         return cls(key_R[order], order)
 
     def find(self, wanted_K: NDArray[Any]) -> tuple[Integers, Integers]:
-        """All rows that have one of the wanted keys.
-
-        Returns:
-            (M,) the number of the wanted key, ascending, and (M,) a row that has it.
-        """
+        """All M rows that have one of the wanted keys: (M,) the number of the key, ascending, and (M,) the row."""
         first, end = (np.searchsorted(self.keys, wanted_K, side=side) for side in ("left", "right"))
         found = Spans(first, end - first)
         return found.owners, found.take(self.rows)
@@ -147,9 +143,8 @@ class RowStore:
     def with_negatives(self, mined_QN: Integers, query_R: Integers) -> RowStore:
         """The rows with other negatives, which have no scores; what finds rows stays, as queries and positives do.
 
-        Args:
-            mined_QN: text ids, -1 for none.
-            query_R: whose of them each row gets; a row with -1, or of whom there are none, keeps its own.
+        Row r gets the text ids `mined_QN[query_R[r]]`, where -1 is none. It keeps its own negatives if `query_R[r]` is
+        -1, or if there are none.
         """
         there = mined_QN >= 0
         mined, number_Q = mined_QN[there], there.sum(axis=1)

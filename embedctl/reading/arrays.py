@@ -18,12 +18,7 @@ TO_BRACKET_OR_COMMA = re.compile(rb'(?:[^"\[\]{},]++|"[^"]*+")*+([\[\]{},])')
 
 
 class BrokenArrayError(ValueError):
-    """The array has no end, or something stands behind it.
-
-    Args:
-        line: where that begins.
-        message: what is wrong.
-    """
+    """The array has no end, or something stands behind it; that begins on this line."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)

@@ -26,11 +26,8 @@ def text_hash(text: str) -> int:
 class HashParts:
     """Records of one or more 64-bit numbers, the first a hash, that can be gone through in the order of the hashes.
 
-    Memory: a block of records, then a part of them; disk: 8 bytes a number.
-
-    Args:
-        folder: for the file; the caller removes it.
-        width: numbers of a record.
+    Memory: a block of records, then a part of them; disk: 8 bytes a number, `width` numbers a record, in a file in
+    `folder`, which the caller removes.
     """
 
     def __init__(self, folder: Path, width: int = 1) -> None:

@@ -31,9 +31,8 @@ def read_lines(path: str, _wanted: Wanted) -> Iterator[Record]:
                 text = line.decode("utf-8").rstrip("\r\n")
                 yield Record(path, number, text.removeprefix("\ufeff") if number == 1 else text)
         except UnicodeDecodeError as cause:
-            raise DataError(
-                f"{path}:{number}: line: byte {cause.start} is not UTF-8", "convert the file to UTF-8"
-            ) from None
+            message = f"{path}:{number}: line: byte {cause.start} is not UTF-8"
+            raise DataError(message, "convert the file to UTF-8") from None
         except DAMAGE as cause:
             raise _damaged(path, number + 1, cause) from None
 
@@ -58,9 +57,8 @@ def read_csv(path: str, wanted: Wanted) -> Iterator[Record]:
             for row in rows:
                 yield Record(path, rows.line_num, row)
         except (csv.Error, UnicodeDecodeError) as cause:
-            raise DataError(
-                f"{path}:{rows.line_num + 1}: {wanted.columns[0]}: {cause}", "a CSV file in UTF-8 is expected"
-            ) from None
+            message = f"{path}:{rows.line_num + 1}: {wanted.columns[0]}: {cause}"
+            raise DataError(message, "a CSV file in UTF-8 is expected") from None
         except DAMAGE as cause:
             raise _damaged(path, rows.line_num + 1, cause) from None
 
@@ -75,12 +73,7 @@ READERS: dict[str, Reader] = {".json": read_objects, ".jsonl": read_objects, ".c
 
 
 def reader_of(path: str, otherwise: Reader) -> Reader:
-    """What reads a file, or a folder of tables, or `-` for stdin.
-
-    Args:
-        path: of the input.
-        otherwise: reads what has no suffix that `READERS` knows.
-    """
+    """What reads a file, a folder of tables, or `-` for stdin; `otherwise` where `READERS` does not know the suffix."""
     if path != "-" and Path(path).is_dir():
         return read_tables
     return READERS.get(without_compression(path).suffix.lower(), otherwise)
@@ -110,19 +103,13 @@ def _texts(record: Record, field: str) -> list[str]:
     if not isinstance(value, dict):
         raise DataError(f"{record.place}: {field}: an object or a string is expected", "one JSON object a line")
     if field not in value:
-        has = ", ".join(value) or "no key"
-        raise DataError(
-            f"{record.place}: {field}: the key is missing; it has {has}",
-            "name the key that holds the text with --field",
-        )
+        message = f"{record.place}: {field}: the key is missing; it has {', '.join(value) or 'no key'}"
+        raise DataError(message, "name the key that holds the text with --field")
     texts = value[field] if isinstance(value[field], list) else [value[field]]
     for text in texts:
         if not isinstance(text, str):
-            raise DataError(
-                f"{record.place}: {field}: a string or a list of strings is expected, "
-                f"not {json.dumps(text, default=str)[:60]}",
-                "mend the row, or name another key with --field",
-            )
+            what = f"a string or a list of strings is expected, not {json.dumps(text, default=str)[:60]}"
+            raise DataError(f"{record.place}: {field}: {what}", "mend the row, or name another key with --field")
     return texts
 
 

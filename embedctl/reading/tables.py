@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,31 +12,29 @@ from embedctl.errors import DataError
 from embedctl.reading.records import Record, Wanted
 
 BATCH_ROWS = 8192
+# Schema of an open file, what counts its rows, and what reads batches of some columns.
+Table = tuple[Any, Callable[[], int], Callable[[list[str]], Iterator[Any]]]
 
 
 def read_tables(path: str, wanted: Wanted) -> Iterator[Record]:
     """The rows of a Parquet file or a dataset folder, the wanted columns of each."""
     for file in _files(path):
-        rows = (row for batch in _batches(file, wanted) for row in batch.to_pylist())
-        yield from (Record(str(file), number, row) for number, row in enumerate(rows, start=1))
+        with _table(file) as (schema, _, batches):
+            columns = wanted.among(str(file), schema.names)
+            rows = (row for batch in batches(columns) for row in batch.to_pylist())
+            yield from (Record(str(file), number, row) for number, row in enumerate(rows, start=1))
 
 
 def count_rows(path: str, field: str) -> int | None:
     """The rows of all files, from their metadata; None where a row may hold several texts."""
-    from pyarrow import parquet, types
+    from pyarrow import types
 
     total = 0
     for file in _files(path):
-        with _readable(file):
-            if file.suffix == ".parquet":
-                metadata = parquet.ParquetFile(file)
-                schema, rows = metadata.schema_arrow, metadata.metadata.num_rows
-            else:
-                with _arrow(file) as reader:
-                    schema, rows = reader.schema, sum(batch.num_rows for batch in reader)
-        if field not in schema.names or types.is_nested(schema.field(field).type):
-            return None
-        total += rows
+        with _table(file) as (schema, count, _):
+            if field not in schema.names or types.is_nested(schema.field(field).type):
+                return None
+            total += count()
     return total
 
 
@@ -62,42 +60,32 @@ def _files(path: str) -> list[Path]:
         return [folder / entry["filename"] for entry in data]
     files = sorted(folder.glob("*.arrow")) or sorted(folder.glob("*.parquet"))
     if not files:
-        raise DataError(
-            f"{path}: a folder without .arrow or .parquet files",
-            "name a file, or a folder written by datasets' save_to_disk",
-        )
+        hint = "name a file, or a folder written by datasets' save_to_disk"
+        raise DataError(f"{path}: a folder without .arrow or .parquet files", hint)
     return files
 
 
-def _batches(file: Path, wanted: Wanted) -> Iterator[Any]:
+@contextmanager
+def _table(file: Path) -> Iterator[Table]:
+    """An open file; what pyarrow finds wrong with it is a user's error."""
+    import pyarrow as pa
     from pyarrow import parquet
 
-    with _readable(file):
+    try:
         if file.suffix == ".parquet":
             table = parquet.ParquetFile(file)
-            columns = wanted.among(str(file), table.schema_arrow.names)
-            yield from table.iter_batches(batch_size=BATCH_ROWS, columns=columns)
+            yield (
+                table.schema_arrow,
+                lambda: table.metadata.num_rows,
+                lambda columns: table.iter_batches(BATCH_ROWS, columns=columns),
+            )
             return
-        with _arrow(file) as reader:
-            columns = wanted.among(str(file), reader.schema.names)
-            yield from (batch.select(columns) for batch in reader)
-
-
-@contextmanager
-def _arrow(file: Path) -> Iterator[Any]:
-    import pyarrow as pa
-
-    with pa.memory_map(str(file)) as memory, pa.ipc.open_stream(memory) as reader:
-        yield reader
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Turns what pyarrow finds wrong with a file into a user's error."""
-    import pyarrow as pa
-
-    try:
-        yield
+        with pa.memory_map(str(file)) as memory, pa.ipc.open_stream(memory) as reader:
+            yield (
+                reader.schema,
+                lambda: sum(batch.num_rows for batch in reader),
+                lambda columns: (batch.select(columns) for batch in reader),
+            )
     except (pa.ArrowException, OSError) as cause:
         reason = str(cause).splitlines()[0][:200]
         raise DataError(f"{file}: can't be read as a table: {reason}", "get the file anew, or convert it") from cause

@@ -46,10 +46,7 @@ def longest_first(lengths: Integers) -> Integers:
 def cut(lengths: Integers, budget: int, *, padded: bool) -> list[slice]:
     """Consecutive chunks of texts that each cost at most `budget` tokens, or hold a single text.
 
-    Args:
-        lengths: (N,) in the order of the chunks, longest first if `padded`.
-        budget: tokens of a chunk.
-        padded: whether a text costs as much as its chunk's longest.
+    Where `padded`, a text costs as much as its chunk's longest, and the lengths (N,) have to stand longest first.
     """
     chunks: list[slice] = []
     start, cost, widest = 0, 0, 0
@@ -67,10 +64,7 @@ def cut(lengths: Integers, budget: int, *, padded: bool) -> list[slice]:
 def packed_features(texts: Ragged, position_offset: int = 0, device: torch.device = CPU) -> dict[str, Any]:
     """One row of T tokens with the borders of its texts, on `device`: only tokens and lengths travel there.
 
-    Args:
-        texts: N texts.
-        position_offset: the position id of a first token: padding_idx + 1 in RoBERTa's family, else 0.
-        device: where the features are made.
+    `position_offset` is the position id of a first token: padding_idx + 1 in RoBERTa's family, else 0.
 
     Returns:
         input_ids and position_ids (1, T), cu_seq_lens_q/k (N + 1,) int32, max_length_q/k, seq_idx (1, T).

@@ -19,10 +19,7 @@ Made = TypeVar("Made")
 def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Generator[Made]:
     """`make` of each item, in order, made on a thread of its own before it is asked for.
 
-    Args:
-        make: called on the thread; what it raises is raised here.
-        items: taken one by one, at most `depth` ahead of what is asked for.
-        depth: results that wait.
+    What `make` raises is raised here. Items are taken one by one, at most `depth` ahead of what is asked for.
     """
     waiting: deque[Future[Made]] = deque()
     own = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]

@@ -71,14 +71,7 @@ class Spans:
         return taken
 
     def locate(self, places: Integers) -> tuple[Integers, Integers]:
-        """Find places in adjoining spans.
-
-        Args:
-            places: (M,), each within a span.
-
-        Returns:
-            The number (M,) of the span that each is in, and (M,) the place counted from the start of that span.
-        """
+        """(M,) the number of the adjoining span that each of M places is in, and (M,) its offset in that span."""
         owners = np.searchsorted(self.ends, places, side="right")
         return owners, places - self.starts[owners]
 
