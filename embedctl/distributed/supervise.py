@@ -46,7 +46,8 @@ def main(job: LaunchJob) -> int:
     """
     folder = Path(job.folder)
     console.configure(quiet=job.quiet)
-    forget_failures(folder)
+    for earlier in [*folder.glob("error.rank*.json"), *folder.glob("traceback.rank*.txt")]:
+        earlier.unlink()
     try:
         write_launch(job)
         outcome = reported(folder, run_launcher(launcher(job)))
@@ -129,12 +130,6 @@ def reported(folder: Path, outcome: Outcome) -> Outcome:
     if first["code"] == EXIT_BUG:
         hint = f"this is a bug; its traceback: {folder / first['traceback']}"
     return Outcome(first["code"], first["message"], hint)
-
-
-def forget_failures(folder: Path) -> None:
-    """Remove the failure reports of an earlier run."""
-    for path in [*folder.glob("error.rank*.json"), *folder.glob("traceback.rank*.txt")]:
-        path.unlink()
 
 
 if __name__ == "__main__":

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from embedctl.distributed.ranks import gather_values, world
 from embedctl.errors import TrainingError
@@ -21,26 +19,19 @@ SHARE_OF_GPU, SHARE_OF_MEMORY = 0.7, 0.25
 LEAST, MOST_ON_CPU, MOST = 1024, 16_384, 262_144
 
 
-class Probed(Protocol):
-    """What the probe needs of a session."""
+def find_budget(embedder: Embedder, device: torch.device, run: Callable[[Ragged], None]) -> int:
+    """Tokens of one pass that leave memory to spare, the same on every rank and in every run on the same machine.
 
-    embedder: Embedder
-
-    def __call__(self, features: dict[str, Any]) -> Tensor:
-        """Vectors of the texts in `features`."""
-
-    def backward(self, scalar: Tensor) -> None:
-        """Add a scalar's gradient to the parameters."""
-
-    def clear(self) -> None:
-        """Forget the gradients."""
-
-
-def find_budget(session: Probed, device: torch.device) -> int:
-    """Tokens of one pass that leave memory to spare, the same on every rank and in every run on the same machine."""
-    if device.type == "cuda":
-        return min(gather_values(probe(session, device)))
-    return from_memory(session.embedder)
+    On a GPU what two small passes take is extrapolated to most of its free memory. `run` sends texts through the model,
+    forward and backward, and clears the gradients.
+    """
+    if device.type != "cuda":
+        return from_memory(embedder)
+    taken = [_peak(run, tokens, min(embedder.max_len, 512), device) for tokens in PROBES]
+    bytes_per_token = max(1.0, (taken[1] - taken[0]) / (PROBES[1] - PROBES[0]))
+    free, _ = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(gather_values(_rounded(SHARE_OF_GPU * (free + reserved) / bytes_per_token, MOST)))
 
 
 @contextlib.contextmanager
@@ -73,23 +64,12 @@ def from_memory(embedder: Embedder) -> int:
     return _rounded(SHARE_OF_MEMORY * memory / (4 * numbers), MOST_ON_CPU)
 
 
-def probe(session: Probed, device: torch.device) -> int:
-    """What two small passes take, extrapolated to most of the GPU's free memory."""
-    taken = [_peak(session, tokens, device) for tokens in PROBES]
-    bytes_per_token = max(1.0, (taken[1] - taken[0]) / (PROBES[1] - PROBES[0]))
-    free, _ = torch.cuda.mem_get_info(device)
-    reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return _rounded(SHARE_OF_GPU * (free + reserved) / bytes_per_token, MOST)
-
-
-def _peak(session: Probed, tokens: int, device: torch.device) -> int:
-    length = min(session.embedder.max_len, 512)
-    texts = Ragged(np.ones(tokens, dtype=np.int32), np.full(tokens // length, length, dtype=np.int64))
-    texts = Ragged(texts.ids[: int(texts.lengths.sum())], texts.lengths)
+def _peak(run: Callable[[Ragged], None], tokens: int, length: int, device: torch.device) -> int:
+    """Bytes that a pass of so many tokens takes at most, in texts of `length` tokens."""
+    lengths = np.full(tokens // length, length, dtype=np.int64)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    session.backward(session(session.embedder.features(texts)).sum())
-    session.clear()
+    run(Ragged(np.ones(lengths.sum(), dtype=np.int32), lengths))
     return torch.cuda.max_memory_allocated(device) - before
 
 

@@ -44,21 +44,9 @@ class Position:
     evaluations: list[dict[str, Any]]  # step and metrics of each evaluation so far
     world: int  # the number of ranks
 
-    @classmethod
-    def read(cls, state: Path) -> Position:
-        """The position of a state."""
-        return cls(**json.loads((state / POSITION).read_text()))
-
 
 def save(run: Path, position: Position, tensors: dict[str, Any], keep: int) -> None:
-    """Write a state; the oldest beyond `keep` go. Called by all ranks.
-
-    Args:
-        run: the run's folder.
-        position: where the run stands.
-        tensors: a (nested) state dict that torch.distributed.checkpoint writes.
-        keep: states kept.
-    """
+    """Write a state, its `tensors` as a (nested) state dict; the oldest beyond `keep` go. Called by all ranks."""
     state = states_folder(run) / f"step-{position.step:08d}"
     with replacing_folder(state, sync=True) if is_main() else nullcontext(temporary_for(state)) as work:
         barrier()
@@ -98,8 +86,7 @@ def find(wanted: str, run: Path) -> Path | None:
         if is_main():
             console.warn(f"{state}: {fault}; it is skipped")
     if folder.resolve() == run.resolve():
-        if is_main():
-            console.say(f"{run}: holds no whole state yet; the run begins at step 0")
+        console.say(f"{run}: holds no whole state yet; the run begins at step 0")
     elif wanted != "latest":
         raise ConfigError(f"--resume {wanted}: holds no whole state", "leave --resume out to begin anew")
     return None
@@ -123,7 +110,7 @@ def load(state: Path, tensors: dict[str, Any]) -> Position:
     """Fill `tensors` in place from a state and return its position. Called by all ranks."""
     with _alone_without_a_word():
         load_tensors(tensors, checkpoint_id=str(state / "tensors"), no_dist=not torch.distributed.is_initialized())
-    return Position.read(state)
+    return Position(**json.loads((state / POSITION).read_text()))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,7 @@ class Account:
 
 
 def export(embedder: Embedder, folder: Path, account: Account) -> None:
-    """Write a model on the CPU to `folder`, beside whatever else is in it; modules.json comes last.
-
-    Args:
-        embedder: the trained weights in float32.
-        folder: created if need be.
-        account: for the card and the record.
-    """
+    """Write a model on the CPU to `folder`, beside whatever else is in it; modules.json comes last."""
     whole = folder / ".model"
     with replacing_folder(whole, sync=True) as work:
         embedder.save(work)
@@ -62,7 +57,7 @@ def record(account: Account) -> dict[str, Any]:
     return {
         "embedctl": __version__,
         "base_model": job.model,
-        "eval_dataset": [str(Path(name).resolve()) for name in job.eval_files],
+        "eval_dataset": [str(Path(name).resolve()) for name in job.data.eval_dataset],
         "steps": account.steps,
         "metrics": account.metrics,
         "metrics_before": account.before,
@@ -73,13 +68,7 @@ def record(account: Account) -> dict[str, Any]:
 
 
 def verify(folder: Path, texts: list[str], trained: NDArray[np.float32], *, trust_remote_code: bool) -> float:
-    """Load the export with SentenceTransformer and compare it with the trained model.
-
-    Args:
-        folder: of the export.
-        texts: N texts.
-        trained: (N, H) the trained model's normalised vectors of them.
-        trust_remote_code: whether code that came with the model may run.
+    """Load the export with SentenceTransformer and compare it with the trained model's vectors (N, H) of N texts.
 
     Returns:
         The smallest cosine between the two.
@@ -108,79 +97,59 @@ def expect_agreement(found: NDArray[np.float32], expected: NDArray[np.float32], 
 
 def model_card(embedder: Embedder, account: Account) -> str:
     """README.md of an export: data, parameters, metrics and how to load it."""
-    job = account.job
-    base = shown(job.model)
-    lines = [
+    job, data = account.job, account.data
+    base, dims = shown(job.model), ", ".join(map(str, job.loss.mrl_dims))
+    prompts = ", ".join(f'{name} "{text}"' for name, text in embedder.prompts.items() if text) or "none"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in data["kinds"].items())
+    head = [
         "---",
         "library_name: sentence-transformers",
         "pipeline_tag: sentence-similarity",
         "tags: [sentence-transformers, feature-extraction, embedctl]",
         *([f"base_model: {base}"] if "/" in base and not Path(base).exists() else []),
         "---",
-        "",
-        f"# {job.folder.name}",
-        "",
-        f"A text-embedding model of {embedder.dimension} dimensions, tuned from `{base}` with embedctl {__version__}.",
-        "",
-        "## Use",
-        "",
+    ]
+    use = [
         "```python",
         "from sentence_transformers import SentenceTransformer",
         "",
-        f'model = SentenceTransformer("{job.output}")',
+        f'model = SentenceTransformer("{job.run.output_dir}")',
         'queries = model.encode_query(["..."])',
         'passages = model.encode_document(["..."])',
         "scores = model.similarity(queries, passages)",
         "```",
-        "",
+    ]
+    paragraphs = [
+        "\n".join(head),
+        f"# {job.folder.name}",
+        f"A text-embedding model of {embedder.dimension} dimensions, tuned from `{base}` with embedctl {__version__}.",
+        "## Use",
+        "\n".join(use),
         f"Texts are cut at {embedder.max_len} tokens (trained with {job.text.query_max_len} for queries and "
-        f"{job.text.passage_max_len} for passages). Prompts: {_prompts(embedder)}.",
-        "",
-        *_matryoshka(job.loss.mrl_dims),
+        f"{job.text.passage_max_len} for passages). Prompts: {prompts}.",
+        f"Trained so that the leading {dims} dimensions stand alone (`truncate_dim`)." if dims else "",
         "## Data",
-        "",
-        f"{account.data['rows']:,} rows ({_kinds(account.data)}) from {', '.join(map(shown, job.dataset))}; "
-        f"{account.data['texts']:,} distinct texts.",
-        "",
+        f"{data['rows']:,} rows ({kinds}) from {', '.join(map(shown, job.data.dataset))}; "
+        f"{data['texts']:,} distinct texts.",
         "## Metrics",
-        "",
-        *_metric_table(account),
-        "",
+        _metric_table(account),
         "## Parameters",
-        "",
-        "| parameter | value |",
-        "|---|---|",
-        *(f"| {name} | {value} |" for name, value in _parameters(job, account.steps).items()),
-        "",
+        _parameter_table(account),
     ]
-    return "\n".join(lines)
+    return "\n\n".join(filter(None, paragraphs)) + "\n"
 
 
-def _matryoshka(dims: tuple[int, ...]) -> list[str]:
-    if not dims:
-        return []
-    leading = ", ".join(map(str, dims))
-    return [f"Trained so that the leading {leading} dimensions stand alone (`truncate_dim`).", ""]
-
-
-def _prompts(embedder: Embedder) -> str:
-    return ", ".join(f'{name} "{text}"' for name, text in embedder.prompts.items() if text) or "none"
-
-
-def _kinds(data: dict[str, Any]) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in data["kinds"].items())
-
-
-def _metric_table(account: Account) -> list[str]:
+def _metric_table(account: Account) -> str:
     if not account.metrics:
-        return ["None were measured: the run had no evaluation rows."]
-    rows = [
-        f"| {name} | {account.before.get(name, float('nan')):.4f} | {value:.4f} |"
-        for name, value in account.metrics.items()
-    ]
-    return ["| metric | before | after |", "|---|---|---|", *rows]
+        return "None were measured: the run had no evaluation rows."
+    before = account.before
+    rows = [f"| {name} | {before.get(name, nan):.4f} | {value:.4f} |" for name, value in account.metrics.items()]
+    return "\n".join(["| metric | before | after |", "|---|---|---|", *rows])
 
 
-def _parameters(job: TrainJob, steps: int) -> dict[str, Any]:
-    options = job.optim.model_dump() | job.loss.model_dump(exclude={"mrl_dims"})
-    return {"updates": steps, "neg_nums": job.neg_nums} | options
+def _parameter_table(account: Account) -> str:
+    job = account.job
+    parameters = {"updates": account.steps, "neg_nums": job.data.neg_nums}
+    parameters |= job.optim.model_dump() | job.loss.model_dump(exclude={"mrl_dims"})
+    rows = [f"| {name} | {value} |" for name, value in parameters.items()]
+    return "\n".join(["| parameter | value |", "|---|---|", *rows])

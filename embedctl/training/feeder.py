@@ -54,21 +54,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Feeder:
-    """Makes the batches of a run.
+    """Makes the batches of a run."""
 
-    Args:
-        session: whose model takes them.
-        plan: which rows meet.
-        texts: their tokens.
-        in_batch: which of a batch's texts are negatives.
-        renew: gives the batches of an epoch that begins, or goes on, at an update, when the updates before are done;
-            None if `plan` holds for all epochs.
-    """
-
-    session: Session
-    plan: BatchPlan
-    texts: TextStore
-    in_batch: str
+    session: Session  # whose model takes them
+    plan: BatchPlan  # which rows meet
+    texts: TextStore  # their tokens
+    in_batch: str  # which of a batch's texts are negatives
+    # gives the batches of an epoch that begins, or goes on, at an update, when the updates before are done; None if
+    # `plan` holds for all epochs
     renew: Callable[[int, int], BatchPlan] | None = None
 
     def prepare(self, epoch: int, step: int) -> Prepared:

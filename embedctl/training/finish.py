@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,10 @@ from embedctl.tokens.tokenize import tokenize
 from embedctl.training import checkpoint
 from embedctl.training.export import Account, expect_agreement, export, verify
 from embedctl.training.job import TrainJob
-from embedctl.training.loop import History
-from embedctl.training.measure import encode_shared
+from embedctl.training.measure import History, encode_shared
 from embedctl.training.session import Session
 
-CHECK_TEXTS = 16
+CHECK_ROWS = 8  # whose texts are encoded to compare the export with the trained model
 # cosine between the model as it runs and its float32 masters
 ROUNDING = {torch.float32: 0.9999, torch.bfloat16: 0.99, torch.float16: 0.999}
 
@@ -48,7 +48,7 @@ class Finish:
 
     def keep_epoch(self, epoch: int, step: int) -> None:
         """Export an epoch's model if that was asked for. Called by all ranks."""
-        if self.job.keep_epochs:
+        if self.job.run.save_on_epoch_end:
             self._write(self.job.folder / "checkpoints" / f"epoch-{epoch}", step)
 
     def export(self, step: int) -> None:
@@ -57,7 +57,8 @@ class Finish:
         Raises:
             ModelError: the saved model differs from the trained one.
         """
-        texts = self._check_texts()
+        rows = islice(read_rows(self.job.sources[0].path), CHECK_ROWS)
+        texts = [text for row in rows for text in (row.query, row.pos[0])]
         embedder = self.session.embedder
         tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
         live = encode_shared(self.session, tokens)
@@ -85,15 +86,6 @@ class Finish:
         measured = {entry["step"]: entry["metrics"] for entry in self.history.entries}
         return Account(self.job, self.data.facts, measured.get(step, {}), measured.get(0, {}), step)
 
-    def _check_texts(self) -> list[str]:
-        """A few passages of the training data."""
-        texts: list[str] = []
-        for row in read_rows(self.job.sources[0].path):
-            texts += [row.query, row.pos[0]]
-            if len(texts) >= CHECK_TEXTS:
-                break
-        return texts
-
     def _close(self, step: int, agreement: float, last_is_best: bool) -> None:
         facts = {
             "model": str(self.job.folder),
@@ -103,13 +95,11 @@ class Finish:
         if account.metrics:
             rows = [[name, *_change(account.before.get(name), value)] for name, value in account.metrics.items()]
             console.table("evaluation rows", ["metric", "step 0", f"step {step}", "difference"], rows)
-            best = self.history.best
+            best, metric = self.history.best, self.history.metric
             where = str(self.job.folder if last_is_best else self.best_folder)
             if best["step"] == 0:
                 where = "training did not improve on the model that it began with; try a lower --lr or more data"
-            facts["best"] = (
-                f"{self.history.metric} {best['metrics'][self.history.metric]:.4f} at step {best['step']}: {where}"
-            )
+            facts["best"] = f"{metric} {best['metrics'][metric]:.4f} at step {best['step']}: {where}"
         facts["next"] = f"embedctl eval --ckpt {self.job.folder}"
         console.panel("done", facts)
         if self.job.json_output:

@@ -4,53 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import math
+import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
+from embedctl import console
 from embedctl.distributed.ranks import any_rank, world
-from embedctl.errors import Stopped, TrainingError
+from embedctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Stopped, TrainingError
 from embedctl.tokens.pipeline import Arrival
 from embedctl.training import checkpoint
 from embedctl.training.checkpoint import Position
 from embedctl.training.feeder import Feeder, Schedule
+from embedctl.training.finish import Finish
 from embedctl.training.job import TrainJob
+from embedctl.training.measure import History
 from embedctl.training.monitor import Monitor
 from embedctl.training.optim import lr_at, set_lr
-from embedctl.training.runtime import StopSignals
+from embedctl.training.runtime import stop_signals
 from embedctl.training.session import Session
 from embedctl.training.step import Prepared, Stepper
-
-
-@dataclass
-class History:
-    """The evaluations of a run, which a state keeps."""
-
-    metric: str
-    entries: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, step: int, metrics: dict[str, float]) -> None:
-        """Record an evaluation.
-
-        Raises:
-            TrainingError: it has no metric of the name by which runs are compared.
-        """
-        if self.metric not in metrics:
-            raise TrainingError(f"--metric {self.metric}: not measured", f"use one of {', '.join(metrics)}")
-        self.entries.append({"step": step, "metrics": metrics})
-
-    @property
-    def best(self) -> dict[str, Any]:
-        """The first evaluation with the highest metric."""
-        return max(self.entries, key=lambda entry: float(entry["metrics"][self.metric]))
-
-    @property
-    def without_better(self) -> int:
-        """Evaluations since the best one."""
-        return len(self.entries) - 1 - self.entries.index(self.best) if self.entries else 0
 
 
 @dataclass(frozen=True)
@@ -76,9 +51,8 @@ class Loop:
     monitor: Monitor  # what is shown and recorded
     history: History  # evaluations so far
     measure: Callable[[], dict[str, float]] | None  # the metrics now; None without evaluation rows
-    keep_best: Callable[[int], None]  # called when an evaluation before the last is the best so far
-    keep_epoch: Callable[[int, int], None]  # called with the epoch and the step when an epoch is over
-    pending: Pending | None = None
+    finish: Finish  # exports the best models and those of the epochs
+    pending: Pending | None = None  # the update that is not reported yet
 
     def run(self, start: int) -> int:
         """Train from update `start` to the end, or until patience runs out.
@@ -90,18 +64,20 @@ class Loop:
             TrainingError: the loss is not finite, or a query has only one candidate.
             Stopped: Ctrl-C or SIGTERM came; the state is saved.
         """
-        patience = self.job.patience
-        with StopSignals() as stop, contextlib.closing(self.feeder.updates(self.schedule, start)) as updates:
+        patience = self.job.run.early_stopping_patience
+        with stop_signals() as received, contextlib.closing(self.feeder.updates(self.schedule, start)) as updates:
             for update, batches in updates:
                 self._update(update, batches)
                 done = update + 1
                 self._after(done)
-                if any_rank(stop.received is not None, self.session.device):
-                    self._stop(done, stop.exit_code)
+                if any_rank(bool(received), self.session.device):
+                    self.save(done)
+                    code = EXIT_TERMINATED if received[-1:] == [signal.SIGTERM] else EXIT_INTERRUPTED
+                    hint = f"go on with `embedctl train --resume {self.job.folder}`"
+                    raise Stopped(f"stopped after step {done}; the state is saved", hint, exit_code=code)
                 if patience and self.history.without_better >= patience:
-                    self.monitor.say(
-                        f"{patience} evaluations without a better {self.history.metric}: stopped after step {done}"
-                    )
+                    better = f"{patience} evaluations without a better {self.history.metric}"
+                    console.say(f"{better}: stopped after step {done}")
                     return done
         self._report()
         return self.schedule.total
@@ -127,21 +103,15 @@ class Loop:
         past, self.pending = self.pending, None
         *losses, norm = past.numbers.wait().tolist()
         loss = sum(losses) / len(losses)
-        if not (math.isfinite(loss) and math.isfinite(norm)) and not self._skipped_by_scaler(loss):
-            raise TrainingError(
-                f"the loss is {loss} and the gradient's norm {norm} at step {past.update + 1}", self._advice()
-            )
+        # with fp16 the scaler leaves out updates whose gradients overflow, and tries again with smaller ones
+        if not math.isfinite(loss) or not (math.isfinite(norm) or self.session.scaled):
+            wrong = f"the loss is {loss} and the gradient's norm {norm} at step {past.update + 1}"
+            raise TrainingError(wrong, self._advice())
         numbers = {"epoch": past.epoch, "loss": loss, "lr": past.lr, "grad_norm": norm}
         masked = sum(prepared.weights.masked for prepared in past.batches)
-        rows, tokens = (
-            sum(len(prepared.batch) for prepared in past.batches),
-            sum(prepared.tokens for prepared in past.batches),
-        )
+        rows = sum(len(prepared.batch) for prepared in past.batches)
+        tokens = sum(prepared.tokens for prepared in past.batches)
         self.monitor.step(past.update + 1, numbers | {"masked": masked}, rows, tokens)
-
-    def _skipped_by_scaler(self, loss: float) -> bool:
-        """With fp16 the scaler leaves out updates whose gradients overflow, and tries again with smaller ones."""
-        return self.session.scaled and math.isfinite(loss)
 
     def _advice(self) -> str:
         if self.session.scaled:
@@ -158,15 +128,15 @@ class Loop:
     def _after(self, done: int) -> None:
         """What follows an update: evaluation, the epoch's export, a state."""
         job, final, ended = self.job, done == self.schedule.total, self.schedule.ends_epoch(done - 1)
-        due = done % job.eval_steps == 0 if job.eval_steps else ended
+        due = done % job.run.eval_steps == 0 if job.run.eval_steps else ended
         if due or final:
             self._report()
             self.evaluate(done)
             if self.history.entries and self.history.best["step"] == done and not final:
-                self.keep_best(done)
+                self.finish.keep_best(done)
         if ended:
-            self.keep_epoch(done // self.schedule.updates_per_epoch, done)
-        if (done % job.save_steps == 0 if job.save_steps else ended) and not final:
+            self.finish.keep_epoch(done // self.schedule.updates_per_epoch, done)
+        if (done % job.run.save_steps == 0 if job.run.save_steps else ended) and not final:
             self.save(done)
 
     def evaluate(self, done: int) -> None:
@@ -182,9 +152,4 @@ class Loop:
         self._report()
         batch_size = self.feeder.plan.mixture.batch_size
         position = Position(done, batch_size, self.session.budget, self.history.entries, world())
-        checkpoint.save(self.job.folder, position, self.session.state(), self.job.keep)
-
-    def _stop(self, done: int, exit_code: int) -> None:
-        self.save(done)
-        hint = f"go on with `embedctl train --resume {self.job.folder}`"
-        raise Stopped(f"stopped after step {done}; the state is saved", hint, exit_code=exit_code)
+        checkpoint.save(self.job.folder, position, self.session.state(), self.job.run.keep)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from embedctl.data.build import Recipe
 from embedctl.distributed.ranks import gather_vectors, rank, world
+from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import means, per_query
 from embedctl.evaluation.names import of_dim
@@ -54,13 +56,41 @@ def encode_shared(session: Session, texts: Ragged) -> NDArray[np.float32]:
     """Normalised vectors (N, H) of texts, on every rank; each rank encodes its share. Called by all ranks."""
     embedder = session.embedder
     share = deal(texts.lengths, session.budget, padded=not embedder.packed, ranks=world(), own=rank())
-    session.eval()
+    session.model.eval()
     parts = []
     for chunk in share.chunks:
         features = embedder.features(texts.take(chunk if len(chunk) else share.order[:1]))
         parts.append(torch.nn.functional.normalize(session(features)[: len(chunk)].float(), dim=-1))
-    session.train()
+    session.model.train()
     gathered = gather_vectors(torch.cat(parts), share.counts).cpu().numpy()
     vectors = np.empty_like(gathered)
     vectors[share.order] = gathered
     return vectors
+
+
+@dataclass
+class History:
+    """The evaluations of a run, which a state keeps."""
+
+    metric: str
+    entries: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, step: int, metrics: dict[str, float]) -> None:
+        """Record an evaluation.
+
+        Raises:
+            TrainingError: it has no metric of the name by which runs are compared.
+        """
+        if self.metric not in metrics:
+            raise TrainingError(f"--metric {self.metric}: not measured", f"use one of {', '.join(metrics)}")
+        self.entries.append({"step": step, "metrics": metrics})
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The first evaluation with the highest metric."""
+        return max(self.entries, key=lambda entry: float(entry["metrics"][self.metric]))
+
+    @property
+    def without_better(self) -> int:
+        """Evaluations since the best one."""
+        return len(self.entries) - 1 - self.entries.index(self.best) if self.entries else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from embedctl import console
 from embedctl.console import Bar
 from embedctl.distributed.ranks import is_main
 from embedctl.files import write_whole
+from embedctl.training.job import TrainJob
 from embedctl.training.trackers import settle_wandb
 
 METRICS_FILE = "metrics.jsonl"
@@ -25,31 +27,17 @@ def keep_until(path: Path, step: int) -> None:
 
 
 class Monitor:
-    """Follows the run.
+    """Follows a run of `total` updates, of which `start` were done before; `accelerator` drives the tracker."""
 
-    Args:
-        accelerator: accelerate's, which drives the tracker.
-        folder: OUT.
-        tracker: wandb, tensorboard, trackio or none.
-        settings: what the tracker is told about the run.
-        start: updates done before (a resumed run).
-        total: updates of the run.
-    """
-
-    def __init__(
-        self, accelerator: Any, folder: Path, tracker: str, settings: dict[str, Any], start: int, total: int
-    ) -> None:
-        self.accelerator, self.tracker = accelerator, tracker
-        self._file = (folder / METRICS_FILE).open("a", encoding="utf-8") if is_main() else None
-        self._bar = Bar("train", total, "steps") if is_main() else None
-        self._since, self._rows, self._tokens = time.monotonic(), 0, 0
-        self._paused = 0.0
-        if self._bar is not None:
-            self._bar.advance(start, "")
-        if tracker != "none":
-            if tracker == "wandb":
-                settle_wandb(folder)
-            accelerator.init_trackers("embedctl", config=flat(settings))
+    def __init__(self, accelerator: Any, job: TrainJob, start: int, total: int) -> None:
+        self.accelerator = accelerator
+        self._file = (job.folder / METRICS_FILE if is_main() else Path(os.devnull)).open("a", encoding="utf-8")
+        self._bar = Bar("train", total, "steps")
+        self._bar.advance(start, "")
+        self._since, self._rows, self._tokens, self._paused = time.monotonic(), 0, 0, 0.0
+        if job.run.log_with == "wandb":
+            settle_wandb(job.folder)
+        accelerator.init_trackers("embedctl", config=flat(job.settings))
 
     def step(self, step: int, numbers: dict[str, float], rows: int, tokens: int) -> None:
         """Record an update: rows and tokens of it, and whatever else was measured."""
@@ -57,16 +45,15 @@ class Monitor:
         elapsed = max(time.monotonic() - self._since - self._paused, 1e-9)
         rates = {"rows_per_s": self._rows / elapsed, "tokens_per_s": self._tokens / elapsed}
         self._write({"step": step, **numbers, **rates})
-        if self._bar is not None:
-            speed = f"{rates['rows_per_s']:,.0f} rows/s  {rates['tokens_per_s']:,.0f} tokens/s"
-            self._bar.advance(1, f"loss {numbers['loss']:.4f}  lr {numbers['lr']:.1e}  {speed}")
+        speed = f"{rates['rows_per_s']:,.0f} rows/s  {rates['tokens_per_s']:,.0f} tokens/s"
+        self._bar.advance(1, f"loss {numbers['loss']:.4f}  lr {numbers['lr']:.1e}  {speed}")
 
     def evaluated(self, step: int, metrics: dict[str, float], seconds: float) -> None:
         """Record an evaluation; its time does not count in the rates."""
         self._paused += seconds
         self._write({"step": step, "eval": metrics, "eval_seconds": round(seconds, 3)})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:3])
-        self.say(f"step {step}: {shown}")
+        console.say(f"step {step}: {shown}")
 
     def mined(self, step: int, epoch: int, numbers: dict[str, int], seconds: float) -> None:
         """Record that negatives were mined for an epoch (counted from 0); its time does not count in the rates."""
@@ -74,33 +61,24 @@ class Monitor:
         self._write({"step": step, **{f"mined_{name}": n for name, n in numbers.items()}, "mined_seconds": seconds})
         above = numbers["above_positive"]
         perhaps = f"; {above:,} score above their positive: perhaps answers" if above else ""
-        self.say(
+        console.say(
             f"epoch {epoch + 1}: mined {numbers['negatives']:,} negatives for {numbers['rows']:,} rows "
             f"in {seconds:.1f} s{perhaps}"
         )
 
-    def say(self, message: str) -> None:
-        """A line for a human, from the main rank."""
-        if is_main():
-            console.say(message)
-
     def _write(self, document: dict[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(document) + "\n")
-            self._file.flush()
-        if self.tracker != "none":
-            numbers = {f"eval/{name}": value for name, value in document.get("eval", {}).items()}
-            numbers |= {f"train/{name}": value for name, value in document.items() if name not in ("step", "eval")}
-            self.accelerator.log(numbers, step=document["step"])
+        self._file.write(json.dumps(document) + "\n")
+        self._file.flush()
+        numbers = {f"eval/{name}": value for name, value in document.get("eval", {}).items()}
+        numbers |= {f"train/{name}": value for name, value in document.items() if name not in ("step", "eval")}
+        self.accelerator.log(numbers, step=document["step"])
 
     def close(self) -> None:
         """Take the bar down and close the files."""
-        if self._bar is not None:
-            self._bar.close()
-        if self._file is not None:
-            self._file.close()
-        if self.tracker != "none":
-            self.accelerator.end_training()
+        self._bar.close()
+        self._file.close()
+        for tracker in self.accelerator.trackers:  # end_training() ends the process group too: the export needs it
+            tracker.finish()
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str]:

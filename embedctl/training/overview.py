@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embedctl import console
-from embedctl.config import TINY, OptimSection
+from embedctl.config import TINY
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import world
@@ -20,28 +20,28 @@ def show_overview(
     job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan, schedule: Schedule, start: int
 ) -> None:
     """Draw the panel on the main rank."""
+    facts, optim = data.facts, job.optim
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts["kinds"].items())
+    compute = str(session.runtime.compute).removeprefix("torch.")
+    masters = "" if compute == "float32" else " compute, float32 masters; loss in float32"
+    spread = f", {session.runtime.strategy}: {session.runtime.reason}" if world() > 1 else ""
     console.panel(
         "embedctl train",
         {
             "model": _model(job, session),
-            "data": _data(data),
+            "data": f"{facts['rows']:,} rows ({kinds}), {facts['texts']:,} distinct texts, {facts['tokens']:,} tokens",
             **_batch(job, session, data, plan),
             **_negatives(job),
             "steps": _steps(schedule, start),
-            "optimizer": _optimizer(job.optim),
-            "precision": _precision(session),
-            "processes": _processes(session),
-            "evaluation": ", ".join(map(shown, job.eval_files))
+            "optimizer": f"AdamW, lr {optim.lr:g} ({optim.lr_scheduler}, warm-up {optim.warmup_proportion:g}), "
+            f"seed {optim.seed}",
+            "precision": compute + masters,
+            "processes": f"{world()} on {session.device.type}{spread}",
+            "evaluation": ", ".join(map(shown, job.data.eval_dataset))
             or "none (--eval-dataset FILE measures the model as it learns)",
-            "output": job.output,
+            "output": job.run.output_dir,
         },
     )
-
-
-def _data(data: TrainingData) -> str:
-    facts = data.facts
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts["kinds"].items())
-    return f"{facts['rows']:,} rows ({kinds}), {facts['texts']:,} distinct texts, {facts['tokens']:,} tokens"
 
 
 def _batch(job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan) -> dict[str, str]:
@@ -63,7 +63,7 @@ def _negatives(job: TrainJob) -> dict[str, str]:
     if remine is None:
         return {}
     margin = f", at least {remine.remine_margin:g} below the positive" if remine.remine_margin is not None else ""
-    taken = f"{job.neg_nums} of ranks {remine.remine_range}{margin}"
+    taken = f"{job.data.neg_nums} of ranks {remine.remine_range}{margin}"
     return {"negatives": f"from epoch 2 on mined anew: {taken}"}
 
 
@@ -74,15 +74,6 @@ def _steps(schedule: Schedule, start: int) -> str:
         return f"{schedule.total:,} by --max-steps (an epoch has {epoch}){began}"
     epochs = "one epoch" if schedule.epochs == 1 else f"{schedule.epochs} epochs of {epoch}"
     return f"{schedule.total:,} ({epochs}){began}"
-
-
-def _optimizer(optim: OptimSection) -> str:
-    return f"AdamW, lr {optim.lr:g} ({optim.lr_scheduler}, warm-up {optim.warmup_proportion:g}), seed {optim.seed}"
-
-
-def _processes(session: Session) -> str:
-    spread = f", {session.runtime.strategy}: {session.runtime.reason}" if world() > 1 else ""
-    return f"{world()} on {session.device.type}{spread}"
 
 
 def _model(job: TrainJob, session: Session) -> str:
@@ -96,8 +87,3 @@ def _model(job: TrainJob, session: Session) -> str:
     adapters = f", adapters of {trained / 1e6:.1f}M" if job.tune.lora_rank else ""
     size = f"{weights / 1e6:.1f}M weights{adapters}, {session.embedder.dimension} dimensions"
     return f"{shown(job.model)}, {size}"
-
-
-def _precision(session: Session) -> str:
-    compute = str(session.runtime.compute).removeprefix("torch.")
-    return compute if compute == "float32" else f"{compute} compute, float32 masters; loss in float32"

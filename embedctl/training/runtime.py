@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from dataclasses import dataclass, field
-from types import FrameType
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch
 from embedctl import console
 from embedctl.distributed.launch import choose_strategy, shipped_document
 from embedctl.distributed.ranks import is_main
-from embedctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError, ModelError
+from embedctl.errors import ConfigError, ModelError
 from embedctl.training.job import TrainJob
 from embedctl.training.trackers import tracker_of
 
@@ -26,15 +27,10 @@ class Runtime:
     """Where a worker runs."""
 
     accelerator: Any  # accelerate's
+    device: torch.device  # this rank's
     compute: torch.dtype  # the type in which the model computes; float32 is the masters' own
     strategy: str  # none, ddp or fsdp
     reason: str  # why
-
-    @property
-    def device(self) -> torch.device:
-        """This rank's device."""
-        device: torch.device = self.accelerator.device
-        return device
 
 
 def join(job: TrainJob) -> Runtime:
@@ -48,7 +44,7 @@ def join(job: TrainJob) -> Runtime:
         ModelError: the processes do not find each other.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    strategy, reason = choose_strategy(job.strategy, processes, job.weight_bytes)
+    strategy, reason = choose_strategy(job.launch.strategy, processes, job.weight_bytes)
     plugin = _fsdp_plugin() if strategy == "fsdp" else None
     if plugin is None:
         os.environ.pop(USE_FSDP, None)
@@ -61,22 +57,22 @@ def join(job: TrainJob) -> Runtime:
         if is_main():
             console.warn(f"--strategy fsdp: {reason}; the run uses ddp")
     _expect_strategy(accelerator, strategy)
-    compute = pick_precision(job.precision, accelerator.device)
+    compute = pick_precision(job.launch.mixed_precision, accelerator.device)
     if strategy == "fsdp":
         _set_sharded_precision(accelerator, compute)
-    return Runtime(accelerator, compute, strategy, reason)
+    return Runtime(accelerator, accelerator.device, compute, strategy, reason)
 
 
 def _accelerator(job: TrainJob, plugin: Any) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import ProjectConfiguration
 
-    scaled = job.precision == "fp16"  # the only precision whose gradients need accelerate's scaler
+    scaled = job.launch.mixed_precision == "fp16"  # the only precision whose gradients need accelerate's scaler
     return Accelerator(
         mixed_precision="fp16" if scaled else "no",
-        cpu=job.cpu,
-        log_with=tracker_of(job.tracker, job.folder),
-        project_config=ProjectConfiguration(project_dir=job.output, logging_dir=job.output),
+        cpu=job.launch.cpu,
+        log_with=tracker_of(job.run.log_with, job.folder),
+        project_config=ProjectConfiguration(project_dir=job.run.output_dir, logging_dir=job.run.output_dir),
         fsdp_plugin=plugin,
     )
 
@@ -107,11 +103,10 @@ def pick_precision(asked: str, device: torch.device) -> torch.dtype:
     Raises:
         ConfigError: it does not exist on this device.
     """
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
     if asked == "fp16" and device.type != "cuda":
         raise ConfigError("--mixed-precision fp16: needs a GPU", "use --mixed-precision no")
     if asked == "auto":
-        return torch.bfloat16 if has_bf16 else torch.float32
+        asked = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "no"
     return {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[asked]
 
 
@@ -149,26 +144,14 @@ def _shard_on_cpu(accelerator: Any, plugin: Any) -> bool:
     return False
 
 
-@dataclass
-class StopSignals:
-    """Remembers Ctrl-C and SIGTERM until the step is done, so that a state can be saved."""
-
-    received: int | None = None
-    previous: dict[int, Any] = field(default_factory=dict)
-
-    def __enter__(self) -> StopSignals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.previous[number] = signal.signal(number, self._remember)
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        for number, handler in self.previous.items():
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect Ctrl-C and SIGTERM in the list that it gives, so that the step can end and a state be saved."""
+    received: list[int] = []
+    stops = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda came, _frame: received.append(came)) for number in stops]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(stops, previous, strict=True):
             signal.signal(number, handler)
-
-    def _remember(self, number: int, _frame: FrameType | None) -> None:
-        self.received = number
-
-    @property
-    def exit_code(self) -> int:
-        """Of a run that ends because of the signal."""
-        return EXIT_TERMINATED if self.received == signal.SIGTERM else EXIT_INTERRUPTED

@@ -28,6 +28,7 @@ from embedctl.model.tuning import (
     freeze_unused,
     merge_adapters,
 )
+from embedctl.tokens.packing import Ragged
 from embedctl.training.budget import PROBES, find_budget, memory_advice
 from embedctl.training.job import TrainJob
 from embedctl.training.optim import adamw
@@ -56,14 +57,14 @@ class Session:
             ModelError: FSDP finds no layer to shard.
             TrainingError: the GPU is out of memory.
         """
-        tune = job.tune
-        with memory_advice(job.tokens_per_forward or PROBES[-1], recomputes=tune.gradient_checkpointing):
+        tune, budget = job.tune, job.launch.tokens_per_forward
+        with memory_advice(budget or PROBES[-1], recomputes=tune.gradient_checkpointing):
             if tune.lora_rank:
                 add_adapters(embedder, tune)
             freeze_unused(embedder)
             pristine = copy.deepcopy(embedder) if is_main() else None
             embedder.to(runtime.device).train()
-            embedder.choose_attention(job.attention, runtime.compute)
+            embedder.choose_attention(job.launch.attention, runtime.compute)
             if tune.gradient_checkpointing:
                 checkpoint_gradients(embedder)
             # shards bring their own masters; copies (ddp) and fp16, whose gradients are scaled, have float32 weights
@@ -76,7 +77,7 @@ class Session:
             if runtime.strategy == "fsdp":
                 _expect_shards(model)
             session = cls(runtime, embedder, model, masters, optimizer, pristine, budget=0)
-            session.budget = job.tokens_per_forward or find_budget(session, runtime.device)
+            session.budget = budget or find_budget(embedder, runtime.device, session._run)
         return session
 
     @property
@@ -107,14 +108,6 @@ class Session:
             vectors: Tensor = self.model(features)
         return vectors
 
-    def eval(self) -> None:
-        """Switch dropout off."""
-        self.model.eval()
-
-    def train(self) -> None:
-        """Switch dropout on."""
-        self.model.train()
-
     def no_sync(self) -> contextlib.AbstractContextManager[None]:
         """A context in which gradients stay on their rank."""
         context: contextlib.AbstractContextManager[None] = self.runtime.accelerator.no_sync(self.model)
@@ -138,6 +131,11 @@ class Session:
             self.masters.publish()
         whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         return whole.detach()
+
+    def _run(self, texts: Ragged) -> None:
+        """Forward and backward of texts, to measure the memory that they take."""
+        self.backward(self(self.embedder.features(texts)).sum())
+        self.clear()
 
     def clear(self) -> None:
         """Forget the gradients."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +18,14 @@ from torch.nn.functional import normalize
 
 from embedctl.data.batches import Batch
 from embedctl.data.rows import RowKind
+from embedctl.data.store import KINDS
 from embedctl.distributed.random import mix
 from embedctl.distributed.ranks import gather_vectors, rank, world
 from embedctl.losses.base import Loss
 from embedctl.tokens.packing import cut, longest_first, on_device
 from embedctl.tokens.spans import Integers
-from embedctl.training.targets import Group, Weights, groups
+from embedctl.training.session import Session
+from embedctl.training.targets import Weights
 
 LOSS_CELLS = 1 << 25  # similarities held at a time: 128 MiB of float32
 
@@ -48,37 +50,21 @@ def deal(lengths: Integers, budget: int, *, padded: bool, ranks: int, own: int) 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A batch ready for the device: made off the training thread.
+    """A batch ready for the device: made off the training thread."""
 
-    `keep` says that the graphs of all chunks fit into memory, so that none runs twice.
-    """
-
-    batch: Batch
-    share: Share
-    features: list[Any]
-    weights: Weights
-    tokens: int
-    keep: bool = False
-
-
-class Trained(Protocol):
-    """What the step needs of a model: `Session` in a run."""
-
-    def __call__(self, features: dict[str, Any]) -> Tensor:
-        """Vectors (N, H) of the texts in `features`."""
-
-    def backward(self, scalar: Tensor) -> None:
-        """Add a scalar's gradient to the parameters."""
-
-    def no_sync(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which gradients are not averaged over ranks."""
+    batch: Batch  # the rows, of all ranks
+    share: Share  # which of its texts this rank encodes
+    features: list[Any]  # the model's input for each chunk of the share
+    weights: Weights  # of the candidates
+    tokens: int  # of the whole batch
+    keep: bool = False  # whether the graphs of all chunks fit into memory, so that none runs twice
 
 
 @dataclass(frozen=True)
 class Stepper:
     """The step of a run."""
 
-    session: Trained  # what is trained: it maps features to vectors and takes gradients back
+    session: Session  # what is trained: it maps features to vectors and takes gradients back
     losses: dict[RowKind, Loss]  # the loss of each kind of row
     seed: int  # of dropout
 
@@ -126,21 +112,24 @@ class Stepper:
         query_QH = vectors_UH[on_device(batch.query_Q, gathered.device)]
         document_DH = vectors_UH[on_device(batch.document_D, gathered.device)]
         total = torch.zeros((), device=leaf.device, dtype=leaf.dtype)
-        parts = list(blocks(batch, self.losses))
-        for number, group in enumerate(parts):
-            targets = prepared.weights.targets(group.queries, leaf.device)
-            queries = on_device(group.queries, leaf.device)
-            part = group.loss(query_QH[queries], document_DH, targets) * (len(group.queries) / len(batch))
-            torch.autograd.backward(part * (scale * world()), retain_graph=number < len(parts) - 1)
+        parts = blocks(batch, self.losses)
+        for number, (loss, queries) in enumerate(parts, 1):
+            targets = prepared.weights.targets(queries, leaf.device)
+            part = loss(query_QH[on_device(queries, leaf.device)], document_DH, targets) * (len(queries) / len(batch))
+            torch.autograd.backward(part * (scale * world()), retain_graph=number < len(parts))
             total += part.detach()
         return total
 
 
-def blocks(batch: Batch, losses: dict[RowKind, Loss]) -> list[Group]:
-    """The batch's groups, those of a mean over queries cut so that their similarities stay small."""
+def blocks(batch: Batch, losses: dict[RowKind, Loss]) -> list[tuple[Loss, Integers]]:
+    """The batch's queries by the loss of their kind; a mean over queries is cut so that its similarities stay small."""
+    by_loss: dict[Loss, list[int]] = {}
+    for number in np.unique(batch.kind_Q):
+        by_loss.setdefault(losses[KINDS[number]], []).append(int(number))
     rows = max(1, LOSS_CELLS // max(len(batch.document_D), 1))
-    found: list[Group] = []
-    for group in groups(batch, losses):
-        cuts = range(rows, len(group.queries), rows) if group.loss.separable else ()
-        found += [Group(group.loss, queries) for queries in np.split(group.queries, list(cuts))]
+    found: list[tuple[Loss, Integers]] = []
+    for loss, kinds in by_loss.items():
+        queries = np.flatnonzero(np.isin(batch.kind_Q, kinds))
+        cuts = range(rows, len(queries), rows) if loss.separable else ()
+        found += [(loss, block) for block in np.split(queries, list(cuts))]
     return found

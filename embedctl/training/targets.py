@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,28 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from embedctl.data.batches import Batch
-from embedctl.data.rows import RowKind
-from embedctl.data.store import KINDS, UNSCORED
-from embedctl.losses.base import Loss, Targets
+from embedctl.data.store import UNSCORED
+from embedctl.losses.base import Targets
 from embedctl.tokens.packing import on_device
 from embedctl.tokens.spans import Integers, find
-
-
-@dataclass(frozen=True)
-class Group:
-    """The queries of a batch that share a loss."""
-
-    loss: Loss
-    queries: Integers
-
-
-def groups(batch: Batch, losses: dict[RowKind, Loss]) -> Iterator[Group]:
-    """The batch's queries by the loss of their kind."""
-    by_loss: dict[Loss, list[int]] = {}
-    for number in np.unique(batch.kind_Q):
-        by_loss.setdefault(losses[KINDS[number]], []).append(int(number))
-    for loss, kinds in by_loss.items():
-        yield Group(loss, np.flatnonzero(np.isin(batch.kind_Q, kinds)))
 
 
 @dataclass(frozen=True)
@@ -40,17 +21,11 @@ class Weights:
 
     The candidates of a query are its positive, and the documents of all queries or its own negatives; other documents
     that are known positives of the query are masked.
-
-    Args:
-        batch: the whole batch.
-        base_D: the count of a document for every query: 1 (`all`), its occurrences among the hard negatives (`hard`), 0
-            (`none`).
-        own: whether a query's own negatives still have to be added.
     """
 
-    batch: Batch
-    base_D: NDArray[np.float32]
-    own: bool
+    batch: Batch  # the whole batch
+    base_D: NDArray[np.float32]  # for every query: 1 (`all`), occurrences among the hard negatives (`hard`), 0 (`none`)
+    own: bool  # whether a query's own negatives still have to be added
 
     @classmethod
     def of(cls, batch: Batch, in_batch: str) -> Weights:

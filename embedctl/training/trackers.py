@@ -12,7 +12,6 @@ from typing import Any
 
 from embedctl import console
 from embedctl.config.trackers import TRACKERS
-from embedctl.distributed.ranks import is_main
 
 
 def tracker_of(name: str, folder: Path) -> Any:
@@ -33,9 +32,8 @@ def settle_wandb(folder: Path) -> None:
     if "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ or _has_wandb_login():
         return
     os.environ["WANDB_MODE"] = "offline"
-    if is_main():
-        run = Path(os.environ["WANDB_DIR"]) / "wandb" / "latest-run"
-        console.say(f"wandb: no login found, so the run is recorded offline; `wandb sync {run}` uploads it later")
+    run = Path(os.environ["WANDB_DIR"]) / "wandb" / "latest-run"
+    console.say(f"wandb: no login found, so the run is recorded offline; `wandb sync {run}` uploads it later")
 
 
 def _has_wandb_login() -> bool:

@@ -38,8 +38,8 @@ from embedctl.training.checkpoint import Position
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.finish import Finish
 from embedctl.training.job import TrainJob
-from embedctl.training.loop import History, Loop
-from embedctl.training.measure import Measure
+from embedctl.training.loop import Loop
+from embedctl.training.measure import History, Measure
 from embedctl.training.monitor import METRICS_FILE, Monitor, keep_until
 from embedctl.training.overview import show_overview
 from embedctl.training.remine import Remine, forget_later
@@ -62,29 +62,22 @@ def run(job: TrainJob) -> None:
     session = Session.prepare(embedder, here, job)
     start = resume(job, session)
     plan = plan_batches(job, data, start.batch_size)
-    optim = job.optim
+    optim, evaluated = job.optim, job.data.eval_dataset
     schedule = Schedule(plan.steps_per_epoch, optim.gradient_accumulation_steps, optim.epochs, optim.max_steps)
-    measure = measure_of(job, session, recipe)
+    measure = Measure.of(session, Collection.from_rows(evaluated), recipe, job.loss.mrl_dims) if evaluated else None
     if is_main():
         keep_until(job.folder / METRICS_FILE, start.step)
         forget_later(job.folder, schedule, start.step)
         show_overview(job, session, data, plan, schedule, start.step)
-    monitor = Monitor(here.accelerator, job.folder, job.tracker, job.settings, start.step, schedule.total)
-    remine = remine_of(job, session, data, plan, schedule, monitor)
-    history = History(job.metric, start.evaluations)
+    monitor = Monitor(here.accelerator, job, start.step, schedule.total)
+    remine = None
+    if job.remine:
+        remine = Remine(session, data.texts, StoreMiner.of(data), plan, schedule, job.remine, monitor, job.folder)
+    feeder = Feeder(session, plan, data.texts, job.loss.in_batch, remine)
+    stepper = Stepper(session, losses_for(job.loss), optim.seed)
+    history = History(job.run.metric, start.evaluations)
     finish = Finish(job, session, data, history)
-    loop = Loop(
-        job=job,
-        session=session,
-        feeder=Feeder(session, plan, data.texts, job.loss.in_batch, remine),
-        schedule=schedule,
-        stepper=Stepper(session, losses_for(job.loss), optim.seed),
-        monitor=monitor,
-        history=history,
-        measure=measure,
-        keep_best=finish.keep_best,
-        keep_epoch=finish.keep_epoch,
-    )
+    loop = Loop(job, session, feeder, schedule, stepper, monitor, history, measure, finish)
     with memory_advice(session.budget, recomputes=job.tune.gradient_checkpointing):
         with contextlib.closing(monitor):
             if start.step == 0:
@@ -127,7 +120,7 @@ def recipe_of(job: TrainJob, embedder: Embedder) -> Recipe:
 
 def resume(job: TrainJob, session: Session) -> Position:
     """Take over the state that --resume means; the position of a new run without one. Called by all ranks."""
-    state = checkpoint.find(job.resume, job.folder) if job.resume else None
+    state = checkpoint.find(job.run.resume, job.folder) if job.run.resume else None
     if state is None:
         return Position(0, job.optim.batch_size * world(), session.budget, [], world())
     tensors = session.state()
@@ -135,12 +128,9 @@ def resume(job: TrainJob, session: Session) -> Position:
     session.restore(tensors)
     if position.world == world():
         session.budget = position.budget  # the same chunks, so the same bits
-    if is_main():
-        console.say(f"resumed from {state}, after step {position.step}")
-        if position.world != world():
-            console.say(
-                f"{world()} processes now, {position.world} before: the same data order, but rounding may differ"
-            )
+    console.say(f"resumed from {state}, after step {position.step}")
+    if position.world != world():
+        console.say(f"{world()} processes now, {position.world} before: the same data order, but rounding may differ")
     return position
 
 
@@ -152,40 +142,16 @@ def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPla
     """
     mixture = Mix(
         batch_size=batch_size,
-        neg_nums=job.neg_nums,
+        neg_nums=job.data.neg_nums,
         seed=job.optim.seed,
-        explode=job.explode,
-        one_dataset_per_batch=job.one_dataset_per_batch,
+        explode=job.data.positives == "explode",
+        one_dataset_per_batch=job.data.one_dataset_per_batch,
         weights=tuple(source.weight for source in job.sources),
     )
     plan = BatchPlan(data.rows, mixture)
     if plan.steps_per_epoch == 0:
         raise TrainingError("the weights of --dataset leave no row to visit", "raise them")
     return plan
-
-
-def measure_of(job: TrainJob, session: Session, recipe: Recipe) -> Measure | None:
-    """What is measured during the run; None without evaluation rows.
-
-    Raises:
-        DataError: an evaluation row is wrong.
-    """
-    if not job.eval_files:
-        return None
-    return Measure.of(session, Collection.from_rows(job.eval_files), recipe, job.loss.mrl_dims)
-
-
-def remine_of(
-    job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan, schedule: Schedule, monitor: Monitor
-) -> Remine | None:
-    """What mines negatives during the run; None if they stay as they are.
-
-    Raises:
-        TrainingError: no row can take negatives.
-    """
-    if job.remine is None:
-        return None
-    return Remine(session, data.texts, StoreMiner.of(data), plan, schedule, job.remine, monitor, job.folder)
 
 
 def main(config_file: str) -> NoReturn:

@@ -67,7 +67,7 @@ def main() -> None:
     job = TrainJob.of(load(TrainConfig, None, flags))
     here = runtime.join(job)
     embedder = worker.load_model(job)
-    data = worker.open_or_build(job.dataset, embedder.tokenizer, worker.recipe_of(job, embedder), folder / "store")
+    data = worker.open_or_build(job.data.dataset, embedder.tokenizer, worker.recipe_of(job, embedder), folder / "store")
     session = Session.prepare(embedder, here, job)
     stepper = Stepper(session, losses_for(job.loss), 0)
     for size in sizes:

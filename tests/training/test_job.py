@@ -12,7 +12,7 @@ from embedctl.config import TrainConfig, load
 from embedctl.data.sources import Source
 from embedctl.distributed.launch import LaunchJob, Plan
 from embedctl.errors import DataError
-from embedctl.training.job import TrainJob, launch_job, weight_bytes
+from embedctl.training.job import TrainJob, weight_bytes
 
 
 def config(**flags: object) -> TrainConfig:
@@ -32,20 +32,22 @@ def test_options_become_plain_values(tmp_path: Path):
     flags = {"dataset": [f"{tmp_path}/rows.jsonl:2"], "output_dir": "out/", "early_stopping_patience": 3}
     job = TrainJob.of(config(**flags))
     assert job.sources == (Source(f"{tmp_path}/rows.jsonl", 2.0),)
-    assert (job.output, job.folder, job.patience, job.explode) == ("out/", Path("out"), 3, False)
+    assert (job.run.output_dir, job.folder, job.run.early_stopping_patience) == ("out/", Path("out"), 3)
+    assert job.data.positives == "sample"
     assert job.remine is None
     job = TrainJob.of(config(**flags, remine_every_epoch=True, positives="explode"))
-    assert job.explode
+    assert job.data.positives == "explode"
     assert job.remine is not None
     assert job.remine.remine_range == "10-210"
     with pytest.raises(DataError, match="no such file"):
         TrainJob.of(config(dataset=["none.jsonl"]))
 
 
-def test_launcher_and_workers_choose_the_strategy_from_the_same_values(tmp_path: Path):
-    run = config(num_processes=2, cpu=True, model_name_or_path="tiny", quiet=True)
-    launch, job = launch_job(run, tmp_path), TrainJob.of(run)
-    assert (launch.strategy, launch.weight_bytes) == (job.strategy, job.weight_bytes)
+def test_launcher_and_workers_choose_the_strategy_from_the_same_values():
+    job = TrainJob.of(config(num_processes=2, cpu=True, model_name_or_path="tiny", quiet=True))
+    launch = job.launch_job
+    assert (launch.strategy, launch.weight_bytes) == (job.launch.strategy, job.weight_bytes)
+    assert (launch.folder, launch.processes, launch.weight_bytes) == ("out", 2, weight_bytes("tiny"))
     assert (launch.device, launch.quiet, launch.temporary) == ("cpu", True, False)
     assert Plan.of(launch) == Plan(2, gpus=False, strategy="ddp")
     assert LaunchJob(**json.loads(json.dumps(asdict(launch)))) == launch

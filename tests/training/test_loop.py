@@ -23,13 +23,9 @@ from embedctl.training.loop import History, Loop
 class Recorder:
     """Monitor and exports: remembers what it is told."""
 
-    said: list[str] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
     best: list[int] = field(default_factory=list)
     epochs: list[tuple[int, int]] = field(default_factory=list)
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
     def step(self, step: int, *_numbers: Any) -> None:
         self.steps.append(step)
@@ -63,20 +59,19 @@ def loop(folder: Path, recorder: Recorder, values: list[float], **flags: Any) ->
         schedule=schedule,
         stepper=lambda *_arguments, **_options: torch.tensor(0.5),
         monitor=recorder,
-        history=History(job.metric),
+        history=History(job.run.metric),
         measure=measure if values else None,
-        keep_best=recorder.best.append,
-        keep_epoch=lambda *place: recorder.epochs.append(place),
+        finish=SimpleNamespace(keep_best=recorder.best.append, keep_epoch=lambda *place: recorder.epochs.append(place)),
         job=job,
     )
 
 
-def test_patience_ends_a_run_and_each_better_model_is_kept(tmp_path: Path):
+def test_patience_ends_a_run_and_each_better_model_is_kept(tmp_path: Path, capsys):
     recorder = Recorder()
     run = loop(tmp_path, recorder, [0.1, 0.5, 0.4, 0.5, 0.9], eval_steps=1, early_stopping_patience=2)
     assert run.run(0) == 4
     assert recorder.best == [1, 2]
-    assert "2 evaluations without a better nDCG@10: stopped after step 4" in recorder.said
+    assert "2 evaluations without a better nDCG@10: stopped after step 4" in capsys.readouterr().err.splitlines()
     assert recorder.steps == [1, 2, 3, 4]
     assert run.history.best == {"step": 2, "metrics": {"nDCG@10": 0.5, "R@1": -0.5}}
 
