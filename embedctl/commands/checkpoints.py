@@ -10,23 +10,15 @@ from embedctl.errors import ModelError
 
 
 def checkpoint_of(named: str | None) -> str:
-    """The model named; where none was, the last run's output in this folder.
+    """The model named; where none was, the last run's output in this folder, which is printed.
 
     Raises:
         ModelError: there is none.
     """
-    expect_checkpoint(named)
-    return named or RunSection().output_dir
-
-
-def expect_checkpoint(named: str | None) -> None:
-    """Check that a model is named or that this folder holds the last run's output, and print that it is used.
-
-    Raises:
-        ModelError: there is none.
-    """
+    if named is not None:
+        return named
     last = RunSection().output_dir
-    if named is None and not Path(last, "modules.json").exists():
+    if not Path(last, "modules.json").exists():
         raise ModelError("no model: give --ckpt", "train one first (`embedctl train`), or name a folder or a hub model")
-    if named is None:
-        console.say(f"no --ckpt: using the trained model in {last}")
+    console.say(f"no --ckpt: using the trained model in {last}")
+    return last

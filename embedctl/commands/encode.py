@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedctl import console
-from embedctl.commands.checkpoints import expect_checkpoint
+from embedctl.commands.checkpoints import checkpoint_of
 from embedctl.commands.flags import takes
 from embedctl.config import EncodeConfig
 from embedctl.errors import ConfigError
@@ -26,7 +26,7 @@ def command(config: EncodeConfig) -> None:
     job = EncodeJob.of(config)
     say_input(config, job)
     expect_usable(job, config.num_processes)
-    expect_checkpoint(config.model.model_name_or_path)
+    checkpoint_of(config.model.model_name_or_path)  # said before a model is loaded
     if config.num_processes > 1:
         become_launcher(config)
     from embedctl.encoding.run import encode, report
@@ -93,9 +93,8 @@ def expect_indexable(job: EncodeJob) -> None:
     from embedctl.search.index_folder import expect_replaceable, index_beside
 
     if not job.sharded and job.output.suffix != ".npy":
-        raise ConfigError(
-            f"--index: needs numbers in .npy files, not {job.output.name}", "use -o NAME.npy or a folder/"
-        )
+        problem = f"--index: needs numbers in .npy files, not {job.output.name}"
+        raise ConfigError(problem, "use -o NAME.npy or a folder/")
     if job.dtype == "binary":
         raise ConfigError("--index: compares by cosine, which bits do not give", "use --dtype int8 or float16")
     expect_replaceable(index_beside(job.output))

@@ -52,14 +52,14 @@ def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None 
     Raises:
         ConfigError: lists every fault at once.
     """
+    flags = flags or {}
     merged = _read_yaml(file) if file else {}
-    for path in leaves(config):
-        if path[-1] in (flags or {}):
-            _put(merged, path, (flags or {})[path[-1]])
+    typed = [path for path in leaves(config) if path[-1] in flags]
+    for path in typed:
+        _put(merged, path, flags[path[-1]])
     try:
         return config.model_validate(merged)
     except ValidationError as invalid:
-        typed = {path for path in leaves(config) if path[-1] in (flags or {})}
         faults = [_fault(error, typed, file) for error in invalid.errors()]
         hint = f"see `embedctl {config.name} --help` for the options and their values"
         raise ConfigError("\n  ".join(faults), hint) from None
@@ -74,7 +74,7 @@ def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
         section[path[-1]] = value
 
 
-def _fault(error: Any, typed: set[tuple[str, ...]], file: str | None) -> str:
+def _fault(error: Any, typed: list[tuple[str, ...]], file: str | None) -> str:
     names = tuple(str(part) for part in error["loc"] if not isinstance(part, int))
     message = error["msg"].removeprefix("Value error, ")
     if not names:

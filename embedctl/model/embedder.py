@@ -123,7 +123,9 @@ class Embedder(TokenEmbedder):
         if device is not None and pick_device(device) != self.device:
             self.to(pick_device(device))
         prefix = self.prompt_text(prompt_name, prompt)
-        self._expect_dim(dim)
+        if dim is not None and dim > self.dimension:
+            problem = f"--dim {dim}: the model's vectors have {self.dimension} dimensions"
+            raise ModelError(problem, "choose a smaller --dim")
         with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
             return vectors_of(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
 
@@ -131,23 +133,15 @@ class Embedder(TokenEmbedder):
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """`encode` with the model's own query prompt, or `prompt`."""
-        return self.encode(
-            texts,
-            prompt=first_prompt(prompt, self.own_prompt("query")),
-            dim=dim,
-            show_progress=show_progress and "queries",
-        )
+        prompt = first_prompt(prompt, self.own_prompt("query"))
+        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "queries")
 
     def encode_passages(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """`encode` with the model's own passage prompt, or `prompt`."""
-        return self.encode(
-            texts,
-            prompt=first_prompt(prompt, self.own_prompt("passage")),
-            dim=dim,
-            show_progress=show_progress and "passages",
-        )
+        prompt = first_prompt(prompt, self.own_prompt("passage"))
+        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")
 
     def own_prompt(self, kind: Kind) -> str:
         """The model's own prompt for queries or passages; empty if it has none."""
@@ -166,16 +160,9 @@ class Embedder(TokenEmbedder):
             return ""
         if name not in self.prompts:
             known = ", ".join(sorted(self.prompts)) or "none"
-            raise ModelError(
-                f"--prompt-name {name}: the model's prompts are: {known}", "use one of them, or --prompt TEXT"
-            )
+            problem = f"--prompt-name {name}: the model's prompts are: {known}"
+            raise ModelError(problem, "use one of them, or --prompt TEXT")
         return self.prompts[name]
-
-    def _expect_dim(self, dim: int | None) -> None:
-        if dim is not None and dim > self.dimension:
-            raise ModelError(
-                f"--dim {dim}: the model's vectors have {self.dimension} dimensions", "choose a smaller --dim"
-            )
 
     def _prompt_length(self, prefix: str) -> dict[str, int]:
         """Tokens that a pooling which leaves the prompt out has to skip."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.model.token_embedder import TokenEmbedder
-from embedctl.tokens.packing import Ragged, cut, longest_first
+from embedctl.tokens.packing import cut, longest_first
 from embedctl.tokens.pipeline import Arrival, ahead, one_behind
 from embedctl.tokens.spans import Integers
 from embedctl.tokens.tokenize import tokenize
@@ -20,14 +19,6 @@ from embedctl.tokens.tokenize import tokenize
 DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
 FIRST_BLOCKS = (128, 384)  # short ones, so that the model begins at once
 BLOCK = 1024  # texts tokenised at a time, while the model runs those before; the longest come first
-
-
-@dataclass(frozen=True)
-class Block:
-    """Texts ready for the model."""
-
-    rows: Integers  # (N,) their places in the input, in the order of the passes
-    passes: list[dict[str, Any]]  # the features of each pass, on the device
 
 
 def vectors_of(
@@ -59,11 +50,16 @@ def vectors_of(
     borders = [border for border in (*FIRST_BLOCKS, *range(BLOCK, len(texts), BLOCK)) if border < len(texts)]
     blocks = np.split(order, borders) if len(texts) else []
 
-    def _prepare(rows: Integers) -> Block:
+    def _prepare(rows: Integers) -> tuple[Integers, list[dict[str, Any]]]:
+        """Rows in the order of their passes through the model, and the features of each pass, on its device."""
         tokens = tokenize(embedder.tokenizer, [prefix + texts[row] for row in rows], embedder.max_len)
-        return _cut(embedder, rows, tokens, budget)
+        order = longest_first(tokens.lengths)
+        tokens = tokens.take(order)
+        passes = cut(tokens.lengths, budget, padded=not embedder.packed)
+        return rows[order], [embedder.features(tokens.take(np.arange(one.start, one.stop))) for one in passes]
 
-    launched = ((block.rows, _launch(embedder, block, extra, dim)) for block in ahead(_prepare, blocks, depth=2))
+    prepared = ahead(_prepare, blocks, depth=2)
+    launched = ((rows, _launch(embedder, passes, extra, dim)) for rows, passes in prepared)
     for rows, vectors in one_behind(launched):
         output[rows] = vectors.wait()
         if bar:
@@ -71,18 +67,10 @@ def vectors_of(
     return output
 
 
-def _cut(embedder: TokenEmbedder, rows: Integers, tokens: Ragged, budget: int) -> Block:
-    """Tokens of the texts `rows`, cut into passes on the model's device."""
-    order = longest_first(tokens.lengths)
-    tokens = tokens.take(order)
-    pieces = cut(tokens.lengths, budget, padded=not embedder.packed)
-    return Block(rows[order], [embedder.features(tokens.take(np.arange(one.start, one.stop))) for one in pieces])
-
-
 @torch.inference_mode()
-def _launch(embedder: TokenEmbedder, block: Block, extra: dict[str, int], dim: int | None) -> Arrival:
+def _launch(embedder: TokenEmbedder, passes: list[dict[str, Any]], extra: dict[str, int], dim: int | None) -> Arrival:
     """Start the passes of a block and the way of its vectors to the CPU, without waiting for a GPU."""
-    vectors = torch.cat([embedder(features | extra) for features in block.passes]).float()
+    vectors = torch.cat([embedder(features | extra) for features in passes]).float()
     if dim is not None:
         vectors = torch.nn.functional.normalize(vectors[:, :dim], dim=-1)
     return Arrival(vectors)

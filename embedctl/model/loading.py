@@ -36,31 +36,36 @@ def load_sentence_transformer(
         ModelError: there is no such model, it can't be read, or its first module is no transformer.
     """
     _expect_a_model(path)
-    settings: dict[str, Any] = {
-        "device": "cpu",
-        "trust_remote_code": trust_remote_code,
-        "model_kwargs": {"dtype": dtype},
-    }
-    problem = f"{path}: can't be loaded as an embedding model"
-    with loading(path, problem, _hint(path)), torch.random.fork_rng(devices=[]):
+    with loading(path, f"{path}: can't be loaded as an embedding model"), torch.random.fork_rng(devices=[]):
         from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
         torch.manual_seed(0)  # weights that a checkpoint lacks (an unused pooler) are the same each time
-        model = _pooled(path, pooling or "mean", settings) if _is_plain(path) else SentenceTransformer(path, **settings)
+        settings: dict[str, Any] = {"dtype": dtype}
+        if Path(path).is_dir() and not Path(path, "modules.json").exists():
+            transformer = Transformer(path, model_kwargs=settings | {"trust_remote_code": trust_remote_code})
+            pooled = Pooling(transformer.auto_model.config.hidden_size, pooling or "mean")
+            model = SentenceTransformer(modules=[transformer, pooled, Normalize()], device="cpu")
+        else:
+            model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings)
     if not hasattr(model[0], "auto_model") or not hasattr(model[0].auto_model, "config"):
-        raise ModelError(
-            f"{path}: the first module is {type(model[0]).__name__}, not a transformer", "choose another model"
-        )
+        problem = f"{path}: the first module is {type(model[0]).__name__}, not a transformer"
+        raise ModelError(problem, "choose another model")
     return model
 
 
 @contextmanager
-def loading(path: str, problem: str, hint: str) -> Iterator[None]:
+def loading(path: str, problem: str, hint: str = "") -> Iterator[None]:
     """Load a model quietly in a with-block, from the cache alone where the hub is silent.
 
     Raises:
-        ModelError: `problem`, with what the library says, and `hint`.
+        ModelError: `problem`, with what the library says, and `hint` or where to look.
     """
+    if not hint and Path(path).exists():
+        hint = "check that the folder holds a whole model; `embedctl doctor` shows the installed versions"
+    elif not hint:
+        doctor = "(`embedctl doctor` says whether the hub can be reached)"
+        hint = f"check the name and the network {doctor}, or give a local folder"
     hub.settle(path)
     quiet_transformers()
     try:
@@ -78,54 +83,24 @@ def quiet_transformers() -> None:
 
 
 def _expect_a_model(path: str) -> None:
-    folder = Path(path)
     if path == TINY:
-        raise ModelError(
-            "'tiny' is built from the training data and can't be loaded", "give --ckpt a trained model, e.g. out"
-        )
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or path.count("/") == 0
-    if folder.is_dir() and not any(
-        (folder / name).exists() for name in ("modules.json", "config.json", "config_sentence_transformers.json")
-    ):
-        raise ModelError(
-            f"{path}: holds no model (no modules.json, no config.json)", "name the folder of a saved model"
-        )
+        problem = "'tiny' is built from the training data and can't be loaded"
+        raise ModelError(problem, "give --ckpt a trained model, e.g. out")
+    folder, saved = Path(path), "name the folder of a saved model"
+    files = ("modules.json", "config.json", "config_sentence_transformers.json")
+    if folder.is_dir() and not any((folder / name).exists() for name in files):
+        raise ModelError(f"{path}: holds no model (no modules.json, no config.json)", saved)
     if folder.is_file():
-        raise ModelError(f"{path}: is a file, not a model folder", "name the folder of a saved model")
+        raise ModelError(f"{path}: is a file, not a model folder", saved)
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
     if looks_local and not folder.exists() and not _is_cached_hub_name(path):
-        raise ModelError(
-            f"{path}: no such folder",
-            "train one first (`embedctl train`), or give a hub name such as BAAI/bge-base-zh-v1.5",
-        )
+        hint = "train one first (`embedctl train`), or give a hub name such as BAAI/bge-base-zh-v1.5"
+        raise ModelError(f"{path}: no such folder", hint)
 
 
 def _is_cached_hub_name(path: str) -> bool:
     """Old hub names such as all-MiniLM-L6-v2 have no owner; sentence-transformers adds its own."""
     return "/" not in path and path.count("-") > 0 and not path.endswith((".json", ".jsonl"))
-
-
-def _is_plain(path: str) -> bool:
-    folder = Path(path)
-    return folder.is_dir() and not (folder / "modules.json").exists()
-
-
-def _pooled(path: str, pooling: str, settings: dict[str, Any]) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-
-    transformer = Transformer(
-        path, model_kwargs={**settings["model_kwargs"], "trust_remote_code": settings["trust_remote_code"]}
-    )
-    size = transformer.auto_model.config.hidden_size
-    return SentenceTransformer(modules=[transformer, Pooling(size, pooling), Normalize()], device="cpu")
-
-
-def _hint(path: str) -> str:
-    if Path(path).exists():
-        return "check that the folder holds a whole model; `embedctl doctor` shows the installed versions"
-    return (
-        "check the name and the network (`embedctl doctor` says whether the hub can be reached), or give a local folder"
-    )
 
 
 def load_tokenizer(path: str) -> Any:
@@ -135,7 +110,7 @@ def load_tokenizer(path: str) -> Any:
         ModelError: there is none.
     """
     _expect_a_model(path)
-    with loading(path, f"{path}: has no tokenizer that can be loaded", _hint(path)):
+    with loading(path, f"{path}: has no tokenizer that can be loaded"):
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(path)

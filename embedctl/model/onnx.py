@@ -10,8 +10,8 @@ import hashlib
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +38,6 @@ UNUSABLE = (
     ImportError,  # packages of the extra that don't fit each other
 )
 Run = Callable[[dict[str, Any]], Any]
-Forward = Callable[..., SimpleNamespace]
 
 
 def expect_installed(backend: str) -> None:
@@ -49,9 +48,8 @@ def expect_installed(backend: str) -> None:
     """
     missing = [name for name in NEEDS.get(backend, ()) if find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"--backend {backend}: not installed: {', '.join(missing)}", f"pip install 'embedctl[{backend}]'"
-        )
+        problem = f"--backend {backend}: not installed: {', '.join(missing)}"
+        raise ConfigError(problem, f"pip install 'embedctl[{backend}]'")
 
 
 def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
@@ -69,23 +67,24 @@ def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
     embedder.set_packed(False)
     backbone = embedder.backbone
     ours = _vectors(embedder)
-    try:
-        forward = _forward(RUNTIMES[backend](_exported(backbone, cache), torch.get_num_threads()))
-        with _replaced(backbone, forward):
-            theirs = _vectors(embedder)
-    except UNUSABLE + _errors_of_onnxruntime() as cause:
-        problem = f"this model can't be run there: {first_line(cause)}"
-        raise ModelError(f"--backend {backend}: {problem}", "--backend torch") from cause
-    difference = float((ours - theirs).abs().max())
-    if not difference <= PARITY[torch.float32]:
-        raise ModelError(f"--backend {backend}: its vectors differ from torch's by {difference:.1e}", "--backend torch")
-    backbone.forward = forward
+    with ExitStack() as undo:
+        try:
+            backbone.forward = _forward(RUNTIMES[backend](_exported(backbone, cache), torch.get_num_threads()))
+            undo.callback(delattr, backbone, "forward")
+            difference = float((ours - _vectors(embedder)).abs().max())
+        except UNUSABLE + _errors_of_onnxruntime() as cause:
+            problem = f"this model can't be run there: {first_line(cause)}"
+            raise ModelError(f"--backend {backend}: {problem}", "--backend torch") from cause
+        if not difference <= PARITY[torch.float32]:
+            problem = f"its vectors differ from torch's by {difference:.1e}"
+            raise ModelError(f"--backend {backend}: {problem}", "--backend torch")
+        undo.pop_all()  # it stays
 
 
 _vectors = torch.inference_mode()(probe)
 
 
-def _forward(run: Run) -> Forward:
+def _forward(run: Run) -> Callable[..., SimpleNamespace]:
     """What the transformer's own `forward` does with a padded batch, done by a runtime."""
 
     def _run(input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
@@ -93,16 +92,6 @@ def _forward(run: Run) -> Forward:
         return SimpleNamespace(last_hidden_state=torch.from_numpy(np.asarray(hidden)))
 
     return _run
-
-
-@contextmanager
-def _replaced(backbone: Any, forward: Forward) -> Iterator[None]:
-    """Call `forward` in place of the transformer's own within a with-block."""
-    backbone.forward = forward
-    try:
-        yield
-    finally:
-        del backbone.forward
 
 
 def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
