@@ -176,7 +176,7 @@ SUBTITLES = '''def read_subtitles(path: str, _wanted: Wanted) -> Iterator[Record
 def test_a_text_format(checkout, tiny_model):
     """Texts to encode and passages to search are read from it."""
     checkout.insert("reading/readers.py", "# By the suffix of the file", SUBTITLES)
-    checkout.insert("reading/readers.py", '    ".csv": read_csv', '    ".srt": read_subtitles,\n')
+    checkout.insert("reading/readers.py", '".csv": read_csv', '".srt": read_subtitles, ')
     texts = [sentence(place) for place in range(40)]
     blocks = [f"{place}\n00:00 --> 00:01\n{text}" for place, text in enumerate(texts)]
     checkout.write("texts.srt", "\n\n".join(blocks))
