@@ -60,3 +60,16 @@ class Long:
 def test_what_a_model_leaves_long_is_compared_by_cosine():
     for found in (query_vectors(Long(), TEXTS, [None] * 3), passage_vectors(Long(), TEXTS)):
         np.testing.assert_allclose(found, np.full((3, 2), 0.5**0.5), rtol=1e-6)
+
+
+def test_another_encode_takes_the_place_of_the_models_own(embedder):
+    asked = []
+
+    def _encode(texts, *, prompt, **_options):
+        asked.append((texts, prompt))
+        return np.full((len(texts), 2), 3, np.float32)
+
+    found = query_vectors(embedder, TEXTS, [None, "cloud ", None], dim=2, encode=_encode)
+    passages = passage_vectors(embedder, TEXTS, encode=_encode)
+    assert asked == [([TEXTS[0], TEXTS[2]], "river "), ([TEXTS[1]], "cloud "), (TEXTS, "stone ")]
+    np.testing.assert_allclose([*found, *passages], np.full((6, 2), 0.5**0.5), rtol=1e-6)
