@@ -6,13 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from embedctl.config import TrainConfig, dump, load
 from embedctl.errors import TrainingError
-from embedctl.training.budget import memory_advice
+from embedctl.tokens.packing import Ragged
+from embedctl.training.budget import find_budget, memory_advice
 
 OUT_OF_MEMORY = """
 import sys
@@ -39,6 +41,24 @@ def test_advice_names_half_of_what_was_tried(recomputes, knob):
 def test_other_errors_pass():
     with pytest.raises(RuntimeError, match="a bug"), memory_advice(1000, recomputes=False):
         raise RuntimeError("a bug")
+
+
+def test_two_passes_on_a_gpu_are_extrapolated_to_its_free_memory(monkeypatch):
+    """A pass takes 1 MiB and 1 KiB per token; 70 MiB of 100 hold 71,680 tokens, rounded down to a power of two."""
+    passed = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 5000)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 5000)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 5000 + (1 << 20) + 1024 * passed[-1])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (100 << 20, 200 << 20))
+
+    def run(texts: Ragged) -> None:
+        assert set(texts.lengths) == {256}
+        assert len(texts.ids) == texts.lengths.sum()
+        passed.append(len(texts.ids))
+
+    assert find_budget(SimpleNamespace(max_len=256), torch.device("cuda"), run) == 65536
+    assert passed == [4096, 12288]
 
 
 def test_a_worker_out_of_memory_ends_as_a_users_mistake(tiny_model: str, tmp_path: Path):
