@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import embedctl
 from embedctl.resources import config_file, example_data
@@ -125,21 +124,6 @@ HINGE_SECTION = '''class HingeSection(Section):
 '''
 
 
-def test_a_loss_with_an_option_of_its_own(checkout):
-    checkout.create("losses/hinge.py", HINGE)
-    checkout.insert("config/losses.py", "class LossSection(", HINGE_SECTION)
-    checkout.insert("config/losses.py", "MatryoshkaSection, CoSENTSection", "HingeSection, ")
-    checkout.insert("losses/select.py", "from embedctl.losses.infonce", "from embedctl.losses.hinge import Hinge\n")
-    checkout.insert("losses/select.py", "MarginMSE, CoSENT)", "Hinge, ")
-    assert "--hinge-margin NUMBER" in checkout.run("train", "--help")
-    data = ["train", "--dataset", checkout.write("rows.jsonl", rows(8)), "--neg-nums", "2"]
-    checkout.run(*data, "--config", checkout.write("own.yaml", "loss: {hinge_margin: 20}"), "--dry-run", "-o", "dry")
-    assert yaml.safe_load(checkout.read("dry/config.yaml"))["loss"]["hinge_margin"] == 20
-    checkout.run(*data, "--config", "own.yaml", "--hinge-margin", 50, "--max-steps", 1, "-o", "run")
-    loss = json.loads(checkout.read("run/metrics.jsonl").splitlines()[-1])["loss"]
-    assert loss == pytest.approx(50, abs=2)  # cosines are 2 apart at the most
-
-
 SEQUENCES = '''def _sequences(stream: BinaryIO) -> Iterator[Lines]:
     """JSON text sequences (RFC 7464): a record separator before each value."""
     values = stream.read().split(b"\\x1e")[1:]
@@ -150,17 +134,13 @@ SEQUENCES = '''def _sequences(stream: BinaryIO) -> Iterator[Lines]:
 
 
 def test_a_row_format(checkout):
-    """It is recognised by content, and every command that reads rows reads it."""
+    """It is recognised by content."""
     checkout.insert("reading/documents.py", "# What a file's first bytes, white", SEQUENCES)
     checkout.insert("reading/documents.py", 'b"[": _array}', 'b"\\x1e": _sequences, ')
-    plain, sequence = rows(8), "".join(f"\x1e{line}\n" for line in rows(8).splitlines())
-    reports = [
-        checkout.json("validate-data", checkout.write(name, text), "--neg-nums", "2")["files"][0]
-        for name, text in (("plain", plain), ("sequence", sequence))
-    ]
-    assert reports[0]["rows"] == 8
-    assert reports[0] | {"path": ""} == reports[1] | {"path": ""}
-    checkout.run("train", "--dataset", "sequence", "--dry-run", "-o", "dry")
+    files = checkout.write("plain", rows(8)), checkout.write("sequence", f"\x1e{rows(8)}".replace("}\n{", "}\n\x1e{"))
+    plain, sequence = checkout.json("validate-data", *files, "--neg-nums", "2")["files"]
+    assert plain["rows"] == 8
+    assert plain | {"path": ""} == sequence | {"path": ""}
 
 
 SUBTITLES = '''def read_subtitles(path: str, _wanted: Wanted) -> Iterator[Record]:
@@ -171,23 +151,6 @@ SUBTITLES = '''def read_subtitles(path: str, _wanted: Wanted) -> Iterator[Record
 
 
 '''
-
-
-def test_a_text_format(checkout, tiny_model):
-    """Texts to encode and passages to search are read from it."""
-    checkout.insert("reading/readers.py", "# By the suffix of the file", SUBTITLES)
-    checkout.insert("reading/readers.py", '".csv": read_csv', '".srt": read_subtitles, ')
-    texts = [sentence(place) for place in range(40)]
-    blocks = [f"{place}\n00:00 --> 00:01\n{text}" for place, text in enumerate(texts)]
-    checkout.write("texts.srt", "\n\n".join(blocks))
-    checkout.run("encode", "--ckpt", tiny_model, "-i", "texts.srt", "-o", "vectors.jsonl", "--device", "cpu")
-    assert [json.loads(line)["text"] for line in checkout.read("vectors.jsonl").splitlines()] == texts
-    checkout.write("rows.jsonl", rows(3))
-    search = ["--dataset", "rows.jsonl", "--corpus", "texts.srt", "--range", "0-9", "--neg-nums", "3"]
-    checkout.run("mine-negatives", "--model", tiny_model, *search, "--device", "cpu")
-    mined = {text for line in checkout.read("mined.jsonl").splitlines() for text in json.loads(line)["neg"]}
-    assert len(mined) > 2
-    assert mined <= set(texts)
 
 
 TSV = '''class TsvWriter(Writer):
@@ -201,17 +164,28 @@ TSV = '''class TsvWriter(Writer):
 '''
 
 
-def test_an_output_format_of_encode(checkout, tiny_model):
+def test_a_text_format_and_an_output_format(checkout, tiny_model):
+    """Texts to encode and passages to search are read from it, and written with their vectors."""
+    checkout.insert("reading/readers.py", "# By the suffix of the file", SUBTITLES)
+    checkout.insert("reading/readers.py", '".csv": read_csv', '".srt": read_subtitles, ')
     checkout.insert("storage/writers.py", "WRITERS: dict", TSV)
     checkout.insert("storage/writers.py", '".parquet": ParquetWriter}', '".tsv": TsvWriter, ')
-    texts = [sentence(place) for place in range(5)]
-    checkout.write("own.txt", "".join(f"{text}\n" for text in texts))
-    document = checkout.json("encode", "--ckpt", tiny_model, "-i", "own.txt", "-o", "out.tsv", "--device", "cpu")
+    texts = [sentence(place) for place in range(40)]
+    blocks = [f"{place}\n00:00 --> 00:01\n{text}" for place, text in enumerate(texts)]
+    checkout.write("texts.srt", "\n\n".join(blocks))
+    document = checkout.json("encode", "--ckpt", tiny_model, "-i", "texts.srt", "-o", "out.tsv", "--device", "cpu")
     written = [line.split("\t") for line in checkout.read("out.tsv").splitlines()]
     assert [text for text, _ in written] == texts
     assert {len(numbers.split()) for _, numbers in written} == {document["dim"]}
+    checkout.write("rows.jsonl", rows(3))
+    search = ["--dataset", "rows.jsonl", "--corpus", "texts.srt", "--range", "0-9", "--neg-nums", "3"]
+    checkout.run("mine-negatives", "--model", tiny_model, *search, "--device", "cpu")
+    mined = {text for line in checkout.read("mined.jsonl").splitlines() for text in json.loads(line)["neg"]}
+    assert len(mined) > 2
+    assert mined <= set(texts)
 
 
+GENERAL_TRACKER = "from accelerate.tracking import GeneralTracker\n"
 CSV_TRACKER = '''class CsvTracker(GeneralTracker):
     """Writes each number to curves.csv."""
 
@@ -234,21 +208,30 @@ CSV_TRACKER = '''class CsvTracker(GeneralTracker):
 '''
 
 
-def test_a_tracker(checkout):
-    checkout.insert(
-        "training/trackers.py", "from embedctl import console", "from accelerate.tracking import GeneralTracker\n"
-    )
+def test_a_loss_with_an_option_of_its_own_and_a_tracker(checkout):
+    """Each is asked for by YAML in one run and by its flag in the other."""
+    checkout.create("losses/hinge.py", HINGE)
+    checkout.insert("config/losses.py", "class LossSection(", HINGE_SECTION)
+    checkout.insert("config/losses.py", "MatryoshkaSection, CoSENTSection", "HingeSection, ")
+    checkout.insert("losses/select.py", "from embedctl.losses.infonce", "from embedctl.losses.hinge import Hinge\n")
+    checkout.insert("losses/select.py", "MarginMSE, CoSENT)", "Hinge, ")
+    checkout.insert("training/trackers.py", "from embedctl import console", GENERAL_TRACKER)
     checkout.insert("training/trackers.py", "def settle_wandb", CSV_TRACKER)
     checkout.insert("config/trackers.py", '"none": ""}', '"csv": "embedctl.training.trackers:CsvTracker", ')
-    assert "trackio|csv|none" in checkout.run("train", "--help")
-    data = ["train", "--dataset", checkout.write("rows.jsonl", rows(8)), "--neg-nums", "2", "--seed", "7"]
-    checkout.run(*data, "--config", checkout.write("own.yaml", "run: {log_with: csv}"), "--max-steps", 2, "-o", "run")
-    curves = [line.split(",") for line in checkout.read("run/curves.csv").splitlines()]
-    assert curves[0] == ["seed", "0", "7"]
-    recorded = [json.loads(line) for line in checkout.read("run/metrics.jsonl").splitlines()]
-    assert [(int(step), float(value)) for name, step, value in curves if name == "train/loss"] == [
-        (line["step"], line["loss"]) for line in recorded
-    ]
+    shown = checkout.run("train", "--help")
+    assert "--hinge-margin NUMBER" in shown
+    assert "trackio|csv|none" in shown
+    data = ["train", "--dataset", checkout.write("rows.jsonl", rows(8)), "--neg-nums", "2", "--max-steps", 1]
+    checkout.write("loss.yaml", "loss: {hinge_margin: 20}")
+    checkout.write("tracker.yaml", "run: {log_with: csv}")
+    checkout.run(*data, "--config", "loss.yaml", "--log-with", "csv", "-o", "20")
+    checkout.run(*data, "--config", "tracker.yaml", "--hinge-margin", "50", "--seed", "7", "-o", "50")
+    for margin, seed in ((20, 42), (50, 7)):
+        recorded = json.loads(checkout.read(f"{margin}/metrics.jsonl").splitlines()[-1])
+        assert recorded["loss"] == pytest.approx(margin, abs=2)  # cosines are 2 apart at the most
+        curves = [line.split(",") for line in checkout.read(f"{margin}/curves.csv").splitlines()]
+        assert ["seed", "0", str(seed)] in curves
+        assert ["train/loss", "1", str(recorded["loss"])] in curves
 
 
 def test_a_metric(checkout, tiny_model):
@@ -284,14 +267,15 @@ def test_a_negative_filter_with_an_option_of_its_own(checkout, tiny_model):
     checkout.write("rows.jsonl", rows(20))
     checkout.write("own.yaml", "limits: {max_characters: 60}")
     mining = ["mine-negatives", "--model", tiny_model, "--dataset", "rows.jsonl", "--device", "cpu", "--neg-nums", "5"]
+    mining += ["--config", "own.yaml", "--range", "0-25"]
     longest, rejected = {}, {}
-    for name, given in {"none": [], "yaml": ["--config", "own.yaml"], "flag": ["--max-characters", "40"]}.items():
-        document = checkout.json(*mining, *given, "-o", f"{name}.jsonl", "--range", "0-25")
+    for name, given in {"yaml": [], "flag": ["--max-characters", "40"]}.items():
+        document = checkout.json(*mining, *given, "-o", f"{name}.jsonl")
         negatives = [json.loads(line)["neg"] for line in checkout.read(f"{name}.jsonl").splitlines()]
         longest[name] = max(len(text) for texts in negatives for text in texts)
         rejected[name] = document["rejected"]["too long"]
-    assert longest["none"] > 60 >= longest["yaml"] > 40 >= longest["flag"]
-    assert rejected["none"] == 0 < rejected["yaml"] < rejected["flag"]
+    assert 60 >= longest["yaml"] > 40 >= longest["flag"]
+    assert 0 < rejected["yaml"] < rejected["flag"]
 
 
 COUNT = '''"""`embedctl count`: how many rows there are."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import AutoTokenizer, CanineTokenizer
+from transformers import AutoTokenizer, ByT5Tokenizer
 
 from embedctl.model.tiny import build_tiny
 from embedctl.tokens import tokenize as tokens
@@ -161,11 +161,11 @@ def test_lengths_padding_and_the_folder_do_not(pretrained, tmp_path):
 
 
 def test_a_tokenizer_in_python_has_one_too(tmp_path):
-    """CANINE's tokens are code points, so that the vocabulary is the same for all."""
-    plain = CanineTokenizer()
+    """ByT5's tokens are bytes, so that the vocabulary is the same for all."""
+    plain = ByT5Tokenizer()
     before = tokenizer_fingerprint(plain)
     plain(["river"], truncation=True, max_length=3)
-    assert tokenizer_fingerprint(plain) == before == tokenizer_fingerprint(CanineTokenizer(model_max_length=9))
-    assert tokenizer_fingerprint(CanineTokenizer(cls_token="!")) != before
-    assert tokenizer_fingerprint(CanineTokenizer(truncation_side="left")) != before
-    assert tokenizer_fingerprint(CanineTokenizer(add_prefix_space=True)) != before
+    assert tokenizer_fingerprint(plain) == before == tokenizer_fingerprint(ByT5Tokenizer(model_max_length=9))
+    assert tokenizer_fingerprint(ByT5Tokenizer(eos_token="!")) != before
+    assert tokenizer_fingerprint(ByT5Tokenizer(truncation_side="left")) != before
+    assert tokenizer_fingerprint(ByT5Tokenizer(add_prefix_space=True)) != before
