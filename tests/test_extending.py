@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,8 +225,10 @@ def test_a_loss_with_an_option_of_its_own_and_a_tracker(checkout):
     data = ["train", "--dataset", checkout.write("rows.jsonl", rows(8)), "--neg-nums", "2", "--max-steps", 1]
     checkout.write("loss.yaml", "loss: {hinge_margin: 20}")
     checkout.write("tracker.yaml", "run: {log_with: csv}")
-    checkout.run(*data, "--config", "loss.yaml", "--log-with", "csv", "-o", "20")
-    checkout.run(*data, "--config", "tracker.yaml", "--hinge-margin", "50", "--seed", "7", "-o", "50")
+    by_yaml_and_flag = ["--config", "loss.yaml", "--log-with", "csv", "-o", "20"]
+    by_flag_and_yaml = ["--config", "tracker.yaml", "--hinge-margin", "50", "--seed", "7", "-o", "50"]
+    with ThreadPoolExecutor() as pool:
+        assert len(list(pool.map(lambda own: checkout.run(*data, *own), (by_yaml_and_flag, by_flag_and_yaml)))) == 2
     for margin, seed in ((20, 42), (50, 7)):
         recorded = json.loads(checkout.read(f"{margin}/metrics.jsonl").splitlines()[-1])
         assert recorded["loss"] == pytest.approx(margin, abs=2)  # cosines are 2 apart at the most
@@ -268,14 +271,17 @@ def test_a_negative_filter_with_an_option_of_its_own(checkout, tiny_model):
     checkout.write("own.yaml", "limits: {max_characters: 60}")
     mining = ["mine-negatives", "--model", tiny_model, "--dataset", "rows.jsonl", "--device", "cpu", "--neg-nums", "5"]
     mining += ["--config", "own.yaml", "--range", "0-25"]
-    longest, rejected = {}, {}
-    for name, given in {"yaml": [], "flag": ["--max-characters", "40"]}.items():
-        document = checkout.json(*mining, *given, "-o", f"{name}.jsonl")
-        negatives = [json.loads(line)["neg"] for line in checkout.read(f"{name}.jsonl").splitlines()]
-        longest[name] = max(len(text) for texts in negatives for text in texts)
-        rejected[name] = document["rejected"]["too long"]
-    assert 60 >= longest["yaml"] > 40 >= longest["flag"]
-    assert 0 < rejected["yaml"] < rejected["flag"]
+
+    def mined(own: list[str]) -> tuple[int, int]:
+        """The length of the longest negative, and how many candidates were too long."""
+        document = checkout.json(*mining, *own)
+        negatives = [json.loads(line)["neg"] for line in checkout.read(document["output"]).splitlines()]
+        return max(len(text) for texts in negatives for text in texts), document["rejected"]["too long"]
+
+    with ThreadPoolExecutor() as pool:
+        by_yaml, by_flag = pool.map(mined, (["-o", "yaml.jsonl"], ["-o", "flag.jsonl", "--max-characters", "40"]))
+    assert 60 >= by_yaml[0] > 40 >= by_flag[0]
+    assert 0 < by_yaml[1] < by_flag[1]
 
 
 COUNT = '''"""`embedctl count`: how many rows there are."""

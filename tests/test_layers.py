@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,12 @@ def module_name(path: Path, root: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+parse = cache(ast.parse)  # most files of a copy are those of the package
+
+
 def sources(root: Path) -> dict[str, ast.Module]:
     """Module name to syntax tree."""
-    return {module_name(path, root): ast.parse(path.read_text(encoding="utf-8")) for path in root.rglob("*.py")}
+    return {module_name(path, root): parse(path.read_text(encoding="utf-8")) for path in root.rglob("*.py")}
 
 
 def imports(tree: ast.AST, modules: set[str]) -> set[str]:

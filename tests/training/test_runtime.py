@@ -45,11 +45,11 @@ else:
 """
 
 
-def started(strategy: str, fault: str = "", **environment: str) -> tuple[list[list[str]], str]:
-    """What two workers say that a scheduler started without accelerate's launcher, and their messages."""
+def start(strategy: str, fault: str = "", **environment: str) -> list[subprocess.Popen[str]]:
+    """Two workers that a scheduler starts without accelerate's launcher."""
     common = {name: value for name, value in os.environ.items() if not name.startswith(("ACCELERATE_", "FSDP_"))}
     common |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(runs.free_port())}
-    processes = [
+    return [
         subprocess.Popen(
             [sys.executable, "-c", JOIN, strategy, fault],
             env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"} | environment,
@@ -59,27 +59,38 @@ def started(strategy: str, fault: str = "", **environment: str) -> tuple[list[li
         )
         for rank in range(2)
     ]
-    ended = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], ended
-    return [json.loads(said.splitlines()[-1]) for said, _ in ended], "".join(told for _, told in ended)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "environment", "expected"),
-    [
-        ("fsdp", {}, ["fsdp", "as asked", "FSDP", "cpu"]),
-        ("ddp", {"ACCELERATE_USE_FSDP": "true"}, ["ddp", "as asked", "MULTI_CPU", "cpu"]),
-    ],
-)
-def test_the_configuration_decides_and_not_the_environment(strategy, environment, expected):
-    said, told = started(strategy, **environment)
-    assert said == [expected, expected]
+Started = dict[str, tuple[list[list[str]], str]]
+
+
+@pytest.fixture(scope="module")
+def started() -> Started:
+    """What both workers of each case say, and their messages; all run at once, as most of their time is imports."""
+    cases = {
+        "fsdp": start("fsdp"),
+        "ddp": start("ddp", ACCELERATE_USE_FSDP="true"),
+        "no shared state": start("fsdp", "no shared state"),
+        "no fsdp2": start("fsdp", "no fsdp2"),
+    }
+    found: Started = {}
+    for case, workers in cases.items():
+        ended = [worker.communicate(timeout=120) for worker in workers]
+        assert [worker.returncode for worker in workers] == [0, 0], ended
+        found[case] = [json.loads(said.splitlines()[-1]) for said, _ in ended], "".join(told for _, told in ended)
+    return found
+
+
+@pytest.mark.parametrize(("strategy", "kind"), [("fsdp", "FSDP"), ("ddp", "MULTI_CPU")])
+def test_the_configuration_decides_and_not_the_environment(started, strategy, kind):
+    said, told = started[strategy]
+    assert said == [[strategy, "as asked", kind, "cpu"]] * 2
     assert "warning" not in told
 
 
 @pytest.mark.parametrize("fault", ["no shared state", "no fsdp2"])
-def test_an_accelerate_without_what_fsdp_on_cpus_needs_gives_ddp_with_one_line(fault):
-    said, told = started("fsdp", fault)
+def test_an_accelerate_without_what_fsdp_on_cpus_needs_gives_ddp_with_one_line(started, fault):
+    said, told = started[fault]
     reason = "this version of accelerate can't use fsdp on CPUs"
     assert said == [["ddp", reason, "MULTI_CPU", "cpu"]] * 2
     assert told.count(f"warning: --strategy fsdp: {reason}; the run uses ddp\n") == 1
