@@ -28,7 +28,7 @@ def configure(*, quiet: bool = False) -> None:
     _screen = Console(stderr=True, highlight=False, quiet=quiet)
 
 
-def say(message: str, style: str | None = None) -> None:
+def info(message: str, style: str | None = None) -> None:
     """One line for a human."""
     _screen.print(message, style=style, markup=False, soft_wrap=True)
 
@@ -59,7 +59,7 @@ def panel(title: str, facts: dict[str, str], *below: RenderableType, border: str
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table whose first column is text and whose other columns are right-aligned."""
-    say(title, "bold")
+    info(title, "bold")
     drawn = Table()
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="right" if place else "left", overflow="fold")
@@ -106,7 +106,7 @@ class Bar:
             self._live.update(self._task, completed=self.done, status=self.status)
         elif time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
             self._last_line = time.monotonic()
-            say(self._plain_line())
+            info(self._plain_line())
 
     def _plain_line(self) -> str:
         if self.total is None:

@@ -21,7 +21,7 @@ def temporary_for(path: Path) -> Path:
 
 
 @contextmanager
-def replacing_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name for a writer that opens its file itself; renamed to `path` if all goes well, else removed."""
     temporary = temporary_for(path)
     try:
@@ -32,7 +32,7 @@ def replacing_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing(path: Path, mode: str = "w", *, sync: bool = False) -> Iterator[IO[Any]]:
+def atomic_file(path: Path, mode: str = "w", *, sync: bool = False) -> Iterator[IO[Any]]:
     """A temporary file that becomes `path` if all goes well, and is removed otherwise.
 
     Args:
@@ -40,21 +40,21 @@ def replacing(path: Path, mode: str = "w", *, sync: bool = False) -> Iterator[IO
         mode: w for text in UTF-8, wb for bytes.
         sync: whether the file is on the disk before it has its name.
     """
-    with replacing_path(path) as temporary:
+    with atomic_path(path) as temporary:
         with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
             yield stream
         if sync:
             sync_path(temporary)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a file that is never seen half-written, whenever the process is killed."""
-    with replacing(path) as stream:
+    with atomic_file(path) as stream:
         stream.write(text)
 
 
 @contextmanager
-def replacing_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
     """An empty folder to write in, which takes the place of `folder` if all goes well, and is removed otherwise.
 
     Args:
@@ -86,7 +86,7 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
-            with replacing_folder(folder) as work:
+            with atomic_folder(folder) as work:
                 build(work)
     return folder
 

@@ -19,7 +19,7 @@ def loud() -> Iterator[None]:
 
 
 def test_words_go_to_stderr_and_results_to_stdout(capsys: pytest.CaptureFixture[str]):
-    console.say("hello")
+    console.info("hello")
     console.panel("facts", {"rows": "12"})
     console.table("numbers", ["name", "value"], [["a", "1"]])
     console.result({"ok": True, "text": "学习"})
@@ -33,7 +33,7 @@ def test_words_go_to_stderr_and_results_to_stdout(capsys: pytest.CaptureFixture[
 
 def test_quiet_leaves_warnings_errors_and_results(capsys: pytest.CaptureFixture[str]):
     console.configure(quiet=True)
-    console.say("chatter")
+    console.info("chatter")
     console.panel("facts", {"chatter": "x"})
     console.table("numbers", ["chatter"], [["a"]])
     with console.progress("chatter", 3, "rows") as bar:
@@ -48,7 +48,7 @@ def test_quiet_leaves_warnings_errors_and_results(capsys: pytest.CaptureFixture[
 
 
 def test_square_brackets_are_text(capsys: pytest.CaptureFixture[str]):
-    console.say("pos[0] [bold]")
+    console.info("pos[0] [bold]")
     console.panel("facts", {"extra": "sentence-transformers[onnx]"})
     console.table("t", ["field", "count"], [["neg[3]", "[red]"]])
     console.error("pos[1]: wrong", "see [docs]")

@@ -289,13 +289,13 @@ COUNT = '''"""`embedctl count`: how many rows there are."""
 from __future__ import annotations
 
 from embedctl import console
-from embedctl.commands.flags import takes
+from embedctl.commands.flags import with_options
 from embedctl.config.counting import CountConfig
 
 EXAMPLE = "Example: embedctl count --dataset train.jsonl"
 
 
-@takes(CountConfig)
+@with_options(CountConfig)
 def command(config: CountConfig) -> None:
     """Count rows."""
     from embedctl.data.rows import read_rows

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embedctl.files import build_once, replacing, replacing_folder, replacing_path, write_whole
+from embedctl.files import atomic_file, atomic_folder, atomic_path, build_once, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -21,7 +21,7 @@ def names(folder: Path) -> list[str]:
 def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path, mode, content, sync):
     path = tmp_path / "file"
     path.write_text("old")
-    with replacing(path, mode, sync=sync) as stream:
+    with atomic_file(path, mode, sync=sync) as stream:
         stream.write(content)
         assert path.read_text() == "old"
     assert path.read_bytes() == (content.encode() if mode == "w" else content)
@@ -30,11 +30,11 @@ def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path, mode, 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file"
-    write_whole(path, "old")
-    with contextlib.suppress(ZeroDivisionError), replacing(path) as stream:
+    write_atomically(path, "old")
+    with contextlib.suppress(ZeroDivisionError), atomic_file(path) as stream:
         stream.write("half")
         raise ZeroDivisionError
-    with contextlib.suppress(ZeroDivisionError), replacing_path(path) as temporary:
+    with contextlib.suppress(ZeroDivisionError), atomic_path(path) as temporary:
         temporary.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "old"
@@ -45,11 +45,11 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_folder_is_replaced_as_a_whole(tmp_path, sync):
     folder = tmp_path / "deep/folder"
     for content in ("old", "new"):
-        with replacing_folder(folder, sync=sync) as work:
+        with atomic_folder(folder, sync=sync) as work:
             (work / content).write_text(content)
             assert not (folder / content).exists()
     assert names(folder) == ["new"]
-    with contextlib.suppress(ZeroDivisionError), replacing_folder(folder) as work:
+    with contextlib.suppress(ZeroDivisionError), atomic_folder(folder) as work:
         (work / "half").touch()
         raise ZeroDivisionError
     assert names(folder) == ["new"]
@@ -59,7 +59,7 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path, sync):
 def test_what_an_earlier_kill_left_is_not_mixed_in(tmp_path):
     (tmp_path / ".folder.tmp").mkdir()
     (tmp_path / ".folder.tmp/half").touch()
-    with replacing_folder(tmp_path / "folder") as work:
+    with atomic_folder(tmp_path / "folder") as work:
         (work / "whole").touch()
     assert names(tmp_path / "folder") == ["whole"]
 

@@ -20,5 +20,5 @@ def checkpoint_of(named: str | None) -> str:
     last = RunSection().output_dir
     if not Path(last, "modules.json").exists():
         raise ModelError("no model: give --ckpt", "train one first (`embedctl train`), or name a folder or a hub model")
-    console.say(f"no --ckpt: using the trained model in {last}")
+    console.info(f"no --ckpt: using the trained model in {last}")
     return last

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from embedctl import __version__, console
-from embedctl.commands.flags import takes
+from embedctl.commands.flags import with_options
 from embedctl.config import DoctorConfig
 from embedctl.errors import CheckFailed
 from embedctl.remote import hub
@@ -63,7 +63,7 @@ class Finding:
         return f"{'BROKEN: ' if self.broken else ''}{self.value}" + (f"\n-> {self.advice}" if self.advice else "")
 
 
-@takes(DoctorConfig)
+@with_options(DoctorConfig)
 def command(config: DoctorConfig) -> None:
     """Show versions, GPUs, cache folders and whether the hub can be reached."""
     findings = [*_versions(), *_machine(), *_folders(), _hub(), *_extras()]
@@ -74,7 +74,7 @@ def command(config: DoctorConfig) -> None:
     if problems:
         faults = [f"{finding.name}: {finding.value}" for finding in problems]
         raise CheckFailed("\n  ".join(faults), "; ".join(dict.fromkeys(finding.advice for finding in problems)))
-    console.say("nothing is missing that embedctl needs")
+    console.info("nothing is missing that embedctl needs")
 
 
 def _versions() -> Iterator[Finding]:

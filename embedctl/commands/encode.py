@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from embedctl import console
 from embedctl.commands.checkpoints import checkpoint_of
-from embedctl.commands.flags import takes
+from embedctl.commands.flags import with_options
 from embedctl.config import EncodeConfig
 from embedctl.errors import ConfigError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: embedctl encode --ckpt out -i texts.txt -o vectors.npy"
 
 
-@takes(EncodeConfig)
+@with_options(EncodeConfig)
 def command(config: EncodeConfig) -> None:
     """Turn texts into vectors."""
     from embedctl.encoding.job import EncodeJob, become_launcher
@@ -37,9 +37,9 @@ def command(config: EncodeConfig) -> None:
 def say_input(config: EncodeConfig, job: EncodeJob) -> None:
     """Print where the texts come from, where that is the example file or the terminal."""
     if job.input != config.input:
-        console.say(f"{config.input} is not in this folder: encoding the example file shipped with embedctl")
+        console.info(f"{config.input} is not in this folder: encoding the example file shipped with embedctl")
     if job.input == "-" and sys.stdin.isatty():
-        console.say("reading texts from the terminal, one a line, until Ctrl-D")
+        console.info("reading texts from the terminal, one a line, until Ctrl-D")
 
 
 def expect_usable(job: EncodeJob, processes: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedctl import console
 from embedctl.commands.checkpoints import checkpoint_of
-from embedctl.commands.flags import takes
+from embedctl.commands.flags import with_options
 from embedctl.config import EvalConfig
 from embedctl.errors import CheckFailed, DataError
 from embedctl.evaluation.names import expect_metric
@@ -23,7 +23,7 @@ RECORD = "embedctl.json"
 EXAMPLE_COLLECTION = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 
 
-@takes(EvalConfig)
+@with_options(EvalConfig)
 def command(config: EvalConfig) -> None:
     """Measure how well a model retrieves."""
     expect_metric(config.metric)
@@ -75,10 +75,10 @@ def data_of(config: EvalConfig, model: str) -> tuple[tuple[str, ...], tuple[str,
         return (), (config.corpus, config.queries, config.qrels), config.corpus
     rows = config.dataset
     if not rows and (rows := recorded_dataset(model)):
-        console.say("no data given: using the evaluation rows that the run recorded")
+        console.info("no data given: using the evaluation rows that the run recorded")
     if rows:
         return rows, None, ", ".join(rows)
-    console.say("no data given, and none recorded: using the example collection shipped with embedctl")
+    console.info("no data given, and none recorded: using the example collection shipped with embedctl")
     corpus, queries, qrels = (str(example_data(name)) for name in EXAMPLE_COLLECTION)
     return (), (corpus, queries, qrels), "example collection"
 

@@ -25,7 +25,7 @@ NEGATED = "no__"
 METAVARS = {int: "INT", float: "NUMBER", str: "TEXT"}
 
 
-def takes(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
+def with_options(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
     """Decorate `recipe(config)` into a function with a Typer parameter for each option of `config`."""
     return partial(_command, config)
 

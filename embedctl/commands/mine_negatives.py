@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedctl import console
 from embedctl.commands.checkpoints import checkpoint_of
-from embedctl.commands.flags import takes
+from embedctl.commands.flags import with_options
 from embedctl.config import MineConfig
 from embedctl.config.base import bounds
 from embedctl.errors import ConfigError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: embedctl mine-negatives --model out --dataset train.jsonl --corpus corpus.jsonl -o mined.jsonl"
 
 
-@takes(MineConfig)
+@with_options(MineConfig)
 def command(config: MineConfig) -> None:
     """Find hard negatives: near the query, but no known answer."""
     files = files_of(config)
@@ -45,7 +45,7 @@ def files_of(config: MineConfig) -> list[str]:
     if "-" in config.dataset:
         raise ConfigError("--dataset -: rows are read twice, which stdin can't be", "write them to a file first")
     if not config.dataset:
-        console.say("no --dataset: mining for the example rows shipped with embedctl")
+        console.info("no --dataset: mining for the example rows shipped with embedctl")
     return list(config.dataset) or [str(example_data("train.json"))]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from embedctl import console
-from embedctl.commands.flags import takes
+from embedctl.commands.flags import with_options
 from embedctl.config import SearchConfig
 from embedctl.errors import ConfigError, DataError
 
@@ -16,7 +16,7 @@ EXAMPLE = 'Example: embedctl search --index vectors.npy "how deep is the sea"'
 SHOWN_CHARACTERS = 300
 
 
-@takes(SearchConfig)
+@with_options(SearchConfig)
 def command(config: SearchConfig) -> None:
     """Show the texts of an index that are nearest to a text."""
     from embedctl.search.index_folder import TextIndex

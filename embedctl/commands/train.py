@@ -8,20 +8,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from embedctl import console
-from embedctl.commands.flags import takes
+from embedctl.commands.flags import with_options
 from embedctl.config import TINY, TrainConfig, dump, with_model_defaults
 from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.evaluation.names import expect_metric
-from embedctl.files import expect_writable, write_whole
+from embedctl.files import expect_writable, write_atomically
 from embedctl.resources import example_data
 
 EXAMPLE = "Example: embedctl train --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl --eval-dataset eval.jsonl -o out"
 OURS = ("config.yaml", "embedctl.json", "states", "checkpoints", "metrics.jsonl", "modules.json")
 
 
-@takes(TrainConfig)
+@with_options(TrainConfig)
 def command(config: TrainConfig) -> None:
     """Fine-tune a text-embedding model on query/passage rows."""
     config = with_examples(with_model_defaults(settle_resume(config)))
@@ -31,7 +31,7 @@ def command(config: TrainConfig) -> None:
     expect_model(config)
     folder = prepare_output(config)
     config = with_absolute_paths(config)
-    write_whole(folder / "config.yaml", dump(config))
+    write_atomically(folder / "config.yaml", dump(config))
     from embedctl.distributed.launch import command_line, exec_supervisor
     from embedctl.training.job import TrainJob
 
@@ -58,7 +58,7 @@ def settle_resume(config: TrainConfig) -> TrainConfig:
         return config
     if (folder / "config.yaml").exists():
         return config
-    console.say(f"--resume: {folder} holds no run yet; it begins at step 0")
+    console.info(f"--resume: {folder} holds no run yet; it begins at step 0")
     return config.changed(run={"resume": None})
 
 
@@ -74,7 +74,7 @@ def with_examples(config: TrainConfig) -> TrainConfig:
     """The configuration with the shipped rows where no data were given."""
     if config.data.dataset:
         return config
-    console.say("no --dataset: training on the example rows shipped with embedctl")
+    console.info("no --dataset: training on the example rows shipped with embedctl")
     evaluated = config.data.eval_dataset or (str(example_data("eval.json")),)
     return config.changed(data={"dataset": (str(example_data("train.json")),), "eval_dataset": evaluated})
 

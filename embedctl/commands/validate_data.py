@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from embedctl import console
-from embedctl.commands.flags import takes
+from embedctl.commands.flags import with_options
 from embedctl.config import TINY, ValidateConfig
 from embedctl.errors import CheckFailed, ConfigError
 from embedctl.resources import input_or_example, shown
@@ -20,7 +20,7 @@ STYLES = {"errors": "red", "warnings": "yellow"}
 NUMBERS = {"count": "texts", "mean": "mean", "p50": "median", "p95": "95 %", "max": "longest"}
 
 
-@takes(ValidateConfig)
+@with_options(ValidateConfig)
 def command(config: ValidateConfig) -> None:
     """Check data files and show what is in them."""
     if not config.files:
@@ -52,7 +52,7 @@ def path_of(name: str) -> str:
     """The file to check: as named, or the shipped example of that name."""
     path, shipped = input_or_example(name)
     if shipped:
-        console.say(f"{name} is not in this folder: checking the example file shipped with embedctl")
+        console.info(f"{name} is not in this folder: checking the example file shipped with embedctl")
     return path
 
 
@@ -95,7 +95,7 @@ def show(report: dict[str, Any]) -> None:
     name = shown(report["path"])
     lengths = ("", lengths_table(stats)) if report["rows"] else ()
     console.panel(name, facts_of(report), *lengths, border=colour)
-    console.say(f"{name}: {verdict_of(stats)}", colour)
+    console.info(f"{name}: {verdict_of(stats)}", colour)
 
 
 def verdict_of(stats: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from embedctl.data.columns import Columns, clean_texts
 from embedctl.data.oddities import few_negatives, find_damage, find_oddities, may_be_damaged
 from embedctl.data.rows import check, to_row
-from embedctl.reading.documents import Document, Elements, Fault, Lines, pieces
+from embedctl.reading.documents import Document, Elements, Lines, Problem, pieces
 
 WARNING_CODES = {"blank-line"}
 BLOCK_BYTES = 1 << 22
@@ -29,9 +29,9 @@ class Findings:
         self.limit = limit
         self.counts: Counter[str] = Counter()
         self.total = 0
-        self._kept: dict[str, list[tuple[Place, Fault]]] = defaultdict(list)
+        self._kept: dict[str, list[tuple[Place, Problem]]] = defaultdict(list)
 
-    def add(self, line: int, fault: Fault, row: int = 0) -> None:
+    def add(self, line: int, fault: Problem, row: int = 0) -> None:
         """Count a fault, and keep it if it is among the first of its code by line and number of the row."""
         place, kept = (line, row, self.total), self._kept[fault.code]
         self.counts[fault.code] += 1
@@ -84,7 +84,7 @@ class Checker:
                 block, size = Columns(), 0
         yield block, size
 
-    def warn(self, line: int, number: int, fault: Fault) -> None:
+    def warn(self, line: int, number: int, fault: Problem) -> None:
         """Add a warning about the row of this number."""
         self.warnings.add(line, self._placed(fault, number), number)
 
@@ -127,8 +127,8 @@ class Checker:
             for fault in find_damage(row):
                 self.warn(line, number, fault)
 
-    def _placed(self, fault: Fault, number: int) -> Fault:
+    def _placed(self, fault: Problem, number: int) -> Problem:
         """The fault as it stands where a line number does not say which row is meant."""
         if not self._lines_are_shared:
             return fault
-        return Fault(f"[{number}].{fault.field}", fault.code, fault.message)
+        return Problem(f"[{number}].{fault.field}", fault.code, fault.message)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from embedctl.data.columns import Columns
 from embedctl.distributed.random import mix
-from embedctl.reading.documents import Fault
+from embedctl.reading.documents import Problem
 from embedctl.reading.hashes import Hashes, HashParts
 
 Place = tuple[int, int]
@@ -46,13 +46,13 @@ class CrossCheck:
                 pairs = mix(queries[owner], texts)
                 self._pairs.add(np.column_stack([pairs, line_of[owner], number_of[owner] * 2 + role]))
 
-    def warnings(self) -> Iterator[tuple[Place, Fault]]:
+    def warnings(self) -> Iterator[tuple[Place, Problem]]:
         """What is odd about a row beside others, and the place of the row."""
         for place, line in self.repeated_queries():
-            yield place, Fault("query", "duplicate-query", f"the query of line {line} again")
+            yield place, Problem("query", "duplicate-query", f"the query of line {line} again")
         for place, line in self.contradictions():
             message = f"a negative is a positive of the same query on line {line}"
-            yield place, Fault("neg", "positive-is-negative", message)
+            yield place, Problem("neg", "positive-is-negative", message)
 
     def repeated_queries(self) -> Iterator[tuple[Place, int]]:
         """The place of each row whose query an earlier row has, and the line of the first that has it."""

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from embedctl.errors import DataError
-from embedctl.reading.documents import Fault, documents
+from embedctl.reading.documents import Problem, documents
 
 TEXT_KEYS = ("query", "pos", "neg")
 SCORE_KEYS = ("scores", "pos_scores", "neg_scores")
@@ -76,20 +76,20 @@ def read_rows(path: str) -> Iterator[Row]:
         raise DataError(f"{path}: has no rows", "see the README for the format of rows")
 
 
-def check(document: Any) -> list[Fault]:
+def check(document: Any) -> list[Problem]:
     """Every fault of a parsed JSON value that should be a row; none if it is one."""
     if not isinstance(document, dict):
-        return [Fault("row", "not-an-object", f"an object is expected, not {_name(document)}")]
+        return [Problem("row", "not-an-object", f"an object is expected, not {_name(document)}")]
     faults = _check_query(document) + _check_texts(document, "pos", required=True) + _check_texts(document, "neg")
     for key in PROMPT_KEYS:
         if not isinstance(document.get(key, ""), str | None):
-            faults.append(Fault(key, "not-a-string", f"a string is expected, not {_name(document[key])}"))
+            faults.append(Problem(key, "not-a-string", f"a string is expected, not {_name(document[key])}"))
     faults += _check_scores(document, "scores", "pos") + _check_scores(document, "pos_scores", "pos")
     faults += _check_scores(document, "neg_scores", "neg")
     if bool(document.get("neg_scores")) and not document.get("pos_scores"):
-        faults.append(Fault("pos_scores", "missing", "neg_scores without pos_scores"))
+        faults.append(Problem("pos_scores", "missing", "neg_scores without pos_scores"))
     if document.get("pos_scores") and document.get("neg") and not document.get("neg_scores"):
-        faults.append(Fault("neg_scores", "missing", "pos_scores without neg_scores"))
+        faults.append(Problem("neg_scores", "missing", "pos_scores without neg_scores"))
     return faults
 
 
@@ -111,48 +111,48 @@ def _name(value: Any) -> str:
     return names.get(type(value), "null")
 
 
-def _check_query(document: dict[str, Any]) -> list[Fault]:
+def _check_query(document: dict[str, Any]) -> list[Problem]:
     if "query" not in document:
-        return [Fault("query", "missing", "the key is missing")]
+        return [Problem("query", "missing", "the key is missing")]
     query = document["query"]
     if not isinstance(query, str):
-        return [Fault("query", "not-a-string", f"a string is expected, not {_name(query)}")]
-    return [] if query.strip() else [Fault("query", "empty", "the query is empty")]
+        return [Problem("query", "not-a-string", f"a string is expected, not {_name(query)}")]
+    return [] if query.strip() else [Problem("query", "empty", "the query is empty")]
 
 
-def _check_texts(document: dict[str, Any], key: str, *, required: bool = False) -> list[Fault]:
+def _check_texts(document: dict[str, Any], key: str, *, required: bool = False) -> list[Problem]:
     if document.get(key) is None and not required:
         return []
     if key not in document:
-        return [Fault(key, "missing", "the key is missing")]
+        return [Problem(key, "missing", "the key is missing")]
     texts = document[key]
     if not isinstance(texts, list):
-        return [Fault(key, "not-a-list", f"a list of strings is expected, not {_name(texts)}")]
+        return [Problem(key, "not-a-list", f"a list of strings is expected, not {_name(texts)}")]
     if required and not texts:
-        return [Fault(key, "empty", "the list is empty")]
+        return [Problem(key, "empty", "the list is empty")]
     faults = []
     for place, text in enumerate(texts):
         if not isinstance(text, str):
-            faults.append(Fault(f"{key}[{place}]", "not-a-string", f"a string is expected, not {_name(text)}"))
+            faults.append(Problem(f"{key}[{place}]", "not-a-string", f"a string is expected, not {_name(text)}"))
         elif not text.strip():
-            faults.append(Fault(f"{key}[{place}]", "empty", "the text is empty"))
+            faults.append(Problem(f"{key}[{place}]", "empty", "the text is empty"))
     return faults
 
 
-def _check_scores(document: dict[str, Any], key: str, texts: str) -> list[Fault]:
+def _check_scores(document: dict[str, Any], key: str, texts: str) -> list[Problem]:
     scores = document.get(key)
     if scores is None:
         return []
     if not isinstance(scores, list):
-        return [Fault(key, "not-a-list", f"a list of numbers is expected, not {_name(scores)}")]
+        return [Problem(key, "not-a-list", f"a list of numbers is expected, not {_name(scores)}")]
     faults = []
     for place, score in enumerate(scores):
         if isinstance(score, bool) or not isinstance(score, int | float):
-            faults.append(Fault(f"{key}[{place}]", "not-a-number", f"a number is expected, not {_name(score)}"))
+            faults.append(Problem(f"{key}[{place}]", "not-a-number", f"a number is expected, not {_name(score)}"))
         elif not math.isfinite(score):
-            faults.append(Fault(f"{key}[{place}]", "not-finite", f"{score} is no score"))
+            faults.append(Problem(f"{key}[{place}]", "not-finite", f"{score} is no score"))
     graded = document.get(texts)
     expected = len(graded) if isinstance(graded, list) else 0
     if len(scores) != expected:
-        faults.append(Fault(key, "length", f"{len(scores)} scores for {expected} texts in {texts}"))
+        faults.append(Problem(key, "length", f"{len(scores)} scores for {expected} texts in {texts}"))
     return faults

@@ -18,7 +18,7 @@ from embedctl.data.checker import Checker
 from embedctl.data.crosscheck import CrossCheck
 from embedctl.data.statistics import Statistics, TokenCount
 from embedctl.errors import DataError
-from embedctl.reading.documents import Fault
+from embedctl.reading.documents import Problem
 
 MEGABYTE = 1_000_000
 
@@ -51,7 +51,7 @@ def validate(path: str, neg_nums: int, keep: int, tokens: TokenCount | None, bar
             hint = "32 bytes a text are needed: set TMPDIR to a folder with more space"
             raise DataError(f"{tempfile.gettempdir()}: can't be written: {cause}", hint) from cause
     if not statistics.kinds and not checker.errors.total:
-        checker.errors.add(1, Fault("file", "no-rows", "the file has no rows"))
+        checker.errors.add(1, Problem("file", "no-rows", "the file has no rows"))
     return _report(checker, statistics, repeated_texts)
 
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import yaml
 
 from embedctl.errors import ConfigError
-from embedctl.files import write_whole
+from embedctl.files import write_atomically
 from embedctl.resources import config_file
 
 SMALL_MODEL_BYTES = 4 << 30  # float32 weights; gradients and AdamW's moments take three times as much again
@@ -127,7 +127,7 @@ def write_launch(job: LaunchJob) -> None:
     """
     plan = Plan.of(job)
     document = yaml.safe_dump(accelerate_document(job, plan), sort_keys=False)
-    write_whole(Path(job.folder) / "accelerate.yaml", document)
+    write_atomically(Path(job.folder) / "accelerate.yaml", document)
     cores = (os.cpu_count() or 1) // max(1, plan.processes // job.machines)
     os.environ["ACCELERATE_USE_CPU"] = str(not plan.gpus).lower()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))

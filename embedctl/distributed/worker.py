@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from embedctl.errors import EXIT_BUG, EmbedctlError
-from embedctl.files import write_whole
+from embedctl.files import write_atomically
 
 LAUNCHER = "EMBEDCTL_LAUNCHER"  # environment variable: the process on which the workers depend
 
@@ -34,9 +34,9 @@ def report(folder: Path, code: int, message: str, hint: str, trace: str = "") ->
     me = os.environ.get("RANK", "0")
     name = f"traceback.rank{me}.txt"
     if trace:
-        write_whole(folder / name, trace)
+        write_atomically(folder / name, trace)
     document = {"code": code, "message": message, "hint": hint, "time": time.time(), "traceback": name}
-    write_whole(folder / f"error.rank{me}.json", json.dumps(document))
+    write_atomically(folder / f"error.rank{me}.json", json.dumps(document))
 
 
 def guarded(folder: Path, work: Callable[[], None]) -> NoReturn:

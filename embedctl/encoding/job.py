@@ -10,7 +10,7 @@ from typing import NoReturn
 from embedctl.config import EncodeConfig, RunSection, dump
 from embedctl.distributed.launch import LaunchJob, exec_supervisor
 from embedctl.errors import ConfigError
-from embedctl.files import write_whole
+from embedctl.files import write_atomically
 from embedctl.reading.files import without_compression
 from embedctl.resources import input_or_example
 
@@ -122,5 +122,5 @@ def launch_job(config: EncodeConfig, folder: Path) -> LaunchJob:
 def become_launcher(config: EncodeConfig) -> NoReturn:
     """Replace this process by the one that starts and supervises the workers."""
     folder = Path(tempfile.mkdtemp(prefix="embedctl-encode-"))
-    write_whole(folder / "config.yaml", dump(config))
+    write_atomically(folder / "config.yaml", dump(config))
     exec_supervisor(launch_job(config, folder))

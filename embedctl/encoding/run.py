@@ -13,7 +13,7 @@ from embedctl.distributed.ranks import is_main
 from embedctl.encoding.encoder import Encoder, Tally
 from embedctl.encoding.job import EncodeJob
 from embedctl.errors import ConfigError
-from embedctl.files import replacing_folder
+from embedctl.files import atomic_folder
 from embedctl.model.embedder import Embedder
 from embedctl.model.onnx import RUNTIMES, use_backend
 from embedctl.reading.readers import count_texts, read_texts
@@ -76,7 +76,7 @@ def write(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tuple[Tally
     recipe = recipe_of(job, encoder) if job.sharded or job.index else {}
     if job.index is None or not is_main():
         return write_vectors(job, encoder, recipe, texts), None
-    with replacing_folder(index_beside(job.output)) as folder:
+    with atomic_folder(index_beside(job.output)) as folder:
         tally = write_vectors(job, encoder, recipe, recorded(texts, folder))
         model = str(Path(job.model).resolve()) if Path(job.model).is_dir() else job.model
         return tally, write_index(folder, job.output, job.index, {**recipe, "name": model})
@@ -112,13 +112,13 @@ def report(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> None:
     rate = (tally.rows - tally.kept) / max(result.seconds, 1e-9)
     kept = f", {tally.kept:,} of them there already" if tally.kept else ""
     facts = f"{result.dim} dimensions, {job.dtype}, {rate:,.0f} texts/s"
-    console.say(f"{tally.rows:,} texts{kept}, {facts} -> {job.output_name}")
+    console.info(f"{tally.rows:,} texts{kept}, {facts} -> {job.output_name}")
     document = {"output": str(job.output), "rows": tally.rows, "dim": result.dim, "dtype": job.dtype}
     if index is not None:
         beside = index_beside(job.output)
         found = "" if job.index == "flat" else f", finds {index['recall']:.1%} of the exact 10 nearest"
         hint = f'look: embedctl search --index {job.output} "some text"'
-        console.say(f"{job.index} index{found} -> {beside}/; {hint}")
+        console.info(f"{job.index} index{found} -> {beside}/; {hint}")
         document |= {"index": str(beside), "recall": index["recall"]}
     if as_json:
         console.result({**document, "seconds": round(result.seconds, 3)})

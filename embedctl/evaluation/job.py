@@ -48,7 +48,7 @@ def evaluate(job: EvalJob) -> Evaluation:
     """
     collection = Collection.from_beir(*job.beir) if job.beir else Collection.from_rows(job.rows)
     for note in collection.notes:
-        console.say(note)
+        console.info(note)
     values = measure(job, job.model, collection)
     theirs = measure(job, job.baseline, collection) if job.baseline else None
     return Evaluation(
@@ -84,7 +84,7 @@ def show(job: EvalJob, found: Evaluation, metric: str) -> None:
         show_alone(title, found.metrics)
     else:
         show_beside(f"{title}\nbaseline: {job.baseline}", found.metrics, found.baseline, found.difference)
-        console.say(verdict(metric, found.difference[metric]))
+        console.info(verdict(metric, found.difference[metric]))
 
 
 def show_alone(title: str, metrics: dict[str, float]) -> None:

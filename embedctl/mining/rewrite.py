@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from embedctl import console
-from embedctl.files import replacing
+from embedctl.files import atomic_file
 from embedctl.mining.candidates import Mined
 from embedctl.mining.job import MiningJob, MiningResult
 from embedctl.mining.pool import MiningData, Scorer
@@ -32,8 +32,8 @@ def write(
     result, wanted = MiningResult(corpus=data.searched), job.choice.number
     short_file = job.output.with_name(f"{job.output.stem}.short.jsonl")
     with (
-        replacing(job.output) as stream,
-        replacing(short_file) as reasons,
+        atomic_file(job.output) as stream,
+        atomic_file(short_file) as reasons,
         console.progress("mine", len(data.queries), "rows") as bar,
     ):
         for document, mined in zip(documents_of(job.files), found, strict=True):

@@ -10,7 +10,7 @@ from embedctl import console
 from embedctl.data.passages import read_passages
 from embedctl.data.rows import read_rows
 from embedctl.errors import DataError
-from embedctl.files import write_whole
+from embedctl.files import write_atomically
 from embedctl.mining.cache import ArrayCache, kept_encode
 from embedctl.mining.candidates import references
 from embedctl.mining.filters import filters_of
@@ -47,7 +47,7 @@ def mine(job: MiningJob) -> MiningResult:
     report = Report(data, scorers, job.choice.seed) if job.report else None
     result = write(job, data, found, (miner.reranker or encoded).scores, report)
     if report and job.report:
-        write_whole(job.report, report.html(summary(job, result)))
+        write_atomically(job.report, report.html(summary(job, result)))
     return result
 
 
@@ -80,12 +80,12 @@ def encode(job: MiningJob, data: MiningData) -> Encoded:
     embedder = Embedder.from_pretrained(job.model, device=job.device, trust_remote_code=job.trust_remote_code)
     cache = ArrayCache(job.cache)
     kept = kept_encode(embedder, cache)
-    console.say(f"encoding {len(texts):,} passages and {len(queries):,} queries with {job.model}")
+    console.info(f"encoding {len(texts):,} passages and {len(queries):,} queries with {job.model}")
     text_PH = passage_vectors(embedder, texts, prompt=job.passage_prompt, show_progress=True, encode=kept)
     query_QH = query_vectors(embedder, queries, data.prompts, prompt=job.query_prompt, show_progress=True, encode=kept)
     cache.prune()
     if cache.found:
-        console.say(f"{cache.found:,} of the vectors were in the cache {cache.folder}")
+        console.info(f"{cache.found:,} of the vectors were in the cache {cache.folder}")
     return Encoded(data, query_QH, text_PH, str(embedder.device))
 
 

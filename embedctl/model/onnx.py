@@ -120,7 +120,7 @@ def _exported(backbone: Any, cache: Path) -> Path:
     name = hashlib.blake2b("\0".join(recipe).encode(), digest_size=16).hexdigest()
 
     def _build(folder: Path) -> None:
-        console.say("exporting the model to ONNX, once for these weights")
+        console.info("exporting the model to ONNX, once for these weights")
         _export(backbone, folder / GRAPH)
 
     return build_once(cache / name, _build) / GRAPH

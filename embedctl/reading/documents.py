@@ -18,7 +18,7 @@ from embedctl.reading.files import BOM, CHUNK, DAMAGE, open_bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Problem:
     """What is wrong with one field of a row. `code` is stable: scripts may rely on it."""
 
     field: str
@@ -32,7 +32,7 @@ class Document:
 
     line: int
     value: Any
-    fault: Fault | None = None
+    fault: Problem | None = None
     raw: bytes = b""
 
 
@@ -91,14 +91,14 @@ def pieces(path: str) -> Iterator[Document | Lines]:
                 yield piece
         except DAMAGE as cause:
             message = f"the file is damaged and can't be read any further: {cause}"
-            yield Document(line + 1, None, Fault("file", "damaged", message))
+            yield Document(line + 1, None, Problem("file", "damaged", message))
 
 
 def _layout(stream: BinaryIO) -> Iterator[Document | Lines]:
     head = stream.peek(CHUNK)  # type: ignore[attr-defined]
     if head.startswith(BOM):
         stream.read(len(BOM))
-        yield Document(1, None, Fault("file", "bom", "begins with a byte order mark: save it as UTF-8 without BOM"))
+        yield Document(1, None, Problem("file", "bom", "begins with a byte order mark: save it as UTF-8 without BOM"))
         head = head[len(BOM) :]
     layout = next((layout for start, layout in LAYOUTS.items() if head.lstrip().startswith(start)), _lines)
     yield from layout(stream)
@@ -144,7 +144,7 @@ LAYOUTS: dict[bytes, Callable[[BinaryIO], Iterator[Document | Lines]]] = {b"[": 
 
 
 def _fault(line: int, code: str, message: str, field: str = "line") -> Document:
-    return Document(line, None, Fault(field, code, message))
+    return Document(line, None, Problem(field, code, message))
 
 
 def _second_look(number: int, raw: bytes) -> Document:

@@ -55,6 +55,6 @@ def settle(model: str) -> None:
         return
     from huggingface_hub import constants
 
-    console.say(f"{address()} does not answer: only a model in the cache can be loaded by its name")
+    console.info(f"{address()} does not answer: only a model in the cache can be loaded by its name")
     os.environ["HF_HUB_OFFLINE"] = "1"  # for what this process starts
     constants.HF_HUB_OFFLINE = True

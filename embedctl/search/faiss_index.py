@@ -127,5 +127,5 @@ def approximate(kind: str, query_QH: Vectors, corpus_DH: Vectors, k: int, seed: 
     sample = query_QH[np.random.default_rng(seed).permutation(len(query_QH))[:SAMPLE]]
     k = min(k, len(stored))
     share = measure_recall(index, stored, sample, k)
-    console.say(f"--ann {kind}: finds {share:.1%} of the {k} nearest (exact search on {len(sample)} of the queries)")
+    console.info(f"--ann {kind}: finds {share:.1%} of the {k} nearest (exact search on {len(sample)} of the queries)")
     return lambda rows, wanted: nearest(index, query_QH[rows], wanted)

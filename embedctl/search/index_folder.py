@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from embedctl.errors import ConfigError, ModelError
-from embedctl.files import write_whole
+from embedctl.files import write_atomically
 from embedctl.model.embedder import Embedder
 from embedctl.search import faiss_index
 from embedctl.search.exact import Vectors
@@ -76,7 +76,7 @@ def write_index(draft: Path, output: Path, kind: str, recipe: dict[str, Any]) ->
     faiss.write_index(index, str(draft / FAISS))
     measured = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, stored.sample(SAMPLE), DEPTH)
     manifest = {**recipe, "index": kind, "rows": len(stored), "recall": round(measured, 4)}
-    write_whole(draft / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
+    write_atomically(draft / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
     return manifest
 
 

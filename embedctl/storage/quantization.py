@@ -66,7 +66,7 @@ def _learn_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
             f"--dtype int8: needs at least {CALIBRATION} texts to learn its ranges from, not {len(vectors)}",
             "use float16 or binary",
         )
-    console.say(f"int8: the ranges of the dimensions are those of the first {len(vectors):,} texts")
+    console.info(f"int8: the ranges of the dimensions are those of the first {len(vectors):,} texts")
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)])
 
 

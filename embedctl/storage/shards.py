@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from embedctl import console
 from embedctl.distributed.ranks import from_main, is_main
 from embedctl.errors import ConfigError
-from embedctl.files import write_whole
+from embedctl.files import write_atomically
 from embedctl.storage.writers import write_array
 
 MANIFEST = "manifest.json"
@@ -132,7 +132,7 @@ class Shards:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(document, indent=2, ensure_ascii=False))
+    write_atomically(path, json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _hash_texts(texts: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from embedctl.errors import ConfigError
-from embedctl.files import replacing
+from embedctl.files import atomic_file
 
 HEADER_BYTES = 128
 
@@ -114,7 +114,7 @@ def writing(path: Path) -> Iterator[Writer]:
     """
     expect_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, "wb") as stream, closing(WRITERS[path.suffix](stream)) as writer:
+    with atomic_file(path, "wb") as stream, closing(WRITERS[path.suffix](stream)) as writer:
         yield writer
 
 

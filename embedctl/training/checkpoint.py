@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from embedctl import console
 from embedctl.distributed.ranks import barrier, is_main
 from embedctl.errors import ConfigError
-from embedctl.files import replacing_folder, temporary_for
+from embedctl.files import atomic_folder, temporary_for
 
 MANIFEST, POSITION = "manifest.json", "position.json"
 
@@ -48,7 +48,7 @@ class Position:
 def save(run: Path, position: Position, tensors: dict[str, Any], keep: int) -> None:
     """Write a state, its `tensors` as a (nested) state dict; the oldest beyond `keep` go. Called by all ranks."""
     state = states_folder(run) / f"step-{position.step:08d}"
-    with replacing_folder(state, sync=True) if is_main() else nullcontext(temporary_for(state)) as work:
+    with atomic_folder(state, sync=True) if is_main() else nullcontext(temporary_for(state)) as work:
         barrier()
         with _alone_without_a_word():
             save_tensors(tensors, checkpoint_id=str(work / "tensors"), no_dist=not torch.distributed.is_initialized())
@@ -86,7 +86,7 @@ def find(wanted: str, run: Path) -> Path | None:
         if is_main():
             console.warn(f"{state}: {fault}; it is skipped")
     if folder.resolve() == run.resolve():
-        console.say(f"{run}: holds no whole state yet; the run begins at step 0")
+        console.info(f"{run}: holds no whole state yet; the run begins at step 0")
     elif wanted != "latest":
         raise ConfigError(f"--resume {wanted}: holds no whole state", "leave --resume out to begin anew")
     return None

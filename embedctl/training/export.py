@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from embedctl import __version__
 from embedctl.errors import ModelError
-from embedctl.files import replacing_folder
+from embedctl.files import atomic_folder
 from embedctl.model.embedder import Embedder
 from embedctl.resources import shown
 from embedctl.training.job import TrainJob
@@ -38,7 +38,7 @@ class Account:
 def export(embedder: Embedder, folder: Path, account: Account) -> None:
     """Write a model on the CPU to `folder`, beside whatever else is in it; modules.json comes last."""
     whole = folder / ".model"
-    with replacing_folder(whole, sync=True) as work:
+    with atomic_folder(whole, sync=True) as work:
         embedder.save(work)
         (work / "README.md").write_text(model_card(embedder, account), encoding="utf-8")
         (work / RECORD).write_text(json.dumps(record(account), indent=2, ensure_ascii=False), encoding="utf-8")

@@ -77,7 +77,7 @@ class Loop:
                     raise Stopped(f"stopped after step {done}; the state is saved", hint, exit_code=code)
                 if patience and self.history.without_better >= patience:
                     better = f"{patience} evaluations without a better {self.history.metric}"
-                    console.say(f"{better}: stopped after step {done}")
+                    console.info(f"{better}: stopped after step {done}")
                     return done
         self._report()
         return self.schedule.total

@@ -11,7 +11,7 @@ from typing import Any
 from embedctl import console
 from embedctl.console import Bar
 from embedctl.distributed.ranks import is_main
-from embedctl.files import write_whole
+from embedctl.files import write_atomically
 from embedctl.training.job import TrainJob
 from embedctl.training.trackers import settle_wandb
 
@@ -23,7 +23,7 @@ def keep_until(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text(encoding="utf-8").splitlines() if line and json.loads(line)["step"] <= step]
-    write_whole(path, "".join(f"{line}\n" for line in kept))
+    write_atomically(path, "".join(f"{line}\n" for line in kept))
 
 
 class Monitor:
@@ -53,7 +53,7 @@ class Monitor:
         self._paused += seconds
         self._write({"step": step, "eval": metrics, "eval_seconds": round(seconds, 3)})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:3])
-        console.say(f"step {step}: {shown}")
+        console.info(f"step {step}: {shown}")
 
     def mined(self, step: int, epoch: int, numbers: dict[str, int], seconds: float) -> None:
         """Record that negatives were mined for an epoch (counted from 0); its time does not count in the rates."""
@@ -61,7 +61,7 @@ class Monitor:
         self._write({"step": step, **{f"mined_{name}": n for name, n in numbers.items()}, "mined_seconds": seconds})
         above = numbers["above_positive"]
         perhaps = f"; {above:,} score above their positive: perhaps answers" if above else ""
-        console.say(
+        console.info(
             f"epoch {epoch + 1}: mined {numbers['negatives']:,} negatives for {numbers['rows']:,} rows "
             f"in {seconds:.1f} s{perhaps}"
         )

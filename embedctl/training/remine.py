@@ -20,7 +20,7 @@ from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
 from embedctl.distributed.random import mix
 from embedctl.distributed.ranks import barrier, gather_vectors, is_main, rank, world
-from embedctl.files import replacing
+from embedctl.files import atomic_file
 from embedctl.mining.candidates import Choice, Limits
 from embedctl.mining.store import StoreMiner
 from embedctl.search.exact import Ids, Vectors
@@ -73,7 +73,7 @@ class Remine:
             mined = self._mine(epoch, update)
             if is_main():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(path, "wb", sync=True) as stream:
+                with atomic_file(path, "wb", sync=True) as stream:
                     np.save(stream, mined)
         barrier()
         return BatchPlan(self.plan.rows.with_negatives(mined, self.miner.query_R), self.plan.mixture)

@@ -33,7 +33,7 @@ def settle_wandb(folder: Path) -> None:
         return
     os.environ["WANDB_MODE"] = "offline"
     run = Path(os.environ["WANDB_DIR"]) / "wandb" / "latest-run"
-    console.say(f"wandb: no login found, so the run is recorded offline; `wandb sync {run}` uploads it later")
+    console.info(f"wandb: no login found, so the run is recorded offline; `wandb sync {run}` uploads it later")
 
 
 def _has_wandb_login() -> bool:

@@ -128,9 +128,9 @@ def resume(job: TrainJob, session: Session) -> Position:
     session.restore(tensors)
     if position.world == world():
         session.budget = position.budget  # the same chunks, so the same bits
-    console.say(f"resumed from {state}, after step {position.step}")
+    console.info(f"resumed from {state}, after step {position.step}")
     if position.world != world():
-        console.say(f"{world()} processes now, {position.world} before: the same data order, but rounding may differ")
+        console.info(f"{world()} processes now, {position.world} before: the same data order, but rounding may differ")
     return position
 
 

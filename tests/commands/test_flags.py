@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from embedctl.commands.flags import takes
+from embedctl.commands.flags import with_options
 from embedctl.config import Command, Section, Strings, option
 from embedctl.errors import EXIT_INTERRUPTED, ConfigError, Stopped
 
@@ -46,7 +46,7 @@ def bake() -> Callable[..., Bake]:
         seen: list[Bake] = []
         app = typer.Typer(context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})
 
-        @takes(Bake)
+        @with_options(Bake)
         def command(config: Bake) -> None:
             """Bake."""
             if config.minutes == FOREVER:

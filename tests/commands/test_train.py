@@ -10,7 +10,7 @@ import pytest
 from embedctl.commands.train import command, expect_data, prepare_output, settle_resume, with_absolute_paths
 from embedctl.config import TrainConfig, load
 from embedctl.errors import ConfigError, DataError
-from embedctl.files import write_whole
+from embedctl.files import write_atomically
 from embedctl.resources import example_data, shown
 
 
@@ -69,7 +69,7 @@ def test_names_that_are_no_folders_stay(tmp_path: Path, monkeypatch):
 
 def test_a_file_is_replaced_whole(tmp_path: Path):
     for text in ("first", "second"):
-        write_whole(tmp_path / "config.yaml", text)
+        write_atomically(tmp_path / "config.yaml", text)
         assert (tmp_path / "config.yaml").read_text() == text
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
