@@ -28,6 +28,11 @@ def configure(*, quiet: bool = False) -> None:
     _screen = Console(stderr=True, highlight=False, quiet=quiet)
 
 
+def plural(count: int, singular: str, plural: str = "") -> str:
+    """Return the count and the noun in the matching form: "1 row", "2,000 rows", "2 queries"."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
 def info(message: str, style: str | None = None) -> None:
     """One line for a human."""
     _screen.print(message, style=style, markup=False, soft_wrap=True)

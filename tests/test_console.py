@@ -57,6 +57,12 @@ def test_square_brackets_are_text(capsys: pytest.CaptureFixture[str]):
         assert words in err
 
 
+def test_plural_agrees_with_the_count():
+    assert console.plural(1, "negative") == "1 negative"
+    assert console.plural(0, "negative") == "0 negatives"
+    assert console.plural(2000, "query", "queries") == "2,000 queries"
+
+
 def test_a_result_is_strict_json():
     with pytest.raises(ValueError, match="JSON"):
         console.result({"value": float("nan")}, io.StringIO())
