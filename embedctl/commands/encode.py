@@ -51,19 +51,19 @@ def expect_usable(job: EncodeJob, processes: int) -> None:
         DataError: there is no such input.
     """
     from embedctl.reading.readers import read_texts
-    from embedctl.storage.writers import expect_format
+    from embedctl.storage.writers import check_output_format
 
     read_texts(job.input, job.field)
     if job.output.exists() and job.input != "-" and job.output.samefile(job.input):
         raise ConfigError(f"--output {job.output}: is the input", "choose another --output")
     if not job.sharded:
-        expect_format(job.output)
+        check_output_format(job.output)
     elif job.output.is_file():
         raise ConfigError(f"--output {job.output_name}: is a file", "choose another --output")
     if job.backend != "torch":
-        from embedctl.model.onnx import expect_installed
+        from embedctl.model.onnx import require_backend_packages
 
-        expect_installed(job.backend)
+        require_backend_packages(job.backend)
     if processes > 1:
         expect_shareable(job, processes)
     if job.index is not None:
@@ -90,11 +90,11 @@ def expect_indexable(job: EncodeJob) -> None:
     Raises:
         ConfigError: they can't.
     """
-    from embedctl.search.index_folder import expect_replaceable, index_beside
+    from embedctl.search.index_folder import check_replaceable, index_folder_for
 
     if not job.sharded and job.output.suffix != ".npy":
         problem = f"--index: needs numbers in .npy files, not {job.output.name}"
         raise ConfigError(problem, "use -o NAME.npy or a folder/")
     if job.dtype == "binary":
         raise ConfigError("--index: compares by cosine, which bits do not give", "use --dtype int8 or float16")
-    expect_replaceable(index_beside(job.output))
+    check_replaceable(index_folder_for(job.output))

@@ -22,11 +22,11 @@ def command(config: SearchConfig) -> None:
     from embedctl.search.index_folder import TextIndex
 
     queries = queries_of(config)
-    index = TextIndex.find(config.index)
+    index = TextIndex.open(config.index)
     named, trusted = config.model.model_name_or_path, config.model.trust_remote_code
     embedder = index.load_model(named, device=config.device, trust_remote_code=trusted)
     vectors = embedder.encode(queries, prompt=prompt_of(config, embedder), dim=index.manifest["dim"])
-    hits = index.nearest(vectors, config.k)
+    hits = index.search(vectors, config.k)
     show(queries, hits)
     if config.json_output:
         results = [{"query": query, "hits": found} for query, found in zip(queries, hits, strict=True)]
@@ -59,8 +59,8 @@ def prompt_of(config: SearchConfig, embedder: Embedder) -> str:
         ModelError: the model has no prompt of the name.
     """
     if config.prompt is None and config.prompt_name is None:
-        return embedder.own_prompt("query")
-    return embedder.prompt_text(config.prompt_name, config.prompt)
+        return embedder.prompt_for("query")
+    return embedder.resolve_prompt(config.prompt_name, config.prompt)
 
 
 def show(queries: list[str], hits: list[list[dict[str, Any]]]) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl.data.store import GRADED, RowStore
-from embedctl.data.visits import Mix, Visits, without_repeats
-from embedctl.distributed.random import mix, shuffled
-from embedctl.tokens.spans import Integers, Spans, find
+from embedctl.data.visits import BatchSettings, Visits, order_without_duplicates
+from embedctl.distributed.random import random_bits, shuffled
+from embedctl.tokens.spans import Integers, Spans, find_in_sorted
 
 WINDOW = 16  # batches among which rows are exchanged so that no positive stands twice in a batch
 
@@ -29,7 +29,7 @@ class Batch:
     kind_Q: NDArray[np.uint8]  # into `KINDS`
     own_QC: Integers  # into `document_D`: the positive (or graded texts), then the negatives; -1 for none
     score_QC: NDArray[np.float32]  # teacher's score or grade of each, NaN for none
-    known_pairs: Integers  # (M, 2) query and document where the document is a known positive of the query, not its own
+    known_positives: Integers  # (M, 2) query and document where the document is a known positive of the query, not its own
 
     def __len__(self) -> int:
         return len(self.query_Q)
@@ -38,20 +38,20 @@ class Batch:
 class BatchPlan:
     """All batches of a run."""
 
-    def __init__(self, rows: RowStore, mixture: Mix) -> None:
-        self.rows, self.mixture = rows, mixture
-        self.visits = Visits(rows, mixture)
+    def __init__(self, rows: RowStore, settings: BatchSettings) -> None:
+        self.rows, self.settings = rows, settings
+        self.visits = Visits(rows, settings)
         visits = self.visits.by_file.lengths
-        self.pools = Spans.adjoining(visits if mixture.one_dataset_per_batch else visits.sum(keepdims=True))
-        self.batches = Spans.adjoining(-(-self.pools.lengths // mixture.batch_size))
+        self.pools = Spans.from_lengths(visits if settings.one_dataset_per_batch else visits.sum(keepdims=True))
+        self.batches = Spans.from_lengths(-(-self.pools.lengths // settings.batch_size))
         self.steps_per_epoch = int(self.batches.lengths.sum())
         self._window = lru_cache(maxsize=4)(self._draw_window)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """The batch of a step, `step` counted within the epoch."""
         place = np.array([step])
-        if self.mixture.one_dataset_per_batch:
-            place = shuffled(place, self.steps_per_epoch, self.mixture.key(epoch, 1))
+        if self.settings.one_dataset_per_batch:
+            place = shuffled(place, self.steps_per_epoch, self.settings.key(epoch, 1))
         pool, within = (int(found[0]) for found in self.batches.locate(place))
         window, offset = divmod(within, WINDOW)
         row, positive = self._window(epoch, pool, window)[offset]
@@ -61,10 +61,10 @@ class BatchPlan:
         """Rows and positives of the batches of a window; batches differ in size by one at the most."""
         size, batches = int(self.pools.lengths[pool]), int(self.batches.lengths[pool])
         borders = np.arange(window * WINDOW, min((window + 1) * WINDOW, batches) + 1) * size // batches
-        places = shuffled(np.arange(borders[0], borders[-1]), size, self.mixture.key(epoch, 2, pool))
+        places = shuffled(np.arange(borders[0], borders[-1]), size, self.settings.key(epoch, 2, pool))
         row, positive = self.visits.at(epoch, self.pools.starts[pool] + places)
         text = np.asarray(self.rows.text[self.rows.positives(row).starts + positive])
-        order = without_repeats(text, self.rows.query_of(row), np.diff(borders))
+        order = order_without_duplicates(text, self.rows.query_of(row), np.diff(borders))
         return [(row[piece], positive[piece]) for piece in np.split(order, borders[1:-1] - borders[0])]
 
     def _candidates(self, epoch: int, row: Integers, positive: Integers) -> Integers:
@@ -72,7 +72,7 @@ class BatchPlan:
 
         They are the positive, then negatives; of a graded row any of its texts, each once.
         """
-        seed, wanted, graded = self.mixture.seed, self.mixture.neg_nums, self.rows.kind[row] == GRADED
+        seed, wanted, graded = self.settings.seed, self.settings.neg_nums, self.rows.kind[row] == GRADED
         place_QC = np.full((len(row), 1 + wanted), -1)
         ungraded, visit = row[~graded], positive[~graded]
         place_QC[~graded, 0] = self.rows.positives(ungraded).starts + visit
@@ -96,7 +96,7 @@ class BatchPlan:
             kind_Q=np.asarray(self.rows.kind[row]),
             own_QC=own_QC,
             score_QC=score_QC,
-            known_pairs=self._known_pairs(query, documents, own_QC[:, 0]),
+            known_positives=self._known_pairs(query, documents, own_QC[:, 0]),
         )
 
     def _known_pairs(self, query: Integers, documents: Integers, own_Q: Integers) -> Integers:
@@ -104,7 +104,7 @@ class BatchPlan:
         which, row = self.rows.by_query.find(query)
         ungraded = self.rows.kind[row] != GRADED
         which, positives = which[ungraded], self.rows.positives(row[ungraded])
-        which, document = which[positives.owners], find(documents, positives.take(self.rows.text))
+        which, document = which[positives.span_indices], find_in_sorted(documents, positives.take(self.rows.text))
         known = (document >= 0) & (document != own_Q[which])
         pairs = np.unique(which[known] * len(documents) + document[known])  # faster than of pairs as rows
         return np.stack(np.divmod(pairs, len(documents)), axis=1)
@@ -118,9 +118,9 @@ def draw(
     All of them in random order, and over again from the start, if there are fewer than wanted; with `repeat` off, the
     rest is none.
     """
-    owner, places = spans.owners, spans.places
-    order = np.lexsort((mix(*key, row[owner], visit[owner], places - spans.starts[owner]), owner))
-    reordered, first_Q = places[order], Spans.adjoining(spans.lengths).starts
+    owner, places = spans.span_indices, spans.indices
+    order = np.lexsort((random_bits(*key, row[owner], visit[owner], places - spans.starts[owner]), owner))
+    reordered, first_Q = places[order], Spans.from_lengths(spans.lengths).starts
     turn, length_Q1 = np.arange(wanted), spans.lengths[:, None]
     there = (length_Q1 > 0) & ((turn < length_Q1) | repeat)
     chosen = np.full(there.shape, -1)

@@ -21,7 +21,7 @@ from embedctl.tokens.spans import Integers, Spans
 
 KINDS = list(RowKind)
 GRADED = KINDS.index(RowKind.GRADED)
-UNSCORED = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]  # others have scores of their own texts
+KINDS_WITHOUT_SCORES = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]  # others have scores of their own texts
 DTYPES: dict[str, Any] = {
     "hashes": np.uint64,
     "starts": np.int64,
@@ -67,7 +67,7 @@ class TextStore:
     def __len__(self) -> int:
         return len(self.hashes)
 
-    def ragged(self, ids: Integers) -> Ragged:
+    def tokens_of(self, ids: Integers) -> Ragged:
         """The tokens of the texts `ids`."""
         spans = Spans(self.starts[ids], self.lengths[ids])
         return Ragged(spans.take(self.tokens), spans.lengths)
@@ -93,10 +93,10 @@ class RowsByKey:
         """All M rows that have one of the wanted keys: (M,) the number of the key, ascending, and (M,) the row."""
         first, end = (np.searchsorted(self.keys, wanted_K, side=side) for side in ("left", "right"))
         found = Spans(first, end - first)
-        return found.owners, found.take(self.rows)
+        return found.span_indices, found.take(self.rows)
 
 
-def visits_of(kind: NDArray[np.uint8], pos_count: Integers) -> Integers:
+def visits_with_explode(kind: NDArray[np.uint8], pos_count: Integers) -> Integers:
     """How often each row is visited if each positive is a visit; a graded row, whose texts belong together, is one."""
     return np.where(kind == GRADED, 1, pos_count)
 
@@ -107,7 +107,7 @@ class RowStore:
 
     `score` has the shape of `text`: a grade or a teacher's score, NaN for none. `kind` (R,) indexes `KINDS`,
     `source` (R,) the files, ascending, `pos_count` (R,) says how many positives there are. `by_query` finds
-    the rows of a query's text id, and `positive_ends` (R,) counts the visits (`visits_of`) up to and with each row.
+    the rows of a query's text id, and `positive_ends` (R,) counts the visits (`visits_with_explode`) up to and with each row.
     """
 
     kind: NDArray[np.uint8]
@@ -148,11 +148,11 @@ class RowStore:
         """
         there = mined_QN >= 0
         mined, number_Q = mined_QN[there], there.sum(axis=1)
-        mined_R = Spans.adjoining(number_Q, first=len(self.text))[query_R]  # they are appended to the rows' texts
+        mined_R = Spans.from_lengths(number_Q, first=len(self.text))[query_R]  # they are appended to the rows' texts
         kept, own = Spans(self.bounds[:-1], 1 + self.pos_count), self.negatives(np.arange(len(self)))
         replaced_R = (query_R >= 0) & (mined_R.lengths > 0)
         negatives = Spans.where(replaced_R, mined_R, own)
-        rows = Spans.alternating(kept, negatives)
+        rows = Spans.interleave(kept, negatives)
         unscored = np.full(len(mined), np.nan, dtype=np.float32)
         return replace(
             self,

@@ -12,12 +12,12 @@ from itertools import chain
 import numpy as np
 
 from embedctl.data.store import RowStore
-from embedctl.distributed.random import mix, shuffled
+from embedctl.distributed.random import random_bits, shuffled
 from embedctl.tokens.spans import Integers, Spans
 
 
 @dataclass(frozen=True)
-class Mix:
+class BatchSettings:
     """How rows are drawn."""
 
     batch_size: int  # queries of a step over all ranks
@@ -29,20 +29,20 @@ class Mix:
 
     def key(self, *parts: int) -> int:
         """A random number that follows from the seed and from what it is for."""
-        return int(mix(self.seed, *parts)[0])
+        return int(random_bits(self.seed, *parts)[0])
 
 
 class Visits:
     """The visits of all epochs."""
 
-    def __init__(self, rows: RowStore, mixture: Mix) -> None:
-        self.rows, self.mixture = rows, mixture
+    def __init__(self, rows: RowStore, settings: BatchSettings) -> None:
+        self.rows, self.settings = rows, settings
         self.positive_ends = rows.positive_ends
         files = int(rows.source[-1]) + 1
         borders = self._first_unit(np.searchsorted(rows.source, np.arange(files + 1, dtype=rows.source.dtype)))
         self.units = Spans(borders[:-1], np.diff(borders))
-        weights = np.array(mixture.weights or (1.0,) * files)
-        self.by_file = Spans.adjoining(np.rint(self.units.lengths * weights).astype(np.int64))
+        weights = np.array(settings.weights or (1.0,) * files)
+        self.by_file = Spans.from_lengths(np.rint(self.units.lengths * weights).astype(np.int64))
 
     def at(self, epoch: int, visits: Integers) -> tuple[Integers, Integers]:
         """Row and positive of each of some visits of an epoch."""
@@ -53,22 +53,22 @@ class Visits:
         order = turn * len(self.units) + file
         for number in np.unique(order).tolist():
             (now, one), mine = divmod(number, len(self.units)), order == number
-            unit[mine] += shuffled(place[mine], int(self.units.lengths[one]), self.mixture.key(now, 3, one))
-        if self.mixture.explode:
+            unit[mine] += shuffled(place[mine], int(self.units.lengths[one]), self.settings.key(now, 3, one))
+        if self.settings.explode:
             row = np.searchsorted(self.positive_ends, unit, side="right")
             return row, unit - self._first_unit(row)
         positives = self.rows.positives(unit).lengths
-        first = (mix(self.mixture.seed, 4, unit) % positives.astype(np.uint64)).astype(np.int64)
+        first = (random_bits(self.settings.seed, 4, unit) % positives.astype(np.uint64)).astype(np.int64)
         return unit, (first + turn) % positives
 
     def _first_unit(self, row: Integers) -> Integers:
         """The number of each row's first unit."""
-        if not self.mixture.explode:
+        if not self.settings.explode:
             return row
         return np.where(row > 0, self.positive_ends[np.maximum(row, 1) - 1], 0)
 
 
-def without_repeats(positive: Integers, query: Integers, sizes: Integers) -> Integers:
+def order_without_duplicates(positive: Integers, query: Integers, sizes: Integers) -> Integers:
     """An order of the visits in which consecutive batches of `sizes` hold no positive and no query twice, if possible.
 
     A visit that would repeat one waits for a later batch; those that are left over at the end stand in the last ones.

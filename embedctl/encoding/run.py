@@ -18,10 +18,10 @@ from embedctl.model.embedder import Embedder
 from embedctl.model.onnx import RUNTIMES, use_backend
 from embedctl.reading.readers import count_texts, read_texts
 from embedctl.resources import cache_folder
-from embedctl.search.index_folder import index_beside, write_index
+from embedctl.search.index_folder import index_folder_for, write_index
 from embedctl.storage.quantization import Quantizer
-from embedctl.storage.shards import Shards
-from embedctl.storage.textmap import recorded
+from embedctl.storage.shards import ShardFolder
+from embedctl.storage.textmap import store_texts
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def encode(job: EncodeJob) -> EncodeResult:
         ModelError: the model can't be loaded, or gives a vector that is not finite.
     """
     embedder = load_model(job)
-    prompt = embedder.prompt_text(job.prompt_name, job.prompt)
+    prompt = embedder.resolve_prompt(job.prompt_name, job.prompt)
     encoder = Encoder(embedder, prompt, job.dim, job.batch_tokens, Quantizer(job.dtype))
     begun = time.monotonic()
     try:
@@ -76,8 +76,8 @@ def write(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tuple[Tally
     recipe = recipe_of(job, encoder) if job.sharded or job.index else {}
     if job.index is None or not is_main():
         return write_vectors(job, encoder, recipe, texts), None
-    with atomic_folder(index_beside(job.output)) as folder:
-        tally = write_vectors(job, encoder, recipe, recorded(texts, folder))
+    with atomic_folder(index_folder_for(job.output)) as folder:
+        tally = write_vectors(job, encoder, recipe, store_texts(texts, folder))
         model = str(Path(job.model).resolve()) if Path(job.model).is_dir() else job.model
         return tally, write_index(folder, job.output, job.index, {**recipe, "name": model})
 
@@ -87,7 +87,7 @@ def write_vectors(job: EncodeJob, encoder: Encoder, recipe: dict[str, Any], text
     total = count_texts(job.input, job.field)
     if not job.sharded:
         return encoder.to_file(texts, job.output, total)
-    return encoder.to_shards(texts, Shards(job.output, recipe, overwrite=job.overwrite), job.shard_rows, total)
+    return encoder.to_shards(texts, ShardFolder(job.output, recipe, overwrite=job.overwrite), job.shard_rows, total)
 
 
 def recipe_of(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def report(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> None:
     console.info(f"{tally.rows:,} texts{kept}, {facts} -> {job.output_name}")
     document = {"output": str(job.output), "rows": tally.rows, "dim": result.dim, "dtype": job.dtype}
     if index is not None:
-        beside = index_beside(job.output)
+        beside = index_folder_for(job.output)
         found = "" if job.index == "flat" else f", finds {index['recall']:.1%} of the exact 10 nearest"
         hint = f'look: embedctl search --index {job.output} "some text"'
         console.info(f"{job.index} index{found} -> {beside}/; {hint}")

@@ -14,9 +14,9 @@ import numpy as np
 
 from embedctl.errors import ModelError
 from embedctl.mining.cache import ArrayCache, digest
-from embedctl.mining.candidates import Candidates, Limits, references
-from embedctl.mining.pool import MiningData
-from embedctl.model.loading import hash_weights, loading
+from embedctl.mining.candidates import Candidates, Limits, reference_scores
+from embedctl.mining.data import MiningData
+from embedctl.model.loading import hash_weights, loading_context
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.tokenize import tokenizer_fingerprint
 
@@ -33,7 +33,7 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
     import sentence_transformers
 
     hint = "give the folder or hub name of a cross-encoder, e.g. BAAI/bge-reranker-v2-m3"
-    with loading(path, f"--rerank-with {path}: can't be loaded", hint):
+    with loading_context(path, f"--rerank-with {path}: can't be loaded", hint):
         model: CrossEncoder = sentence_transformers.CrossEncoder(
             path, device=device, trust_remote_code=trust_remote_code
         )
@@ -72,7 +72,7 @@ class Reranker:
         positions = [candidates.allowed[:last] for candidates in block]
         positives = self.scores(rows, [self.data.measured[row] for row in rows])
         asked = [candidates.ids[own] for candidates, own in zip(block, positions, strict=True)]
-        facts = zip(block, positions, self.scores(rows, asked), references(positives, self.positive_score), strict=True)
+        facts = zip(block, positions, self.scores(rows, asked), reference_scores(positives, self.positive_score), strict=True)
         for candidates, own, scores, reference in facts:
             candidates.reference = float(reference)
             candidates.rerank_scores[own] = scores

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.errors import ModelError
-from embedctl.model.encoding import vectors_of
+from embedctl.model.encoding import encode_texts
 from embedctl.model.loading import hash_weights, load_sentence_transformer
-from embedctl.model.parity import why_not_packed
+from embedctl.model.equivalence import packing_problem
 from embedctl.model.token_embedder import TokenEmbedder
-from embedctl.tokens.prompts import Kind, first_prompt, model_prompt
+from embedctl.tokens.prompts import PromptKind, first_prompt, model_prompt
 from embedctl.tokens.tokenize import tokenize
 
 
-def pick_device(device: str | None = None) -> torch.device:
+def select_device(device: str | None = None) -> torch.device:
     """The device named, else the GPU where there is one, else Apple's, else the CPU.
 
     Raises:
@@ -63,7 +63,7 @@ class Embedder(TokenEmbedder):
         Raises:
             ModelError: the model or the device can't be used.
         """
-        target = pick_device(device)
+        target = select_device(device)
         precision: torch.dtype = getattr(torch, dtype)
         model = load_sentence_transformer(path, dtype=precision, trust_remote_code=trust_remote_code)
         if max_len is not None:
@@ -87,7 +87,7 @@ class Embedder(TokenEmbedder):
         compute = compute or self.dtype
         pays = self.device.type == "cuda" and compute in (torch.bfloat16, torch.float16)
         wanted = attention == "packed" or (attention == "auto" and pays)
-        problem = why_not_packed(self, compute) if wanted else None
+        problem = packing_problem(self, compute) if wanted else None
         if problem:
             console.warn(f"{problem}: batches are padded instead")
         self.set_packed(wanted and not problem)
@@ -120,34 +120,34 @@ class Embedder(TokenEmbedder):
         Raises:
             ModelError: the model has no such prompt, or fewer than `dim` dimensions.
         """
-        if device is not None and pick_device(device) != self.device:
-            self.to(pick_device(device))
-        prefix = self.prompt_text(prompt_name, prompt)
+        if device is not None and select_device(device) != self.device:
+            self.to(select_device(device))
+        prefix = self.resolve_prompt(prompt_name, prompt)
         if dim is not None and dim > self.dimension:
             problem = f"--dim {dim}: the model's vectors have {self.dimension} dimensions"
             raise ModelError(problem, "choose a smaller --dim")
         with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
-            return vectors_of(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
+            return encode_texts(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
 
     def encode_queries(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """`encode` with the model's own query prompt, or `prompt`."""
-        prompt = first_prompt(prompt, self.own_prompt("query"))
+        prompt = first_prompt(prompt, self.prompt_for("query"))
         return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "queries")
 
     def encode_passages(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """`encode` with the model's own passage prompt, or `prompt`."""
-        prompt = first_prompt(prompt, self.own_prompt("passage"))
+        prompt = first_prompt(prompt, self.prompt_for("passage"))
         return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")
 
-    def own_prompt(self, kind: Kind) -> str:
+    def prompt_for(self, kind: Kind) -> str:
         """The model's own prompt for queries or passages; empty if it has none."""
         return model_prompt(self.prompts, kind)
 
-    def prompt_text(self, prompt_name: str | None, prompt: str | None) -> str:
+    def resolve_prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         """What stands before each text.
 
         Raises:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.model.token_embedder import TokenEmbedder
-from embedctl.tokens.packing import cut, longest_first
-from embedctl.tokens.pipeline import Arrival, ahead, one_behind
+from embedctl.tokens.packing import longest_first, split_by_budget
+from embedctl.tokens.pipeline import HostCopy, delay_by_one, prefetch_map
 from embedctl.tokens.spans import Integers
 from embedctl.tokens.tokenize import tokenize
 
@@ -21,7 +21,7 @@ FIRST_BLOCKS = (128, 384)  # short ones, so that the model begins at once
 BLOCK = 1024  # texts tokenised at a time, while the model runs those before; the longest come first
 
 
-def vectors_of(
+def encode_texts(
     embedder: TokenEmbedder,
     texts: Sequence[str],
     prefix: str,
@@ -55,12 +55,12 @@ def vectors_of(
         tokens = tokenize(embedder.tokenizer, [prefix + texts[row] for row in rows], embedder.max_len)
         order = longest_first(tokens.lengths)
         tokens = tokens.take(order)
-        passes = cut(tokens.lengths, budget, padded=not embedder.packed)
+        passes = split_by_budget(tokens.lengths, budget, padded=not embedder.packed)
         return rows[order], [embedder.features(tokens.take(np.arange(one.start, one.stop))) for one in passes]
 
-    prepared = ahead(_prepare, blocks, depth=2)
+    prepared = prefetch_map(_prepare, blocks, depth=2)
     launched = ((rows, _launch(embedder, passes, extra, dim)) for rows, passes in prepared)
-    for rows, vectors in one_behind(launched):
+    for rows, vectors in delay_by_one(launched):
         output[rows] = vectors.wait()
         if bar:
             bar.advance(len(rows))
@@ -68,9 +68,9 @@ def vectors_of(
 
 
 @torch.inference_mode()
-def _launch(embedder: TokenEmbedder, passes: list[dict[str, Any]], extra: dict[str, int], dim: int | None) -> Arrival:
+def _launch(embedder: TokenEmbedder, passes: list[dict[str, Any]], extra: dict[str, int], dim: int | None) -> HostCopy:
     """Start the passes of a block and the way of its vectors to the CPU, without waiting for a GPU."""
     vectors = torch.cat([embedder(features | extra) for features in passes]).float()
     if dim is not None:
         vectors = torch.nn.functional.normalize(vectors[:, :dim], dim=-1)
-    return Arrival(vectors)
+    return HostCopy(vectors)

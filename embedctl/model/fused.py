@@ -4,7 +4,7 @@ The one exception is GELU's tanh form, for vectors in bfloat16: see `_gelu_of_pr
 
 Which modules those are is seen from their parts, not from their names: `FORMS` lists what each fused forward expects of
 the module that it replaces. A module that differs in anything is left as it is. That a fused forward computes the same
-is checked on a few texts when a model is packed (`parity.why_not_packed`).
+is checked on a few texts when a model is packed (`parity.packing_problem`).
 """
 
 from __future__ import annotations

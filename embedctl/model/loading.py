@@ -36,7 +36,7 @@ def load_sentence_transformer(
         ModelError: there is no such model, it can't be read, or its first module is no transformer.
     """
     _expect_a_model(path)
-    with loading(path, f"{path}: can't be loaded as an embedding model"), torch.random.fork_rng(devices=[]):
+    with loading_context(path, f"{path}: can't be loaded as an embedding model"), torch.random.fork_rng(devices=[]):
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
@@ -55,7 +55,7 @@ def load_sentence_transformer(
 
 
 @contextmanager
-def loading(path: str, problem: str, hint: str = "") -> Iterator[None]:
+def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
     """Load a model quietly in a with-block, from the cache alone where the hub is silent.
 
     Raises:
@@ -66,15 +66,15 @@ def loading(path: str, problem: str, hint: str = "") -> Iterator[None]:
     elif not hint:
         doctor = "(`embedctl doctor` says whether the hub can be reached)"
         hint = f"check the name and the network {doctor}, or give a local folder"
-    hub.settle(path)
-    quiet_transformers()
+    hub.go_offline_if_unreachable(path)
+    silence_transformers()
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as cause:
         raise ModelError(f"{problem}: {first_line(cause)}", hint) from cause
 
 
-def quiet_transformers() -> None:
+def silence_transformers() -> None:
     """No bars and no load reports of transformers between our own lines."""
     from transformers.utils import logging
 
@@ -110,7 +110,7 @@ def load_tokenizer(path: str) -> Any:
         ModelError: there is none.
     """
     _expect_a_model(path)
-    with loading(path, f"{path}: has no tokenizer that can be loaded"):
+    with loading_context(path, f"{path}: has no tokenizer that can be loaded"):
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(path)

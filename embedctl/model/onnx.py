@@ -27,11 +27,11 @@ from embedctl.errors import ConfigError, ModelError, first_line
 from embedctl.files import build_once
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import hash_weights
-from embedctl.model.parity import PARITY, probe
+from embedctl.model.equivalence import PARITY, probe
 
 INPUTS = ("input_ids", "attention_mask")
 GRAPH = "model.onnx"
-NEEDS = {"onnx": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino", "onnx", "onnxscript")}
+REQUIRED_PACKAGES = {"onnx": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino", "onnx", "onnxscript")}
 UNUSABLE = (
     RuntimeError,  # torch's exporter, whose errors are all of this class, OpenVINO, and tensors of a wrong shape
     OSError,  # a cache folder that can't be written, a library that can't be loaded
@@ -40,13 +40,13 @@ UNUSABLE = (
 Run = Callable[[dict[str, Any]], Any]
 
 
-def expect_installed(backend: str) -> None:
+def require_backend_packages(backend: str) -> None:
     """Check that the packages of a backend are there.
 
     Raises:
         ConfigError: they are not.
     """
-    missing = [name for name in NEEDS.get(backend, ()) if find_spec(name) is None]
+    missing = [name for name in REQUIRED_PACKAGES.get(backend, ()) if find_spec(name) is None]
     if missing:
         problem = f"--backend {backend}: not installed: {', '.join(missing)}"
         raise ConfigError(problem, f"pip install 'embedctl[{backend}]'")

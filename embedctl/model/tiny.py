@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from embedctl.model.loading import quiet_transformers
+from embedctl.model.loading import silence_transformers
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -31,7 +31,7 @@ def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel
 
-    quiet_transformers()
+    silence_transformers()
     tokenizer = _learn_vocabulary(texts)
     config = BertConfig(
         vocab_size=len(tokenizer),

@@ -71,7 +71,7 @@ def freeze_unused(embedder: Embedder) -> list[str]:
     return unused
 
 
-def checkpoint_gradients(embedder: Embedder) -> None:
+def enable_gradient_checkpointing(embedder: Embedder) -> None:
     """Recompute activations in the backward pass, with the random state of the forward one."""
     backbone = embedder.backbone
     newer = getattr(backbone, "activation_checkpointing_enable", None)  # the name in newer transformers

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
 
 
-Encode = Callable[..., Vectors]  # texts (N) with `Embedder.encode`'s prompt, dim and show_progress to (N, H)
+EncodeFunction = Callable[..., Vectors]  # texts (N) with `Embedder.encode`'s prompt, dim and show_progress to (N, H)
 
 
-def unit(vectors: Vectors) -> Vectors:
+def normalize(vectors: Vectors) -> Vectors:
     """The vectors (N, H) at length 1; a zero vector stays zero."""
     lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / lengths.clip(1e-12), dtype=np.float32)
@@ -31,7 +31,7 @@ def query_vectors(
     prompt: str | None = None,
     dim: int | None = None,
     show_progress: bool = False,
-    encode: Encode | None = None,
+    encode: EncodeFunction | None = None,
 ) -> Vectors:
     """Vectors (Q, H) of length 1.
 
@@ -45,14 +45,14 @@ def query_vectors(
         encode: in place of the model's own, which it is by default.
     """
     encode = encode or embedder.encode
-    default = embedder.own_prompt("query")
+    default = embedder.prompt_for("query")
     prompts = np.array([first_prompt(mine, prompt, default) for mine in own], dtype=object)
     vectors = np.zeros((len(queries), dim or embedder.dimension), dtype=np.float32)
     for shared in dict.fromkeys(prompts):
         places = np.flatnonzero(prompts == shared).tolist()
         texts = [queries[place] for place in places]
         vectors[places] = encode(texts, prompt=shared, dim=dim, show_progress=show_progress and "queries")
-    return unit(vectors)
+    return normalize(vectors)
 
 
 def passage_vectors(
@@ -62,9 +62,9 @@ def passage_vectors(
     prompt: str | None = None,
     dim: int | None = None,
     show_progress: bool = False,
-    encode: Encode | None = None,
+    encode: EncodeFunction | None = None,
 ) -> Vectors:
     """Vectors (D, H) of length 1; `prompt` is put before each passage, the model's own by default."""
-    prompt = first_prompt(prompt, embedder.own_prompt("passage"))
+    prompt = first_prompt(prompt, embedder.prompt_for("passage"))
     encode = encode or embedder.encode
-    return unit(encode(passages, prompt=prompt, dim=dim, show_progress=show_progress and "passages"))
+    return normalize(encode(passages, prompt=prompt, dim=dim, show_progress=show_progress and "passages"))

@@ -1,6 +1,6 @@
-"""From ragged token lists to what a model takes: packed without padding, or padded within length-sorted chunks.
+"""Conversion of token arrays to model inputs, packed or padded, and splitting of texts by a token budget.
 
-Everything here is numpy until `features` makes the tensors.
+Token ids and lengths are numpy arrays; only `packed_features` and `padded_features` create tensors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Ragged:
-    """Texts as tokens: `ids` (T,) text after text, `lengths` (N,)."""
+    """N tokenized texts: the token ids (T,) of all texts, concatenated, and the number of tokens (N,) of each text."""
 
     ids: NDArray[np.integer[Any]]
     lengths: Integers
@@ -29,81 +29,92 @@ class Ragged:
 
     @property
     def spans(self) -> Spans:
-        """Where each text is in `ids`."""
-        return Spans.adjoining(self.lengths)
+        """The range of each text in `ids`."""
+        return Spans.from_lengths(self.lengths)
 
-    def take(self, rows: Integers) -> Ragged:
-        """The texts `rows`, in that order."""
-        chosen = self.spans[rows]
-        return Ragged(chosen.take(self.ids), chosen.lengths)
+    def take(self, indices: Integers) -> Ragged:
+        """Return the texts at these indices, in that order."""
+        spans = self.spans[indices]
+        return Ragged(spans.take(self.ids), spans.lengths)
 
 
 def longest_first(lengths: Integers) -> Integers:
-    """The order in which texts of like length stand together; equal lengths keep their order."""
+    """Return the indices that sort texts by decreasing length; the sort is stable."""
     return np.argsort(-lengths, kind="stable")
 
 
-def cut(lengths: Integers, budget: int, *, padded: bool) -> list[slice]:
-    """Consecutive chunks of texts that each cost at most `budget` tokens, or hold a single text.
+def split_by_budget(lengths: Integers, budget: int, *, padded: bool) -> list[slice]:
+    """Split texts into consecutive chunks of at most `budget` tokens; a longer text is a chunk of its own.
 
-    Where `padded`, a text costs as much as its chunk's longest, and the lengths (N,) have to stand longest first.
+    Args:
+        lengths: (N,) the number of tokens of each text; in decreasing order if `padded`.
+        budget: the largest number of tokens per chunk.
+        padded: count each text with the length of the longest text of its chunk.
+
+    Returns:
+        The slice of each chunk.
     """
     chunks: list[slice] = []
-    start, cost, widest = 0, 0, 0
-    for place, length in enumerate(lengths.tolist()):
-        widest = max(widest, length)
-        cost = widest * (place - start + 1) if padded else cost + length
-        if cost > budget and place > start:
-            chunks.append(slice(start, place))
-            start, cost, widest = place, length, length
+    start, cost, longest = 0, 0, 0
+    for index, length in enumerate(lengths.tolist()):
+        longest = max(longest, length)
+        cost = longest * (index - start + 1) if padded else cost + length
+        if cost > budget and index > start:
+            chunks.append(slice(start, index))
+            start, cost, longest = index, length, length
     if len(lengths):
         chunks.append(slice(start, len(lengths)))
     return chunks
 
 
 def packed_features(texts: Ragged, position_offset: int = 0, device: torch.device = CPU) -> dict[str, Any]:
-    """One row of T tokens with the borders of its texts, on `device`: only tokens and lengths travel there.
+    """Return the model inputs of texts packed into one sequence of T tokens, on `device`.
 
-    `position_offset` is the position id of a first token: padding_idx + 1 in RoBERTa's family, else 0.
+    Only token ids and lengths are copied to the device; the other tensors are computed there.
+
+    Args:
+        texts: N texts.
+        position_offset: the position id of the first token of a text: padding_idx + 1 for RoBERTa models, else 0.
+        device: the device of the tensors.
 
     Returns:
         input_ids and position_ids (1, T), cu_seq_lens_q/k (N + 1,) int32, max_length_q/k, seq_idx (1, T).
     """
     longest, tokens = int(texts.lengths.max()), int(texts.lengths.sum())
-    ids, lengths = on_device(texts.ids, device), on_device(texts.lengths, device)
+    ids, lengths = array_to_device(texts.ids, device), array_to_device(texts.lengths, device)
     ends = lengths.cumsum(0)
-    text = torch.arange(len(texts), device=device).repeat_interleave(lengths, output_size=tokens)
-    positions = torch.arange(tokens, device=device) - (ends - lengths)[text]
-    borders = torch.nn.functional.pad(ends, (1, 0)).int()
+    text_index = torch.arange(len(texts), device=device).repeat_interleave(lengths, output_size=tokens)
+    offsets = torch.arange(tokens, device=device) - (ends - lengths)[text_index]
+    cu_seq_lens = torch.nn.functional.pad(ends, (1, 0)).int()
     return {
         "input_ids": ids.long()[None],
-        "position_ids": (positions + position_offset)[None],
-        "cu_seq_lens_q": borders,
-        "cu_seq_lens_k": borders,
+        "position_ids": (offsets + position_offset)[None],
+        "cu_seq_lens_q": cu_seq_lens,
+        "cu_seq_lens_k": cu_seq_lens,
         "max_length_q": longest,
         "max_length_k": longest,
-        "seq_idx": text.int()[None],
+        "seq_idx": text_index.int()[None],
     }
 
 
 def padded_features(texts: Ragged, pad_id: int) -> dict[str, Any]:
-    """A rectangle: input_ids and attention_mask (N, longest), padded on the right."""
+    """Return the model inputs of texts padded on the right: input_ids and attention_mask (N, longest text)."""
     mask = np.arange(int(texts.lengths.max()))[None] < texts.lengths[:, None]
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
     ids[mask] = texts.ids
     return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
-def on_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """An array as a tensor on `device`, copied without waiting for what the device is doing."""
-    return _moved(torch.from_numpy(array), device)
+def array_to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Return an array as a tensor on `device`; the copy to a GPU is asynchronous."""
+    return _copy(torch.from_numpy(array), device)
 
 
-def to_device(features: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """The features with their tensors on `device`."""
-    return {name: _moved(value, device) if torch.is_tensor(value) else value for name, value in features.items()}
+def features_to_device(features: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return model inputs with all tensors on `device`; the copy to a GPU is asynchronous."""
+    return {name: _copy(value, device) if torch.is_tensor(value) else value for name, value in features.items()}
 
 
-def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    pinned = device.type == "cuda"
-    return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
+def _copy(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    to_gpu = device.type == "cuda"
+    return (tensor.pin_memory() if to_gpu else tensor).to(device, non_blocking=to_gpu)

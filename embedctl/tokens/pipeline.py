@@ -1,4 +1,4 @@
-"""Keeping a device busy: what it needs next is made on a thread, and its results are fetched one step behind."""
+"""Prefetching on a background thread and asynchronous device-to-host copies, so that the device does not idle."""
 
 from __future__ import annotations
 
@@ -13,42 +13,43 @@ import torch
 from numpy.typing import NDArray
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item], depth: int) -> Generator[Made]:
-    """`make` of each item, in order, made on a thread of its own before it is asked for.
+def prefetch_map(function: Callable[[Item], Result], items: Iterable[Item], depth: int) -> Generator[Result]:
+    """Yield `function(item)` for each item, in order, computed on a background thread.
 
-    What `make` raises is raised here. Items are taken one by one, at most `depth` ahead of what is asked for.
+    Up to `depth` results are computed before they are requested. `items` is iterated on the caller's thread. An
+    exception of `function` is raised here, in place of the item's result.
     """
-    waiting: deque[Future[Made]] = deque()
-    own = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
-    thread = ThreadPoolExecutor(1, "embedctl-ahead", _use_gpu, (own,))
+    pending: deque[Future[Result]] = deque()
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    executor = ThreadPoolExecutor(1, "embedctl-prefetch", _set_gpu, (gpu,))
     try:
         for item in items:
-            waiting.append(thread.submit(make, item))
-            if len(waiting) > depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(executor.submit(function, item))
+            if len(pending) > depth:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
-        thread.shutdown(cancel_futures=True)
+        executor.shutdown(cancel_futures=True)
 
 
-def taken_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, the next one taken on a thread of its own while the last one is used."""
-    one_by_one = ahead(lambda _: list(islice(items, 1)), repeat(None), depth=1)
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
+    """Return an iterator over the same items that fetches the next item on a background thread."""
+    one_by_one = prefetch_map(lambda _: list(islice(items, 1)), repeat(None), depth=1)
     return chain.from_iterable(takewhile(bool, one_by_one))
 
 
-def _use_gpu(number: int | None) -> None:
-    """A new thread begins with GPU 0, where a rank of another GPU has no business."""
-    if number is not None:
-        torch.cuda.set_device(number)
+def _set_gpu(index: int | None) -> None:
+    """Select the GPU of the calling thread: CUDA's current device is set per thread and is GPU 0 by default."""
+    if index is not None:
+        torch.cuda.set_device(index)
 
 
-class Arrival:
-    """A tensor on its way from the device to the CPU."""
+class HostCopy:
+    """An asynchronous copy of a tensor from the device to the CPU."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self._event = torch.cuda.Event() if tensor.is_cuda else None  # type: ignore[no-untyped-call]
@@ -57,17 +58,20 @@ class Arrival:
             self._event.record()
 
     def wait(self) -> NDArray[np.float32]:
-        """The tensor's numbers, once they are here; what the device was given since is not waited for."""
+        """Wait for the copy, but not for later work of the device, and return it as an array."""
         if self._event is not None:
             self._event.synchronize()
-        numbers: NDArray[np.float32] = self._tensor.numpy()
-        return numbers
+        array: NDArray[np.float32] = self._tensor.numpy()
+        return array
 
 
-def one_behind(launched: Iterable[Item]) -> Iterator[Item]:
-    """Each item after the next one has been launched."""
-    before: list[Item] = []
-    for item in launched:
-        yield from before
-        before = [item]
-    yield from before
+def delay_by_one(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield each item after its successor has been taken from `items`.
+
+    If `items` starts work on the device, the caller waits for one result while the next one is computed.
+    """
+    previous: list[Item] = []
+    for item in items:
+        yield from previous
+        previous = [item]
+    yield from previous

@@ -1,6 +1,7 @@
-"""From texts to tokens, on all cores; of a text that is far too long only the beginning is looked at.
+"""Tokenization of lists of texts on all cores, and a fingerprint of a tokenizer.
 
-`tokenizer_fingerprint` identifies a tokenizer: results that follow from its tokens are cached by it.
+Long texts are truncated before tokenization where this cannot change their tokens. Results that depend on the tokens
+are cached under `tokenizer_fingerprint`.
 """
 
 from __future__ import annotations
@@ -17,17 +18,22 @@ import numpy as np
 
 from embedctl.tokens.packing import Ragged
 
-CHARS_PER_TOKEN = 6  # more than texts have, but for some that are then tokenised whole
-WIDE_CHARS_PER_TOKEN = 1.5  # where a character is about a token
-WIDE_BYTES = 2.2  # of a character, on average
+# Upper estimates of characters per token. If a shortened text has more, it yields too few tokens and the whole text is
+# tokenized.
+CHARS_PER_TOKEN = 6
+WIDE_CHARS_PER_TOKEN = 1.5  # for scripts such as Chinese, where one character is about one token
+WIDE_BYTES = 2.2  # a text with more UTF-8 bytes per character is in such a script
 PIPELINE_PARTS = ("added_tokens", "normalizer", "pre_tokenizer", "model", "post_processor")
-# settings of a tokenizer without such a pipeline that are no part of its identity
-OTHER_SETTINGS = ("chat_template", "is_local", "local_files_only", "model_max_length", "name_or_path", "padding_side")
+# settings of a Python tokenizer that do not change its tokens
+IGNORED_SETTINGS = ("chat_template", "is_local", "local_files_only", "model_max_length", "name_or_path", "padding_side")
 SPACE, SPACE_OR_CHINESE = re.compile(r"[ \t\n\r]"), re.compile(r"[ \t\n\r\u4e00-\u9fff]")
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_len: int | None) -> Ragged:
-    """The tokens of texts, special ones included, cut to `max_len` if given; on all cores for a fast tokenizer."""
+    """Return the token ids of texts, with special tokens, truncated to `max_len` tokens unless it is None.
+
+    A fast tokenizer uses all cores.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         rows = tokenizer(list(texts), truncation=max_len is not None, max_length=max_len)["input_ids"] if texts else []
@@ -37,62 +43,65 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_len: int | None) -> Ragge
         backend.no_truncation()
         return _ragged(backend.encode_batch_fast(list(texts)), attrgetter("ids"))
     backend.enable_truncation(max_len, direction=tokenizer.truncation_side)
-    borders = _borders(tokenizer)
-    heads = [_head(text, max_len, borders) for text in texts] if borders else list(texts)
-    found = backend.encode_batch_fast(heads)
-    cut = (place for place, head in enumerate(heads) if len(head) < len(texts[place]))
-    short = [place for place in cut if len(found[place]) < max_len]
-    for place, whole in zip(short, backend.encode_batch_fast([texts[place] for place in short]), strict=True):
-        found[place] = whole
-    return _ragged(found, attrgetter("ids"))
+    boundary = _word_boundary(tokenizer)
+    shortened = [_shorten(text, max_len, boundary) for text in texts] if boundary else list(texts)
+    encodings = backend.encode_batch_fast(shortened)
+    changed = (index for index, text in enumerate(shortened) if len(text) < len(texts[index]))
+    too_short = [index for index in changed if len(encodings[index]) < max_len]
+    for index, encoding in zip(too_short, backend.encode_batch_fast([texts[i] for i in too_short]), strict=True):
+        encodings[index] = encoding
+    return _ragged(encodings, attrgetter("ids"))
 
 
-def _ragged(found: Sequence[Any], ids_of: Callable[[Any], Iterable[int]]) -> Ragged:
-    lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-    ids = np.fromiter(chain.from_iterable(map(ids_of, found)), dtype=np.int32, count=int(lengths.sum()))
+def _ragged(encodings: Sequence[Any], ids_of: Callable[[Any], Iterable[int]]) -> Ragged:
+    lengths = np.fromiter(map(len, encodings), dtype=np.int64, count=len(encodings))
+    ids = np.fromiter(chain.from_iterable(map(ids_of, encodings)), dtype=np.int32, count=int(lengths.sum()))
     return Ragged(ids, lengths)
 
 
-def _borders(tokenizer: Any) -> re.Pattern[str] | None:
-    """What begins a new word, where its tokens follow from the word alone, as in BERT's family; else None."""
+def _word_boundary(tokenizer: Any) -> re.Pattern[str] | None:
+    """Return a pattern of the characters before which a text can be cut without changing the tokens before the cut.
+
+    Only the tokenizers of BERT models have one, because they tokenize each word independently; for others return None.
+    """
     backend = tokenizer.backend_tokenizer
     kinds = [type(part).__name__ for part in (backend.normalizer, backend.pre_tokenizer, backend.model)]
     if kinds != ["BertNormalizer", "BertPreTokenizer", "WordPiece"] or tokenizer.truncation_side != "right":
         return None
     added = tokenizer.added_tokens_decoder.values()
     if not all(token.content.isascii() and not SPACE.search(token.content) for token in added):
-        return None  # it could lie across the border
-    apart = backend.normalizer.handle_chinese_chars and not any(token.single_word for token in added)
-    return SPACE_OR_CHINESE if apart else SPACE
+        return None  # the text might be cut within an added token
+    chinese_split = backend.normalizer.handle_chinese_chars and not any(token.single_word for token in added)
+    return SPACE_OR_CHINESE if chinese_split else SPACE
 
 
-def _head(text: str, max_len: int, borders: re.Pattern[str]) -> str:
-    """So much of a text as is likely to have `max_len` tokens, up to a border between words."""
+def _shorten(text: str, max_len: int, boundary: re.Pattern[str]) -> str:
+    """Return the beginning of a text, up to a word boundary, that probably has at least `max_len` tokens."""
     if len(text) <= max_len * WIDE_CHARS_PER_TOKEN:
         return text
     sample = text[:max_len]
     wide = not text.isascii() and len(sample.encode(errors="replace")) > WIDE_BYTES * len(sample)
-    border = borders.search(text, int(max_len * (WIDE_CHARS_PER_TOKEN if wide else CHARS_PER_TOKEN)))
-    return text[: border.start()] if border else text
+    cut = boundary.search(text, int(max_len * (WIDE_CHARS_PER_TOKEN if wide else CHARS_PER_TOKEN)))
+    return text[: cut.start()] if cut else text
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """A digest of everything that the tokens of a transformers tokenizer follow from, except the maximum length."""
+    """Return a digest of all that determines a transformers tokenizer's tokens, except the maximum length."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    state = _of_python(tokenizer) if backend is None else _of_backend(backend)
+    state = _python_tokenizer_state(tokenizer) if backend is None else _fast_tokenizer_state(backend)
     text = json.dumps([state, tokenizer.truncation_side], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
-def _of_backend(backend: Any) -> list[Any]:
-    """The state of a fast tokenizer, without the truncation and padding that an earlier call left set."""
+def _fast_tokenizer_state(backend: Any) -> list[Any]:
+    """Return the state of a fast tokenizer without truncation and padding, which remain set from earlier calls."""
     pipeline = json.loads(backend.to_str())
     return [*(pipeline[name] for name in PIPELINE_PARTS), backend.encode_special_tokens]
 
 
-def _of_python(tokenizer: Any) -> list[Any]:
-    """The state of a tokenizer that is written in Python."""
-    settings = {name: value for name, value in tokenizer.init_kwargs.items() if name not in OTHER_SETTINGS}
+def _python_tokenizer_state(tokenizer: Any) -> list[Any]:
+    """Return the state of a tokenizer that is implemented in Python."""
+    settings = {name: value for name, value in tokenizer.init_kwargs.items() if name not in IGNORED_SETTINGS}
     tables = (settings, tokenizer.get_vocab(), tokenizer.added_tokens_decoder, tokenizer.special_tokens_map)
     state = [sorted((str(name), repr(value)) for name, value in table.items()) for table in tables]
     return [type(tokenizer).__qualname__, *state]

@@ -9,8 +9,8 @@ from itertools import groupby
 
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
-from embedctl.distributed.ranks import rank, world
-from embedctl.tokens.pipeline import ahead
+from embedctl.distributed.ranks import rank, world_size
+from embedctl.tokens.pipeline import prefetch_map
 from embedctl.training.session import Session
 from embedctl.training.step import Prepared, deal
 from embedctl.training.targets import Weights
@@ -68,13 +68,13 @@ class Feeder:
         """The batch of a step, with this rank's share of its texts as features on the device."""
         batch = self.plan.batch(epoch, step)
         embedder = self.session.embedder
-        tokens = self.texts.ragged(batch.texts)
-        share = deal(tokens.lengths, self.session.chunk, padded=not embedder.packed, ranks=world(), own=rank())
+        tokens = self.texts.tokens_of(batch.texts)
+        share = deal(tokens.lengths, self.session.chunk, padded=not embedder.packed, ranks=world_size(), own=rank())
         stand_in = share.order[:1]  # what a rank without a text of its own runs, to keep step with the others
         chunks = [tokens.take(chunk if len(chunk) else stand_in) for chunk in share.chunks]
         features = [embedder.features(chunk) for chunk in chunks]
         total = int(tokens.lengths.sum())
-        keep = world() == 1 and total <= self.session.budget
+        keep = world_size() == 1 and total <= self.session.budget
         return Prepared(batch, share, features, Weights.of(batch, self.in_batch), total, keep)
 
     def updates(self, schedule: Schedule, start: int) -> Generator[tuple[int, list[Prepared]]]:
@@ -91,6 +91,6 @@ class Feeder:
     def _in_turn(self, schedule: Schedule, updates: Sequence[int]) -> Iterator[tuple[int, list[Prepared]]]:
         """The batches of these updates, some made ahead, none of any other."""
         places = (place for update in updates for place in schedule.batches(update))
-        with contextlib.closing(ahead(lambda place: self.prepare(*place), places, AHEAD)) as made:
+        with contextlib.closing(prefetch_map(lambda place: self.prepare(*place), places, AHEAD)) as made:
             for update in updates:
                 yield update, [next(made) for _ in schedule.batches(update)]

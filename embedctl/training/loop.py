@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from embedctl import console
-from embedctl.distributed.ranks import any_rank, world
+from embedctl.distributed.ranks import any_rank, world_size
 from embedctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Stopped, TrainingError
-from embedctl.tokens.pipeline import Arrival
+from embedctl.tokens.pipeline import HostCopy
 from embedctl.training import checkpoint
 from embedctl.training.checkpoint import Position
 from embedctl.training.feeder import Feeder, Schedule
@@ -35,7 +35,7 @@ class Pending:
     update: int
     epoch: int
     lr: float
-    numbers: Arrival
+    numbers: HostCopy
     batches: list[Prepared]
 
 
@@ -93,7 +93,7 @@ class Loop:
             losses.append(self.stepper(prepared, number, last=last, scale=1 / len(batches)))
         norm = self.session.update(self.job.optim.max_grad_norm)
         self._report()
-        numbers = Arrival(torch.stack([*losses, norm.to(losses[0])]))
+        numbers = HostCopy(torch.stack([*losses, norm.to(losses[0])]))
         self.pending = Pending(update, self.schedule.batches(update)[0][0], lr, numbers, batches)
 
     def _report(self) -> None:
@@ -150,6 +150,6 @@ class Loop:
     def save(self, done: int) -> None:
         """Save the state after `done` updates. Called by all ranks."""
         self._report()
-        batch_size = self.feeder.plan.mixture.batch_size
-        position = Position(done, batch_size, self.session.budget, self.history.entries, world())
+        batch_size = self.feeder.plan.settings.batch_size
+        position = Position(done, batch_size, self.session.budget, self.history.entries, world_size())
         checkpoint.save(self.job.folder, position, self.session.state(), self.job.run.keep)

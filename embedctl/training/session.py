@@ -17,14 +17,14 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 
-from embedctl.distributed.ranks import is_main, world
+from embedctl.distributed.ranks import is_main, world_size
 from embedctl.errors import ModelError
 from embedctl.model.embedder import Embedder
 from embedctl.model.tuning import (
     MasterWeights,
     add_adapters,
-    checkpoint_gradients,
     compile_layers,
+    enable_gradient_checkpointing,
     freeze_unused,
     merge_adapters,
 )
@@ -66,7 +66,7 @@ class Session:
             embedder.to(runtime.device).train()
             embedder.choose_attention(job.launch.attention, runtime.compute)
             if tune.gradient_checkpointing:
-                checkpoint_gradients(embedder)
+                enable_gradient_checkpointing(embedder)
             # shards bring their own masters; copies (ddp) and fp16, whose gradients are scaled, have float32 weights
             halved = runtime.strategy == "none" and runtime.compute == torch.bfloat16
             masters = MasterWeights(embedder, runtime.compute) if halved else None
@@ -93,7 +93,7 @@ class Session:
     @property
     def chunk(self) -> int:
         """Tokens of a chunk: a CPU's caches like fewer than its memory holds. Ranks keep one graph at a time."""
-        return min(self.budget, CPU_CHUNK) if self.device.type == "cpu" and world() == 1 else self.budget
+        return min(self.budget, CPU_CHUNK) if self.device.type == "cpu" and world_size() == 1 else self.budget
 
     @property
     def weights(self) -> torch.nn.Module:
@@ -128,7 +128,7 @@ class Session:
         self.optimizer.step()
         self.clear()
         if self.masters:
-            self.masters.publish()
+            self.masters.copy_to_model()
         whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         return whole.detach()
 
@@ -152,7 +152,7 @@ class Session:
             self.weights, self.optimizer.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
         )
         if self.masters:
-            self.masters.publish()
+            self.masters.copy_to_model()
 
     def exported(self) -> Embedder | None:
         """The trained model in float32 on the CPU, on the main rank; None elsewhere. Called by all ranks."""

@@ -19,10 +19,10 @@ from torch.nn.functional import normalize
 from embedctl.data.batches import Batch
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS
-from embedctl.distributed.random import mix
-from embedctl.distributed.ranks import gather_vectors, rank, world
+from embedctl.distributed.random import random_bits
+from embedctl.distributed.ranks import gather_vectors, rank, world_size
 from embedctl.losses.base import Loss
-from embedctl.tokens.packing import cut, longest_first, on_device
+from embedctl.tokens.packing import array_to_device, longest_first, split_by_budget
 from embedctl.tokens.spans import Integers
 from embedctl.training.session import Session
 from embedctl.training.targets import Weights
@@ -42,7 +42,7 @@ class Share:
 def deal(lengths: Integers, budget: int, *, padded: bool, ranks: int, own: int) -> Share:
     """Cut texts of these lengths into chunks of `budget` tokens a rank and deal them out, longest first."""
     order = longest_first(lengths)
-    pieces = [order[chunk] for chunk in cut(lengths[order], budget * ranks, padded=padded)]
+    pieces = [order[chunk] for chunk in split_by_budget(lengths[order], budget * ranks, padded=padded)]
     dealt = [[piece[place::ranks] for piece in pieces] for place in range(ranks)]
     by_rank = [np.concatenate(chunks) for chunks in dealt]
     return Share(dealt[own], np.concatenate(by_rank), [len(texts) for texts in by_rank])
@@ -99,7 +99,7 @@ class Stepper:
 
     def _encode(self, features: Any, step: int, place: int, texts: int) -> Tensor:
         """Normalised vectors of a chunk's texts; the one text that stands in for none is dropped."""
-        torch.manual_seed(int(mix(self.seed, step, rank(), place)[0] >> np.uint64(1)))
+        torch.manual_seed(int(random_bits(self.seed, step, rank(), place)[0] >> np.uint64(1)))
         return normalize(self.session(features), dim=-1)[:texts]
 
     def _loss(self, leaf: Tensor, prepared: Prepared, scale: float) -> Tensor:
@@ -108,15 +108,15 @@ class Stepper:
         gathered = gather_vectors(leaf, share.counts)
         place = np.empty_like(share.order)
         place[share.order] = np.arange(len(share.order))
-        vectors_UH = gathered[on_device(place, gathered.device)]
-        query_QH = vectors_UH[on_device(batch.query_Q, gathered.device)]
-        document_DH = vectors_UH[on_device(batch.document_D, gathered.device)]
+        vectors_UH = gathered[array_to_device(place, gathered.device)]
+        query_QH = vectors_UH[array_to_device(batch.query_Q, gathered.device)]
+        document_DH = vectors_UH[array_to_device(batch.document_D, gathered.device)]
         total = torch.zeros((), device=leaf.device, dtype=leaf.dtype)
         parts = blocks(batch, self.losses)
         for number, (loss, queries) in enumerate(parts, 1):
             targets = prepared.weights.targets(queries, leaf.device)
-            part = loss(query_QH[on_device(queries, leaf.device)], document_DH, targets) * (len(queries) / len(batch))
-            torch.autograd.backward(part * (scale * world()), retain_graph=number < len(parts))
+            part = loss(query_QH[array_to_device(queries, leaf.device)], document_DH, targets) * (len(queries) / len(batch))
+            torch.autograd.backward(part * (scale * world_size()), retain_graph=number < len(parts))
             total += part.detach()
         return total
 

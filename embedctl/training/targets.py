@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from embedctl.data.batches import Batch
-from embedctl.data.store import UNSCORED
+from embedctl.data.store import KINDS_WITHOUT_SCORES
 from embedctl.losses.base import Targets
-from embedctl.tokens.packing import on_device
-from embedctl.tokens.spans import Integers, find
+from embedctl.tokens.packing import array_to_device
+from embedctl.tokens.spans import Integers, find_in_sorted
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Weights:
     @classmethod
     def of(cls, batch: Batch, in_batch: str) -> Weights:
         """The weights under `--in-batch all|hard|none`."""
-        own = batch.own_QC[np.isin(batch.kind_Q, UNSCORED)]
+        own = batch.own_QC[np.isin(batch.kind_Q, KINDS_WITHOUT_SCORES)]
         negatives = own[:, 1:][own[:, 1:] >= 0]
         counts = np.bincount(negatives, minlength=len(batch.document_D)).astype(np.float32)
         if in_batch == "none":
@@ -47,15 +47,15 @@ class Weights:
         if self.own:
             query, column = np.nonzero(own_QC[:, 1:] >= 0)
             np.add.at(weight_QD, (query, own_QC[query, column + 1]), 1)
-        place = find(queries, self.batch.known_pairs[:, 0])
-        weight_QD[place[place >= 0], self.batch.known_pairs[place >= 0, 1]] = 0
+        place = find_in_sorted(queries, self.batch.known_positives[:, 0])
+        weight_QD[place[place >= 0], self.batch.known_positives[place >= 0, 1]] = 0
         weight_QD[np.arange(len(queries)), own_QC[:, 0]] = 1
         return weight_QD
 
     @property
     def masked_per_query(self) -> Integers:
         """(Q,) the masked documents of each query, which would be candidates if they were not known positives."""
-        query, document = self.batch.known_pairs.T
+        query, document = self.batch.known_positives.T
         own = (self.batch.own_QC[query, 1:] == document[:, None]).any(axis=1)
         return np.bincount(query[own | (self.base_D[document] > 0)], minlength=len(self.batch))
 
@@ -73,17 +73,17 @@ class Weights:
     @property
     def masked(self) -> int:
         """Masked documents of all queries without scores."""
-        return int(self.masked_per_query[np.isin(self.batch.kind_Q, UNSCORED)].sum())
+        return int(self.masked_per_query[np.isin(self.batch.kind_Q, KINDS_WITHOUT_SCORES)].sum())
 
     @property
     def without_negatives(self) -> int:
         """Queries without scores whose only candidate is their positive: they have nothing to learn from."""
-        return int((self.negatives_per_query[np.isin(self.batch.kind_Q, UNSCORED)] == 0).sum())
+        return int((self.negatives_per_query[np.isin(self.batch.kind_Q, KINDS_WITHOUT_SCORES)] == 0).sum())
 
     def targets(self, queries: Integers, device: torch.device) -> Targets:
         """What a loss takes for these queries."""
         return Targets(
-            own_QC=on_device(self.batch.own_QC[queries], device),
-            weight_QD=on_device(self.matrix(queries), device),
-            teacher_QC=on_device(self.batch.score_QC[queries], device),
+            own_QC=array_to_device(self.batch.own_QC[queries], device),
+            weight_QD=array_to_device(self.matrix(queries), device),
+            teacher_QC=array_to_device(self.batch.score_QC[queries], device),
         )

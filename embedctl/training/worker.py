@@ -18,17 +18,17 @@ if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds:
 from embedctl import console
 from embedctl.config import TINY, TrainConfig, load
 from embedctl.data.batches import BatchPlan
-from embedctl.data.build import Recipe, open_or_build
+from embedctl.data.build import TextSettings, open_or_build
 from embedctl.data.rows import read_rows
 from embedctl.data.store import TrainingData
-from embedctl.data.visits import Mix
-from embedctl.distributed.ranks import is_main, world
-from embedctl.distributed.worker import guarded
+from embedctl.data.visits import BatchSettings
+from embedctl.distributed.ranks import is_main, world_size
+from embedctl.distributed.worker import run_worker
 from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.losses.matryoshka import expect_dims
 from embedctl.losses.select import losses_for
-from embedctl.mining.store import StoreMiner
+from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.resources import cache_folder
@@ -56,15 +56,15 @@ def run(job: TrainJob) -> None:
     here = runtime.join(job)
     console.configure(quiet=job.quiet or not is_main())
     embedder = load_model(job)
-    recipe = recipe_of(job, embedder)
+    text_settings = text_settings_of(job, embedder)
     files = [source.path for source in job.sources]
-    data = open_or_build(files, embedder.tokenizer, recipe, cache_folder("stores"))
+    data = open_or_build(files, embedder.tokenizer, text_settings, cache_folder("stores"))
     session = Session.prepare(embedder, here, job)
     start = resume(job, session)
     plan = plan_batches(job, data, start.batch_size)
     optim, evaluated = job.optim, job.data.eval_dataset
     schedule = Schedule(plan.steps_per_epoch, optim.gradient_accumulation_steps, optim.epochs, optim.max_steps)
-    measure = Measure.of(session, Collection.from_rows(evaluated), recipe, job.loss.mrl_dims) if evaluated else None
+    measure = Measure.of(session, Collection.from_rows(evaluated), text_settings, job.loss.mrl_dims) if evaluated else None
     if is_main():
         keep_until(job.folder / METRICS_FILE, start.step)
         forget_later(job.folder, schedule, start.step)
@@ -108,13 +108,13 @@ def load_model(job: TrainJob) -> Embedder:
     return embedder
 
 
-def recipe_of(job: TrainJob, embedder: Embedder) -> Recipe:
+def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
     """Lengths and prompts of the run; no text is longer than the model can take."""
-    return Recipe(
+    return TextSettings(
         min(job.text.query_max_len, embedder.max_len),
         min(job.text.passage_max_len, embedder.max_len),
-        embedder.own_prompt("query"),
-        embedder.own_prompt("passage"),
+        embedder.prompt_for("query"),
+        embedder.prompt_for("passage"),
     )
 
 
@@ -122,15 +122,15 @@ def resume(job: TrainJob, session: Session) -> Position:
     """Take over the state that --resume means; the position of a new run without one. Called by all ranks."""
     state = checkpoint.find(job.run.resume, job.folder) if job.run.resume else None
     if state is None:
-        return Position(0, job.optim.batch_size * world(), session.budget, [], world())
+        return Position(0, job.optim.batch_size * world_size(), session.budget, [], world_size())
     tensors = session.state()
     position = checkpoint.load(state, tensors)
     session.restore(tensors)
-    if position.world == world():
+    if position.world == world_size():
         session.budget = position.budget  # the same chunks, so the same bits
     console.info(f"resumed from {state}, after step {position.step}")
-    if position.world != world():
-        console.info(f"{world()} processes now, {position.world} before: the same data order, but rounding may differ")
+    if position.world != world_size():
+        console.info(f"{world_size()} processes now, {position.world} before: the same data order, but rounding may differ")
     return position
 
 
@@ -140,7 +140,7 @@ def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPla
     Raises:
         TrainingError: the weights of --dataset leave no row.
     """
-    mixture = Mix(
+    settings = BatchSettings(
         batch_size=batch_size,
         neg_nums=job.data.neg_nums,
         seed=job.optim.seed,
@@ -148,7 +148,7 @@ def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPla
         one_dataset_per_batch=job.data.one_dataset_per_batch,
         weights=tuple(source.weight for source in job.sources),
     )
-    plan = BatchPlan(data.rows, mixture)
+    plan = BatchPlan(data.rows, settings)
     if plan.steps_per_epoch == 0:
         raise TrainingError("the weights of --dataset leave no row to visit", "raise them")
     return plan
@@ -156,7 +156,7 @@ def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPla
 
 def main(config_file: str) -> NoReturn:
     """Run the worker of a training run."""
-    guarded(Path(config_file).parent, lambda: run(TrainJob.of(load(TrainConfig, config_file))))
+    run_worker(Path(config_file).parent, lambda: run(TrainJob.of(load(TrainConfig, config_file))))
 
 
 if __name__ == "__main__":

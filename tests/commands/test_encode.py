@@ -15,7 +15,7 @@ from embedctl import console
 from embedctl.commands import encode
 from embedctl.config import EncodeConfig, load
 from embedctl.errors import ConfigError, DataError, ModelError
-from embedctl.model.onnx import NEEDS
+from embedctl.model.onnx import REQUIRED_PACKAGES
 from embedctl.resources import example_data
 
 TEXTS = ["alpha river", "beta stone", "学习"]
@@ -122,7 +122,7 @@ def test_prompts(run, theirs, tmp_path):
 def test_other_backends_give_torchs_vectors(backend, run, theirs, exports, monkeypatch):
     monkeypatch.setenv("EMBEDCTL_CACHE", str(exports))
     write("own.txt", TEXTS)
-    missing = [name for name in NEEDS[backend] if find_spec(name) is None]
+    missing = [name for name in REQUIRED_PACKAGES[backend] if find_spec(name) is None]
     if missing:
         with pytest.raises(ConfigError, match="not installed: " + ", ".join(missing)):
             run(input="own.txt", backend=backend)
@@ -211,4 +211,4 @@ def test_the_last_run_is_the_default_model(run, theirs, tmp_path):
 def test_what_ctrl_c_leaves_to_be_done(given, hint, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("there").mkdir()
-    assert hint in load(EncodeConfig, None, given).after_interrupt
+    assert hint in load(EncodeConfig, None, given).interrupt_hint

@@ -149,7 +149,7 @@ class Letters:
     def __init__(self):
         self.prompts: dict[str, list[str]] = {}
 
-    def own_prompt(self, kind: str) -> str:
+    def prompt_for(self, kind: str) -> str:
         return "z" if kind == "query" else ""
 
     def encode(self, texts, *, prompt, dim=None, show_progress=False):
@@ -189,5 +189,5 @@ def test_training_and_eval_see_the_same_queries(tiny_model):
     embedder = Embedder.from_pretrained(tiny_model, device="cpu")
     embedder.set_prompts("find: ", None)
     queries, own = list(LETTERS.queries.values()), [LETTERS.prompts.get(key) for key in LETTERS.queries]
-    as_trained = embedder.encode(LETTERS.prompted(embedder.own_prompt("query")), prompt="")
+    as_trained = embedder.encode(LETTERS.prompted(embedder.prompt_for("query")), prompt="")
     np.testing.assert_allclose(query_vectors(embedder, queries, own), as_trained, atol=1e-6)

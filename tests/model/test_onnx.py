@@ -9,7 +9,7 @@ import torch
 from embedctl.errors import ConfigError, ModelError
 from embedctl.model import onnx
 from embedctl.model.embedder import Embedder
-from embedctl.model.onnx import NEEDS, RUNTIMES, expect_installed, find_spec, use_backend
+from embedctl.model.onnx import REQUIRED_PACKAGES, RUNTIMES, require_backend_packages, find_spec, use_backend
 from tests.conftest import sentence
 
 TEXTS = ["a", *map(sentence, range(40)), sentence(3) * 30]
@@ -17,7 +17,7 @@ TEXTS = ["a", *map(sentence, range(40)), sentence(3) * 30]
 
 def require(backend: str) -> None:
     """Skip where the extra is not installed."""
-    missing = [name for name in NEEDS[backend] if find_spec(name) is None]
+    missing = [name for name in REQUIRED_PACKAGES[backend] if find_spec(name) is None]
     if missing:
         pytest.skip(f"the extra {backend} is not installed: {', '.join(missing)}")
 
@@ -107,7 +107,7 @@ def test_a_model_that_can_not_be_exported_is_said_in_one_line(tiny_model, tmp_pa
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if name == "openvino" else name)
-    expect_installed("torch")
+    require_backend_packages("torch")
     with pytest.raises(ConfigError, match="not installed: openvino") as caught:
-        expect_installed("openvino")
+        require_backend_packages("openvino")
     assert caught.value.hint == "pip install 'embedctl[openvino]'"

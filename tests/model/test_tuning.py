@@ -10,7 +10,7 @@ import torch
 
 from embedctl.config import TuneSection
 from embedctl.model.embedder import Embedder
-from embedctl.model.tuning import MasterWeights, add_adapters, checkpoint_gradients, freeze_unused, merge_adapters
+from embedctl.model.tuning import MasterWeights, add_adapters, enable_gradient_checkpointing, freeze_unused, merge_adapters
 from embedctl.tokens.tokenize import tokenize
 
 TEXTS = ["river stone cloud", "学习 天气", "engine market theory castle signal"]
@@ -38,7 +38,7 @@ def test_what_a_vector_does_not_depend_on_is_frozen(embedder):
 
 def test_recomputation_replays_dropout(embedder):
     expected = gradients(embedder)
-    checkpoint_gradients(embedder)
+    enable_gradient_checkpointing(embedder)
     found = gradients(embedder)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
@@ -77,6 +77,6 @@ def test_publishing_rounds_the_masters_into_the_model(embedder):
     with torch.no_grad():
         for master in masters.model.parameters():
             master.add_(0.01)
-    masters.publish()
+    masters.copy_to_model()
     for live, master in zip(embedder.parameters(), masters.model.parameters(), strict=True):
         assert torch.equal(live, master.bfloat16())

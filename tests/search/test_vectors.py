@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embedctl.model.embedder import Embedder
-from embedctl.search.vectors import passage_vectors, query_vectors, unit
+from embedctl.search.vectors import passage_vectors, query_vectors, normalize
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ TEXTS = ["alpha beta", "gamma", "delta river stone"]
 
 
 def test_unit_vectors_and_the_zero_vector():
-    found = unit(np.array([[3, 4], [0, 0]], np.float32))
+    found = normalize(np.array([[3, 4], [0, 0]], np.float32))
     np.testing.assert_allclose(found, [[0.6, 0.8], [0, 0]], rtol=1e-6)
     assert found.dtype == np.float32
 
@@ -28,14 +28,14 @@ def test_unit_vectors_and_the_zero_vector():
 def test_a_querys_own_prompt_wins_over_all_others(embedder):
     found = query_vectors(embedder, TEXTS, [None, "cloud ", ""], prompt="market ")
     expected = embedder.encode(["market alpha beta", "cloud gamma", "delta river stone"], prompt="")
-    np.testing.assert_allclose(found, unit(expected), atol=1e-6)
+    np.testing.assert_allclose(found, normalize(expected), atol=1e-6)
 
 
 def test_the_models_prompts_are_the_default(embedder):
     queries = embedder.encode(["river " + text for text in TEXTS], prompt="")
     passages = embedder.encode(["stone " + text for text in TEXTS], prompt="")
-    np.testing.assert_allclose(query_vectors(embedder, TEXTS, [None] * 3), unit(queries), atol=1e-6)
-    np.testing.assert_allclose(passage_vectors(embedder, TEXTS), unit(passages), atol=1e-6)
+    np.testing.assert_allclose(query_vectors(embedder, TEXTS, [None] * 3), normalize(queries), atol=1e-6)
+    np.testing.assert_allclose(passage_vectors(embedder, TEXTS), normalize(passages), atol=1e-6)
     assert not np.allclose(queries, passages, atol=1e-3)
 
 
@@ -50,7 +50,7 @@ class Long:
 
     dimension = 2
 
-    def own_prompt(self, _kind: str) -> str:
+    def prompt_for(self, _kind: str) -> str:
         return ""
 
     def encode(self, texts, **_options):

@@ -1,11 +1,11 @@
-"""Ragged tokens, chunks and features."""
+"""Tests of packing: selecting texts, splitting by a token budget, packed and padded model inputs."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from embedctl.tokens.packing import Ragged, cut, longest_first, packed_features, padded_features
+from embedctl.tokens.packing import Ragged, longest_first, packed_features, padded_features, split_by_budget
 
 
 def ragged(*texts: list[int]) -> Ragged:
@@ -14,30 +14,30 @@ def ragged(*texts: list[int]) -> Ragged:
     )
 
 
-def test_take_keeps_texts_whole():
+def test_take_returns_the_selected_texts():
     taken = ragged([1, 2], [3], [4, 5, 6]).take(np.array([2, 0]))
     assert taken.ids.tolist() == [4, 5, 6, 1, 2]
     assert taken.lengths.tolist() == [3, 2]
 
 
 @pytest.mark.parametrize("padded", [True, False])
-def test_cut_covers_all_texts_within_the_budget(padded):
+def test_chunks_contain_all_texts_and_keep_the_budget(padded):
     draw = np.random.default_rng(1)
     lengths = draw.integers(1, 60, 200)
     lengths = lengths[longest_first(lengths)]
-    chunks = cut(lengths, 100, padded=padded)
-    assert [place for chunk in chunks for place in range(chunk.start, chunk.stop)] == list(range(200))
+    chunks = split_by_budget(lengths, 100, padded=padded)
+    assert [index for chunk in chunks for index in range(chunk.start, chunk.stop)] == list(range(200))
     for chunk in chunks:
         part = lengths[chunk]
         cost = part.max() * len(part) if padded else part.sum()
         assert cost <= 100 or len(part) == 1
 
 
-def test_a_text_over_the_budget_stands_alone():
-    assert cut(np.array([500, 3, 3]), 10, padded=False) == [slice(0, 1), slice(1, 3)]
+def test_a_text_longer_than_the_budget_is_a_chunk_of_its_own():
+    assert split_by_budget(np.array([500, 3, 3]), 10, padded=False) == [slice(0, 1), slice(1, 3)]
 
 
-def test_packed_features_hold_borders_and_positions():
+def test_packed_features_contain_boundaries_and_position_ids():
     features = packed_features(ragged([7, 8, 9], [5, 6]), position_offset=2)
     assert features["input_ids"].tolist() == [[7, 8, 9, 5, 6]]
     assert features["position_ids"].tolist() == [[2, 3, 4, 2, 3]]
@@ -46,7 +46,7 @@ def test_packed_features_hold_borders_and_positions():
     assert features["seq_idx"].tolist() == [[0, 0, 0, 1, 1]]
 
 
-def test_padded_features_put_the_padding_on_the_right():
+def test_padded_features_are_padded_on_the_right():
     features = padded_features(ragged([7, 8, 9], [5]), pad_id=1)
     assert features["input_ids"].tolist() == [[7, 8, 9], [5, 1, 1]]
     assert features["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]

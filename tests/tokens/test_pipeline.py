@@ -1,4 +1,4 @@
-"""Made ahead and fetched behind: the same things in the same order, errors where they are asked for."""
+"""Tests of prefetching and device-to-host copies: same items, same order, exceptions raised in the caller."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import closing
 import pytest
 import torch
 
-from embedctl.tokens.pipeline import Arrival, ahead, one_behind, taken_ahead
+from embedctl.tokens.pipeline import HostCopy, delay_by_one, prefetch, prefetch_map
 
 
-def test_what_is_made_ahead_comes_in_order_and_no_more_than_asked_for():
+def test_prefetch_map_keeps_the_order_and_the_depth():
     taken: list[int] = []
 
     def items():
@@ -19,47 +19,47 @@ def test_what_is_made_ahead_comes_in_order_and_no_more_than_asked_for():
             taken.append(number)
             yield number
 
-    with closing(ahead(lambda number: number * number, items(), depth=2)) as made:
-        assert next(made) == 0
+    with closing(prefetch_map(lambda number: number * number, items(), depth=2)) as results:
+        assert next(results) == 0
         assert taken == [0, 1, 2]
-        assert list(made) == [number * number for number in range(1, 10)]
+        assert list(results) == [number * number for number in range(1, 10)]
 
 
-def test_a_failure_on_the_thread_is_raised_here_and_the_thread_ends():
-    def make(number: int) -> float:
+def test_an_exception_on_the_thread_is_raised_in_the_caller_and_the_thread_ends():
+    def divide(number: int) -> float:
         return 1 / (3 - number)
 
-    made = ahead(make, range(9), depth=2)
-    assert [next(made) for _ in range(3)] == [1 / 3, 1 / 2, 1]
+    results = prefetch_map(divide, range(9), depth=2)
+    assert [next(results) for _ in range(3)] == [1 / 3, 1 / 2, 1]
     with pytest.raises(ZeroDivisionError):
-        next(made)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("embedctl-ahead")]
+        next(results)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("embedctl-prefetch")]
 
 
-def test_each_item_comes_after_the_next_was_launched():
-    launched: list[int] = []
+def test_delay_by_one_yields_an_item_after_its_successor_has_been_taken():
+    taken: list[int] = []
 
-    def launch():
+    def items():
         for number in range(3):
-            launched.append(number)
+            taken.append(number)
             yield number
 
-    seen = [(number, list(launched)) for number in one_behind(launch())]
-    assert seen == [(0, [0, 1]), (1, [0, 1, 2]), (2, [0, 1, 2])]
+    yielded = [(number, list(taken)) for number in delay_by_one(items())]
+    assert yielded == [(0, [0, 1]), (1, [0, 1, 2]), (2, [0, 1, 2])]
 
 
-def test_an_arrival_is_the_tensor_and_no_part_of_a_graph():
+def test_a_host_copy_equals_the_tensor_and_is_detached():
     tensor = torch.arange(3.0, requires_grad=True)
-    assert Arrival(tensor * 2).wait().tolist() == [0, 2, 4]
+    assert HostCopy(tensor * 2).wait().tolist() == [0, 2, 4]
 
 
-def test_what_is_taken_ahead_is_the_same_and_its_error_comes_after_what_was_before():
+def test_prefetch_yields_the_same_items_and_then_the_exception():
     def items():
-        yield from ([1], [])  # an empty item is one too
+        yield from ([1], [])  # an empty item must not end the iteration
         raise OSError("gone")
 
-    taken = taken_ahead(items())
-    assert [next(taken), next(taken)] == [[1], []]
+    prefetched = prefetch(items())
+    assert [next(prefetched), next(prefetched)] == [[1], []]
     with pytest.raises(OSError, match="gone"):
-        next(taken)
-    assert list(taken_ahead(iter([]))) == []
+        next(prefetched)
+    assert list(prefetch(iter([]))) == []

@@ -1,4 +1,4 @@
-"""Which prompt wins."""
+"""Tests of the precedence of prompts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from embedctl.tokens.prompts import first_prompt, model_prompt
 
 
 @pytest.mark.parametrize(
-    ("own", "given", "model", "expected"),
+    ("row", "given", "model", "expected"),
     [
-        ("own", "given", "model", "own"),
+        ("row", "given", "model", "row"),
         ("", "given", "model", ""),
         (None, "given", "model", "given"),
         (None, "", "model", ""),
@@ -18,11 +18,11 @@ from embedctl.tokens.prompts import first_prompt, model_prompt
         (None, None, None, ""),
     ],
 )
-def test_the_rows_prompt_wins_then_the_one_given_then_the_models(own, given, model, expected):
-    assert first_prompt(own, given, model) == expected
+def test_precedence_is_row_then_given_then_model(row, given, model, expected):
+    assert first_prompt(row, given, model) == expected
 
 
-def test_a_model_may_keep_its_passage_prompt_under_several_names():
+def test_a_passage_prompt_is_found_under_several_names():
     assert model_prompt({"query": "q", "document": "", "corpus": "c"}, "passage") == "c"
     assert model_prompt({"passage": "p", "document": "d"}, "passage") == "d"
     assert model_prompt({"document": "d", "query": None}, "query") == ""

@@ -7,7 +7,7 @@ import torch
 
 from embedctl.model import token_embedder
 from embedctl.model.embedder import Embedder
-from embedctl.model.parity import why_not_packed
+from embedctl.model.equivalence import packing_problem
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def failing(fault: Exception):
 
 def test_a_model_that_can_be_packed(embedder):
     embedder.train()
-    assert why_not_packed(embedder, torch.float32) is None
+    assert packing_problem(embedder, torch.float32) is None
     assert embedder.packed
     assert embedder.training
 
@@ -44,23 +44,23 @@ def test_a_model_without_the_parameters_is_padded(embedder, monkeypatch, capfd):
 @pytest.mark.parametrize("fault", [ValueError("soft-capped\nand more"), RuntimeError("head size 512")])
 def test_what_packed_attention_refuses_is_said_in_one_line(embedder, monkeypatch, fault):
     monkeypatch.setattr(token_embedder.attention, "packed_attention", failing(fault))
-    assert why_not_packed(embedder, torch.float32) == f"this model can't be packed ({str(fault).splitlines()[0]})"
+    assert packing_problem(embedder, torch.float32) == f"this model can't be packed ({str(fault).splitlines()[0]})"
 
 
 @pytest.mark.parametrize("fault", [AttributeError("no such name"), KeyError("cu_seq_lens_q"), IndexError("3")])
 def test_a_bug_of_ours_is_no_property_of_the_model(embedder, monkeypatch, fault):
     monkeypatch.setattr(token_embedder, "pool_packed", failing(fault))
     with pytest.raises(type(fault)):
-        why_not_packed(embedder, torch.float32)
+        packing_problem(embedder, torch.float32)
 
 
 def test_a_model_that_fails_when_padded_is_not_called_unpackable(embedder, monkeypatch):
     monkeypatch.setattr(embedder.backbone, "forward", failing(ValueError("no language set")))
     with pytest.raises(ValueError, match="no language set"):
-        why_not_packed(embedder, torch.float32)
+        packing_problem(embedder, torch.float32)
 
 
 def test_vectors_that_differ_are_refused(embedder, monkeypatch):
     pooled = token_embedder.pool_packed
     monkeypatch.setattr(token_embedder, "pool_packed", lambda *given: pooled(*given).flip(-1))
-    assert str(why_not_packed(embedder, torch.float32)).startswith("packed vectors differ by")
+    assert str(packing_problem(embedder, torch.float32)).startswith("packed vectors differ by")

@@ -24,7 +24,7 @@ def probe(embedder: TokenEmbedder) -> torch.Tensor:
 
 
 @torch.no_grad()
-def why_not_packed(embedder: TokenEmbedder, compute: torch.dtype) -> str | None:
+def packing_problem(embedder: TokenEmbedder, compute: torch.dtype) -> str | None:
     """What keeps a model from being packed when it computes in `compute`; None if its vectors stay the same.
 
     The model is left packed.
