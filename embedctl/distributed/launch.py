@@ -1,4 +1,4 @@
-"""Starting the processes of a job: what accelerate is given, and the exec into the process that supervises them.
+"""Settings of a job's processes, the configuration of accelerate, and the start of the supervisor.
 
 A command describes its processes as a `LaunchJob` and replaces itself by `python -m embedctl.distributed.supervise`.
 Each process runs the job's worker module with one argument, FOLDER/config.yaml.
@@ -15,132 +15,138 @@ from typing import Any, NoReturn
 
 import yaml
 
+from embedctl.console import plural
 from embedctl.errors import ConfigError
 from embedctl.files import write_atomically
 from embedctl.resources import config_file
 
-SMALL_MODEL_BYTES = 4 << 30  # float32 weights; gradients and AdamW's moments take three times as much again
-KINDS = {"none": "NO", "ddp": "MULTI_GPU", "fsdp": "FSDP"}  # accelerate's names
+DDP_MAX_WEIGHT_BYTES = 4 << 30  # in float32; gradients and AdamW's two moments need three times as much again
+DISTRIBUTED_TYPES = {"none": "NO", "ddp": "MULTI_GPU", "fsdp": "FSDP"}  # strategy -> accelerate's `distributed_type`
 
 
 @dataclass(frozen=True)
 class LaunchJob:
-    """The processes of a job."""
+    """Settings of the processes of a job."""
 
     worker: str  # the module that each process runs
-    folder: str  # holds config.yaml; accelerate.yaml and the workers' failure reports are written there
-    processes: int | None = None  # of all machines; one per GPU if None
-    device: str | None = None  # cpu, a GPU by its name, or None for GPUs where there are any
-    cpu_flag: str = "--cpu"  # the command's flag for CPUs, for a hint
+    folder: str  # contains config.yaml; accelerate.yaml and the workers' failure reports are written to it
+    processes: int | None = None  # total number over all machines; None: one per GPU
+    device: str | None = None  # "cpu", the name of a GPU, or None: the GPUs, or the CPU if there is no GPU
+    cpu_option: str = "--cpu"  # the command's option for running on CPUs, for a hint
     strategy: str = "auto"  # auto, ddp or fsdp
-    weight_bytes: int | None = None  # size of the model's weights, None if it is not known
-    machines: int = 1  # machines of the job
-    machine_rank: int = 0  # which of them this is
+    weight_bytes: int | None = None  # size of the model's weights, None if unknown
+    machines: int = 1  # number of machines
+    machine_rank: int = 0  # number of this machine, from 0
     main_process_ip: str | None = None  # address of machine 0
-    main_process_port: int = 0  # port of machine 0; 0 takes a free one
-    quiet: bool = False  # whether only results and errors are printed
-    after_stop: str = ""  # hint after a stop by a signal, for workers that give none of their own
-    temporary: bool = False  # whether the folder is removed at the end, unless it holds a traceback
+    main_process_port: int = 0  # port of machine 0; 0: any free port
+    quiet: bool = False  # print only results and errors
+    stop_hint: str = ""  # hint after a stop by a signal, if the workers give none
+    remove_folder: bool = False  # remove the folder at the end, unless it contains a traceback
 
     @property
     def arguments(self) -> list[str]:
-        """What follows `accelerate launch`."""
+        """The arguments of `accelerate launch`."""
         folder = Path(self.folder)
         return ["--config_file", str(folder / "accelerate.yaml"), "-m", self.worker, str(folder / "config.yaml")]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a `LaunchJob` becomes on this machine."""
+class LaunchPlan:
+    """Number of processes, device and strategy of a `LaunchJob` on this machine."""
 
-    processes: int  # of all machines
-    gpus: bool  # whether they run on GPUs
+    processes: int  # total number over all machines
+    gpus: bool  # whether the processes run on GPUs
     strategy: str  # none, ddp or fsdp
 
     @classmethod
-    def of(cls, job: LaunchJob) -> Plan:
-        """Processes, devices and strategy from the job and the GPUs of this machine.
+    def of(cls, job: LaunchJob) -> LaunchPlan:
+        """Choose processes, device and strategy from the job and the GPUs of this machine.
 
         Raises:
-            ConfigError: this machine has fewer GPUs than processes, or one GPU was named for all of them.
+            ConfigError: this machine has fewer GPUs than processes, or one GPU is named for several processes.
         """
         import torch
 
         gpus = 0 if job.device == "cpu" or not torch.cuda.is_available() else torch.cuda.device_count()
         processes = job.processes or max(gpus, 1) * job.machines
         if gpus and processes > 1 and job.device not in (None, "cuda"):
-            raise ConfigError(f"--device {job.device}: is one device, for {processes} processes", "leave --device out")
+            message = f"--device {job.device}: {processes} processes can't share one device"
+            raise ConfigError(message, "omit --device")
         if gpus and processes > gpus * job.machines:
-            message = f"--num-processes {processes}: this machine shows {gpus} GPUs"
-            raise ConfigError(message, f"--num-processes {gpus * job.machines}, or {job.cpu_flag}")
+            message = f"--num-processes {processes}: this machine has only {plural(gpus, 'GPU')}"
+            raise ConfigError(message, f"use --num-processes {gpus * job.machines}, or {job.cpu_option}")
         return cls(processes, gpus > 0, choose_strategy(job.strategy, processes, job.weight_bytes)[0])
 
 
-def choose_strategy(asked: str, processes: int, weight_bytes: int | None) -> tuple[str, str]:
-    """`none`, `ddp` or `fsdp`, and the reason. Launcher and workers call it with the same values.
+def choose_strategy(requested: str, processes: int, weight_bytes: int | None) -> tuple[str, str]:
+    """Return the strategy (`none`, `ddp` or `fsdp`) and the reason for it.
+
+    The launcher and the workers call this with the same values and so choose the same strategy.
 
     Args:
-        asked: auto, ddp or fsdp.
-        processes: of all machines.
-        weight_bytes: size of the model's weights, None if it is not known.
+        requested: auto, ddp or fsdp.
+        processes: total number over all machines.
+        weight_bytes: size of the model's weights, None if unknown.
     """
     if processes == 1:
         return "none", "one process"
-    if asked != "auto":
-        return asked, "as asked"
+    if requested != "auto":
+        return requested, "set by --strategy"
     if weight_bytes is None:
-        return "fsdp", "the model's size is not known here"
-    if weight_bytes < SMALL_MODEL_BYTES:
-        return "ddp", f"{weight_bytes / 2**30:.1f} GiB of weights fit each process, and copies are faster than shards"
-    return "fsdp", f"{weight_bytes / 2**30:.1f} GiB of weights are better sharded"
+        return "fsdp", "the size of the model is unknown"
+    size = f"{weight_bytes / 2**30:.1f} GiB of weights"
+    if weight_bytes < DDP_MAX_WEIGHT_BYTES:
+        return "ddp", f"{size} fit into each process, and ddp is faster than fsdp"
+    return "fsdp", f"{size} are sharded to save memory"
 
 
-def shipped_document() -> dict[str, Any]:
-    """The shipped accelerate configuration for FSDP."""
-    document: dict[str, Any] = yaml.safe_load(config_file("default_fsdp.yaml").read_text(encoding="utf-8"))
-    return document
+def default_accelerate_config() -> dict[str, Any]:
+    """Return the accelerate configuration for FSDP that is shipped with embedctl."""
+    config: dict[str, Any] = yaml.safe_load(config_file("default_fsdp.yaml").read_text(encoding="utf-8"))
+    return config
 
 
-def accelerate_document(job: LaunchJob, plan: Plan) -> dict[str, Any]:
-    """The shipped configuration with the job's processes, machines and strategy put in."""
-    document = shipped_document() | {
-        "distributed_type": KINDS[plan.strategy],
+def accelerate_config(job: LaunchJob, plan: LaunchPlan) -> dict[str, Any]:
+    """Return the shipped accelerate configuration with the processes, machines and strategy of the job."""
+    config = default_accelerate_config() | {
+        "distributed_type": DISTRIBUTED_TYPES[plan.strategy],
         "num_processes": plan.processes,
         "num_machines": job.machines,
         "machine_rank": job.machine_rank,
         "main_process_port": job.main_process_port,
-        # for several processes on CPUs, use_cpu would start them apart from each other; the environment says it instead
+        # With use_cpu, accelerate starts several processes as independent runs of one process each. Several processes
+        # on CPUs are therefore requested by ACCELERATE_USE_CPU (`write_launch`).
         "use_cpu": not plan.gpus and plan.strategy == "none",
     }
     if job.main_process_ip:
-        document["main_process_ip"] = job.main_process_ip
+        config["main_process_ip"] = job.main_process_ip
     if plan.strategy != "fsdp":
-        document.pop("fsdp_config")
-    return document
+        config.pop("fsdp_config")
+    return config
 
 
 def write_launch(job: LaunchJob) -> None:
-    """Write FOLDER/accelerate.yaml and set the environment that goes with it.
+    """Write FOLDER/accelerate.yaml and set the environment variables that it requires.
 
     Raises:
-        ConfigError: the machine lacks GPUs for the job.
+        ConfigError: this machine has fewer GPUs than processes, or one GPU is named for several processes.
     """
-    plan = Plan.of(job)
-    document = yaml.safe_dump(accelerate_document(job, plan), sort_keys=False)
-    write_atomically(Path(job.folder) / "accelerate.yaml", document)
+    plan = LaunchPlan.of(job)
+    config = yaml.safe_dump(accelerate_config(job, plan), sort_keys=False)
+    write_atomically(Path(job.folder) / "accelerate.yaml", config)
     cores = (os.cpu_count() or 1) // max(1, plan.processes // job.machines)
     os.environ["ACCELERATE_USE_CPU"] = str(not plan.gpus).lower()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
     if not plan.gpus:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy machine
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other down on a busy machine
 
 
 def command_line(job: LaunchJob) -> str:
-    """The equivalent `accelerate launch` command, for `--dry-run`."""
+    """Return the equivalent `accelerate launch` command, for `--dry-run`."""
     write_launch(job)
     return f"ACCELERATE_USE_CPU={os.environ['ACCELERATE_USE_CPU']} accelerate launch {' '.join(job.arguments)}"
 
 
 def exec_supervisor(job: LaunchJob) -> NoReturn:
-    """Replace this process by the one that supervises the job's workers."""
+    """Replace this process by the supervisor of the job's workers."""
     os.execv(sys.executable, [sys.executable, "-m", "embedctl.distributed.supervise", json.dumps(asdict(job))])

@@ -1,7 +1,8 @@
-"""Random choices as pure functions of numbers: no state to save, no permutation to keep in memory.
+"""Random numbers and permutations as pure functions of integers.
 
-The mixing function is splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014); the shuffle is a Feistel network
-with cycle walking (Black and Rogaway, CT-RSA 2002).
+There is no generator state to save and no permutation to keep in memory. The bits are those of splitmix64's finalizer
+(Steele, Lea and Flood, OOPSLA 2014); the permutation is a Feistel network with cycle walking (Black and Rogaway, CT-RSA
+2002).
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Unsigned = NDArray[np.uint64]
-ROUNDS = 6
+FEISTEL_ROUNDS = 6
 
 
-def mix(*parts: NDArray[np.integer] | int) -> Unsigned:
-    """64 well-mixed bits of the integers given, elementwise with broadcasting."""
+def random_bits(*parts: NDArray[np.integer] | int) -> Unsigned:
+    """Return 64 random bits that depend only on the given integers; elementwise for arrays, with broadcasting."""
     state = np.zeros(1, dtype=np.uint64)
     with np.errstate(over="ignore"):
         for part in parts:
@@ -25,24 +26,25 @@ def mix(*parts: NDArray[np.integer] | int) -> Unsigned:
     return state
 
 
-def shuffled(places: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
-    """Where `places` of range(size) go in the permutation `key`; all places give a permutation.
+def shuffled(indices: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
+    """Return the images of `indices` under a random permutation of range(size).
 
     Args:
-        places: (N,) each in [0, size).
-        size: of the range.
-        key: which permutation.
+        indices: (N,) each in [0, size).
+        size: length of the range.
+        key: selects the permutation.
     """
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
-    values = _feistel(places.astype(np.uint64), half, key)
+    values = _feistel(indices.astype(np.uint64), half, key)
     while (outside := values >= size).any():
         values[outside] = _feistel(values[outside], half, key)
     return values.astype(np.int64)
 
 
 def _feistel(values: Unsigned, half: int, key: int) -> Unsigned:
+    """Permute integers of 2 * `half` bits."""
     bits, mask = np.uint64(half), np.uint64((1 << half) - 1)
     left, right = values >> bits, values & mask
-    for turn in range(ROUNDS):
-        left, right = right, left ^ (mix(key, turn, right) & mask)
+    for number in range(FEISTEL_ROUNDS):
+        left, right = right, left ^ (random_bits(key, number, right) & mask)
     return (left << bits) | right

@@ -1,7 +1,7 @@
-"""The ranks of a job: this process's rank, and the functions by which the ranks exchange values.
+"""Rank and world size of this process, and exchange of values between the processes of a job.
 
-Without a process group a process is rank 0 of 1. A function that exchanges values is called by every rank and returns
-the same to each; with one rank it returns its input.
+Without a process group, a process has rank 0 and the world size is 1. Every rank must call a function that exchanges
+values. With one process such a function returns its input.
 """
 
 from __future__ import annotations
@@ -13,89 +13,90 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-PATIENCE = timedelta(days=30)  # a rank may wait for another one's shards; a dead rank ends all through the launcher
+# A rank may wait long for another one, for example for its shards. If a rank dies, the launcher ends all of them.
+TIMEOUT = timedelta(days=30)
 T = TypeVar("T")
 
 
-def world() -> int:
-    """The number of ranks."""
+def world_size() -> int:
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this rank."""
+    """Return the rank of this process."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def is_main() -> bool:
-    """Whether this is rank 0, which prints messages and writes the files that exist once."""
+    """Return whether this is rank 0, which prints messages and writes the files that all ranks share."""
     return rank() == 0
 
 
-def owns(place: int) -> bool:
-    """Whether piece `place` of the work is for this rank."""
-    return place % world() == rank()
+def owns(index: int) -> bool:
+    """Return whether item `index` of the work is assigned to this rank."""
+    return index % world_size() == rank()
 
 
-def join(*, cpu: bool) -> str:
-    """Join the other ranks, which the launcher's environment names.
+def init_distributed(*, cpu: bool) -> str:
+    """Join the process group that the launcher describes in the environment.
 
     Returns:
         The device of this rank.
     """
     from accelerate import PartialState
 
-    return str(PartialState(cpu=cpu, timeout=PATIENCE).device)
+    return str(PartialState(cpu=cpu, timeout=TIMEOUT).device)
 
 
 def barrier() -> None:
-    """Wait for the other ranks."""
-    if world() > 1:
+    """Wait until all ranks have called this function."""
+    if world_size() > 1:
         dist.barrier()
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set on some rank."""
-    if world() == 1:
+    """Return whether the flag is set on at least one rank."""
+    if world_size() == 1:
         return flag
-    votes = torch.tensor([int(flag)], device=device)
-    dist.all_reduce(votes)
-    return bool(votes.item())
+    count = torch.tensor([int(flag)], device=device)
+    dist.all_reduce(count)
+    return bool(count.item())
 
 
-def from_main(value: T) -> T:
-    """The value of rank 0; those of the other ranks are ignored."""
+def broadcast(value: T) -> T:
+    """Return the value of rank 0 on every rank."""
     values = [value]
-    if world() > 1:
+    if world_size() > 1:
         dist.broadcast_object_list(values)
     return values[0]
 
 
 def gather_values(value: T) -> list[T]:
-    """The value of each rank, in the order of the ranks."""
-    values = [value] * world()
-    if world() > 1:
+    """Return the values of all ranks on every rank, in the order of the ranks."""
+    values = [value] * world_size()
+    if world_size() > 1:
         dist.all_gather_object(values, value)
     return values
 
 
 def gather_vectors(local: Tensor, counts: list[int]) -> Tensor:
-    """The vectors of all ranks, with this rank's own slice in the graph.
+    """Return the vectors of all ranks; gradients flow to this rank's own vectors only.
 
-    Each rank computes the whole loss on the result and multiplies it by the number of ranks: after the gradients have
-    been averaged they are those of one process on the joined batch.
+    Each rank computes the loss of the whole batch from the result and multiplies it by the world size. After the
+    average over the ranks, the gradients then equal those of one process.
 
     Args:
         local: (counts[rank], H).
-        counts: vectors of each rank.
+        counts: number of vectors per rank.
 
     Returns:
-        (sum(counts), H), rank after rank.
+        (sum(counts), H), in the order of the ranks.
     """
-    if world() == 1:
+    if world_size() == 1:
         return local
-    widest = max(counts)
-    padded = local.new_zeros(widest, local.shape[1])
+    longest = max(counts)
+    padded = local.new_zeros(longest, local.shape[1])
     padded[: len(local)] = local.detach()
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)

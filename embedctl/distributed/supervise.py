@@ -1,6 +1,6 @@
-"""The process that supervises a job's workers: `python -m embedctl.distributed.supervise JOB`, JOB as JSON.
+"""Supervisor of a job's workers: `python -m embedctl.distributed.supervise JOB`, with JOB as JSON.
 
-It runs accelerate's launcher and turns what comes back into one message and one exit code.
+It runs accelerate's launcher in this process, and reports the end of the workers as one message and one exit code.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 
-if __name__ == "__main__":  # Ctrl-C while this and the launcher are imported: end without a traceback
+if __name__ == "__main__":  # Ctrl-C during the imports below, which take seconds, ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import shutil
@@ -23,7 +23,7 @@ from types import FrameType
 
 from embedctl import console
 from embedctl.distributed.launch import LaunchJob, write_launch
-from embedctl.distributed.worker import LAUNCHER
+from embedctl.distributed.worker import LAUNCHER_PID
 from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 
 SIGNAL_EXIT = 128
@@ -31,7 +31,7 @@ SIGNAL_EXIT = 128
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the workers ended: an exit code, one message and the next action."""
+    """Exit code, error message and hint of a job that has ended."""
 
     code: int
     message: str = ""
@@ -39,67 +39,68 @@ class Outcome:
 
 
 def main(job: LaunchJob) -> int:
-    """Run the workers of a job and print how they failed, if they did.
+    """Run the workers of a job, and print an error message if they fail.
 
     Returns:
-        The exit code: 0, 2 for a user's error, 130 and 143 for a stop, 128 + signal for a crash, 70 for a bug.
+        The exit code: 0 for success, 2 for an error of the user, 130 or 143 after a stop by Ctrl-C or SIGTERM,
+        128 + signal for a crash, 70 for a bug.
     """
     folder = Path(job.folder)
     console.configure(quiet=job.quiet)
-    for earlier in [*folder.glob("error.rank*.json"), *folder.glob("traceback.rank*.txt")]:
-        earlier.unlink()
+    for old in [*folder.glob("error.rank*.json"), *folder.glob("traceback.rank*.txt")]:
+        old.unlink()
     try:
         write_launch(job)
-        outcome = reported(folder, run_launcher(launcher(job)))
-    except ConfigError as mistake:
-        outcome = Outcome(mistake.exit_code, mistake.message, mistake.hint)
-    if job.after_stop and outcome.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-        outcome = replace(outcome, message="interrupted", hint=job.after_stop)
+        outcome = with_worker_report(folder, run_launcher(create_launcher(job)))
+    except ConfigError as error:
+        outcome = Outcome(error.exit_code, error.message, error.hint)
+    if job.stop_hint and outcome.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        outcome = replace(outcome, message="interrupted", hint=job.stop_hint)
     if outcome.code:
         console.error(outcome.message, outcome.hint)
-    if job.temporary and outcome.code != EXIT_BUG:
+    if job.remove_folder and outcome.code != EXIT_BUG:
         shutil.rmtree(folder, ignore_errors=True)
     return outcome.code
 
 
-def launcher(job: LaunchJob) -> Callable[[], None]:
-    """Accelerate's launcher, ready to be called; it returns when all workers have ended."""
-    import torch.distributed.run  # noqa: F401  its loggers exist once it is imported
+def create_launcher(job: LaunchJob) -> Callable[[], None]:
+    """Return a function that runs accelerate's launcher until all workers have ended."""
+    import torch.distributed.run  # noqa: F401  creates the loggers that are configured below
     from accelerate.commands.launch import launch_command, launch_command_parser
 
     for name in list(logging.root.manager.loggerDict):
-        if name.startswith("torch.distributed"):  # their account of a failure is forty lines long; ours is one
+        if name.startswith("torch.distributed"):  # they report a failure in forty lines; the supervisor prints one
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    os.environ[LAUNCHER] = str(os.getpid())
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # a checkpoint may still be on its way to the disk
+    os.environ[LAUNCHER_PID] = str(os.getpid())
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # seconds; a worker may be saving a checkpoint
     parsed = launch_command_parser().parse_args(job.arguments)
     return lambda: launch_command(parsed)
 
 
-def run_launcher(start: Callable[[], None]) -> Outcome:
-    """Run accelerate's launcher and name what it raises."""
+def run_launcher(launch: Callable[[], None]) -> Outcome:
+    """Run accelerate's launcher and return the outcome."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # several processes have torch's agent, which takes these over
-        signal.signal(number, _forward)
+    for number in (signal.SIGINT, signal.SIGTERM):  # with several processes, torch's agent replaces these handlers
+        signal.signal(number, _forward_signal)
     try:
-        start()
+        launch()
     except SignalException as stop:
         return Outcome(SIGNAL_EXIT + int(stop.sigval), f"stopped by {stop.sigval.name}")
     except KeyboardInterrupt:
         return Outcome(EXIT_INTERRUPTED, "interrupted")
     except subprocess.CalledProcessError as child:
-        return _ended(child.returncode, "the worker")
+        return _outcome_of(child.returncode, "the worker")
     except ChildFailedError as failed:
         children = sorted(failed.failures.items(), key=lambda item: int(item[1].timestamp))
         crashed = [item for item in children if item[1].exitcode not in (-15, 143)] or children
-        return _ended(crashed[0][1].exitcode, f"the worker of rank {crashed[0][0]}")
+        return _outcome_of(crashed[0][1].exitcode, f"the worker of rank {crashed[0][0]}")
     return Outcome(0)
 
 
-def _forward(number: int, _frame: FrameType | None) -> None:
-    """A single worker is told to stop, and its end is waited for: it saves its state first. Before it is there, end."""
+def _forward_signal(number: int, _frame: FrameType | None) -> None:
+    """Send a signal on to the single worker, which saves a checkpoint and ends; end this process if there is none."""
     import psutil
 
     workers = psutil.Process().children()
@@ -110,29 +111,29 @@ def _forward(number: int, _frame: FrameType | None) -> None:
         worker.send_signal(number)
 
 
-def _ended(code: int, who: str) -> Outcome:
-    """The outcome for the exit code of a worker; negative: the signal that killed it."""
+def _outcome_of(code: int, worker: str) -> Outcome:
+    """Return the outcome for a worker's exit code; -N if signal N killed it."""
     if -code in (signal.SIGINT, signal.SIGTERM):
-        return Outcome(SIGNAL_EXIT - code, "stopped outside the steps; no new state is saved")
+        return Outcome(SIGNAL_EXIT - code, "stopped; no new checkpoint was saved")
     if code < 0:
-        hint = "the machine may have run out of memory; a smaller --tokens-per-forward needs less" if code == -9 else ""
-        return Outcome(SIGNAL_EXIT - code, f"{who} was killed by signal {-code}", hint)
-    return Outcome(code, f"{who} exited with code {code}")
+        hint = "the machine may have run out of memory; use a smaller --tokens-per-forward" if code == -9 else ""
+        return Outcome(SIGNAL_EXIT - code, f"{worker} was killed by signal {-code}", hint)
+    return Outcome(code, f"{worker} exited with code {code}")
 
 
-def reported(folder: Path, outcome: Outcome) -> Outcome:
-    """The earliest failure that the ranks reported, in place of what the launcher saw of it."""
+def with_worker_report(folder: Path, outcome: Outcome) -> Outcome:
+    """Return the earliest failure that a worker reported; `outcome` if the job succeeded or no worker reported one."""
     reports = [json.loads(path.read_text()) for path in folder.glob("error.rank*.json")]
     if outcome.code == 0 or not reports:
         return outcome
     first = min(reports, key=lambda report: report["time"])
     hint = first["hint"]
     if first["code"] == EXIT_BUG:
-        hint = f"this is a bug; its traceback: {folder / first['traceback']}"
+        hint = f"this is a bug in embedctl; report it with the traceback in {folder / first['traceback']}"
     return Outcome(first["code"], first["message"], hint)
 
 
 if __name__ == "__main__":
     code = main(LaunchJob(**json.loads(sys.argv[1])))
     sys.stdout.flush()
-    os._exit(code)  # the launcher leaves threads behind that would hold the exit back
+    os._exit(code)  # threads that the launcher leaves behind would delay a normal exit

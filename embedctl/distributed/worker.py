@@ -1,4 +1,7 @@
-"""Entry of every worker process: it ends with its launcher, and reports a failure to a file that the launcher reads."""
+"""Entry point of every worker process.
+
+A worker ends together with its launcher, and reports a failure in a file that the supervisor reads.
+"""
 
 from __future__ import annotations
 
@@ -18,53 +21,59 @@ from typing import NoReturn
 from embedctl.errors import EXIT_BUG, EmbedctlError
 from embedctl.files import write_atomically
 
-LAUNCHER = "EMBEDCTL_LAUNCHER"  # environment variable: the process on which the workers depend
+LAUNCHER_PID = "EMBEDCTL_LAUNCHER"  # environment variable: id of the process that starts the workers
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def die_with_parent() -> None:
-    """On Linux, a worker whose launcher is killed ends too, even if that was before this call."""
+    """End this worker when its launcher is killed, even if that happened before this call (Linux only)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.environ.get(LAUNCHER_PID, str(os.getppid())) != str(os.getppid()):
             os._exit(1)
 
 
-def report(folder: Path, code: int, message: str, hint: str, trace: str = "") -> None:
-    """Write a failure to the file that the supervising process reads."""
-    me = os.environ.get("RANK", "0")
-    name = f"traceback.rank{me}.txt"
+def report_failure(folder: Path, code: int, message: str, hint: str, trace: str = "") -> None:
+    """Write a failure to FOLDER/error.rankN.json, and its traceback to FOLDER/traceback.rankN.txt."""
+    rank = os.environ.get("RANK", "0")
+    name = f"traceback.rank{rank}.txt"
     if trace:
         write_atomically(folder / name, trace)
     document = {"code": code, "message": message, "hint": hint, "time": time.time(), "traceback": name}
-    write_atomically(folder / f"error.rank{me}.json", json.dumps(document))
+    write_atomically(folder / f"error.rank{rank}.json", json.dumps(document))
 
 
-def guarded(folder: Path, work: Callable[[], None]) -> NoReturn:
-    """Do a worker's work and end the process: at once on a failure, since a peer may be waiting in a collective."""
+def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:
+    """Run `work`, report a failure to `folder`, and end the process.
 
-    def _on_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
-        report(
-            folder, EXIT_BUG, f"{kind.__name__}: {value}", "", "".join(traceback.format_exception(kind, value, trace))
-        )
+    After a failure the process ends at once, because other ranks may wait for it in a collective operation.
+    """
+
+    def _report_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        text = "".join(traceback.format_exception(kind, value, trace))
+        report_failure(folder, EXIT_BUG, f"{kind.__name__}: {value}", "", text)
         sys.stderr.flush()
         os._exit(EXIT_BUG)
 
-    sys.excepthook = _on_bug
+    sys.excepthook = _report_bug
     die_with_parent()
     try:
         work()
-    except EmbedctlError as mistake:
-        report(folder, mistake.exit_code, mistake.message, mistake.hint)
-        os._exit(mistake.exit_code)
-    leave()
+    except EmbedctlError as error:
+        report_failure(folder, error.exit_code, error.message, error.hint)
+        os._exit(error.exit_code)
+    exit_worker()
 
 
-def leave() -> NoReturn:
-    """End well, without the interpreter's own end: the threads of a process group that outlive it can abort there."""
+def exit_worker() -> NoReturn:
+    """End the process with exit code 0.
+
+    The interpreter's own shutdown is skipped: threads of a process group that are still running can abort it.
+    """
     import torch.distributed
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        with contextlib.suppress(RuntimeError):  # a peer that is gone already changes nothing about this one's work
+        with contextlib.suppress(RuntimeError):  # a peer has ended already; the work of this rank is complete
             torch.distributed.destroy_process_group()
     sys.stdout.flush()
     sys.stderr.flush()

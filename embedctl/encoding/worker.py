@@ -11,8 +11,8 @@ if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds:
 
 from embedctl import console
 from embedctl.config import EncodeConfig, load
-from embedctl.distributed.ranks import is_main, join, world
-from embedctl.distributed.worker import guarded
+from embedctl.distributed.ranks import init_distributed, is_main, world_size
+from embedctl.distributed.worker import run_worker
 from embedctl.encoding.job import EncodeJob
 from embedctl.encoding.run import encode, report
 from embedctl.errors import ConfigError
@@ -26,9 +26,9 @@ def run(config: EncodeConfig) -> None:
     """
     import torch
 
-    device = join(cpu=config.device == "cpu" or not torch.cuda.is_available())
-    if world() != config.num_processes:
-        raise ConfigError(f"accelerate sees {world()} processes where {config.num_processes} were started")
+    device = init_distributed(cpu=config.device == "cpu" or not torch.cuda.is_available())
+    if world_size() != config.num_processes:
+        raise ConfigError(f"accelerate sees {world_size()} processes where {config.num_processes} were started")
     console.configure(quiet=config.quiet or not is_main())
     job = EncodeJob.of(config, device)
     result = encode(job)
@@ -37,4 +37,4 @@ def run(config: EncodeConfig) -> None:
 
 
 if __name__ == "__main__":
-    guarded(Path(sys.argv[1]).parent, lambda: run(load(EncodeConfig, sys.argv[1])))
+    run_worker(Path(sys.argv[1]).parent, lambda: run(load(EncodeConfig, sys.argv[1])))

@@ -1,4 +1,4 @@
-"""Rank, world size and what ranks exchange: alone, and with two processes."""
+"""Rank, world size and exchange of values, with one process and with two."""
 
 from __future__ import annotations
 
@@ -10,34 +10,43 @@ import sys
 
 import torch
 
-from embedctl.distributed.ranks import any_rank, from_main, gather_values, gather_vectors, is_main, owns, rank, world
+from embedctl.distributed.ranks import (
+    any_rank,
+    broadcast,
+    gather_values,
+    gather_vectors,
+    is_main,
+    owns,
+    rank,
+    world_size,
+)
 
 EXCHANGE = """
 import json, torch
-from embedctl.distributed.ranks import any_rank, from_main, gather_values, gather_vectors
-from embedctl.distributed.ranks import is_main, join, owns, rank, world
+from embedctl.distributed.ranks import any_rank, broadcast, gather_values, gather_vectors
+from embedctl.distributed.ranks import init_distributed, is_main, owns, rank, world_size
 
-assert join(cpu=True).startswith("cpu")
+assert init_distributed(cpu=True).startswith("cpu")
 own = torch.full((rank() + 1, 2), float(rank()), requires_grad=True)
-whole = gather_vectors(own, [1, 2])
-whole.sum().backward()
+gathered = gather_vectors(own, [1, 2])
+gathered.sum().backward()
 print(json.dumps([
-    rank(), world(), is_main(), [place for place in range(5) if owns(place)],
-    from_main(["of", rank()]), gather_values({"rank": rank()}), any_rank(rank() == 1, torch.device("cpu")),
-    any_rank(False, torch.device("cpu")), whole.tolist(), own.grad.tolist(),
+    rank(), world_size(), is_main(), [index for index in range(5) if owns(index)],
+    broadcast(["of", rank()]), gather_values({"rank": rank()}), any_rank(rank() == 1, torch.device("cpu")),
+    any_rank(False, torch.device("cpu")), gathered.tolist(), own.grad.tolist(),
 ]))
 """
 
 
-def test_one_process_gets_its_own_values():
-    assert (rank(), world(), is_main(), owns(3)) == (0, 1, True, True)
-    assert (from_main("value"), gather_values("value")) == ("value", ["value"])
+def test_with_one_process_values_are_returned_unchanged():
+    assert (rank(), world_size(), is_main(), owns(3)) == (0, 1, True, True)
+    assert (broadcast("value"), gather_values("value")) == ("value", ["value"])
     assert any_rank(True, torch.device("cpu"))
     vectors = torch.ones(2, 3)
     assert gather_vectors(vectors, [2]) is vectors
 
 
-def test_two_processes_get_the_same():
+def test_two_processes_receive_the_same_values():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
@@ -51,7 +60,7 @@ def test_two_processes_get_the_same():
         )
         for number in range(2)
     ]
-    said = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in processes]
+    results = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in processes]
     shared = [["of", 0], [{"rank": 0}, {"rank": 1}], True, False, [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]]]
-    assert said[0] == [0, 2, True, [0, 2, 4], *shared, [[1.0, 1.0]]]
-    assert said[1] == [1, 2, False, [1, 3], *shared, [[1.0, 1.0], [1.0, 1.0]]]
+    assert results[0] == [0, 2, True, [0, 2, 4], *shared, [[1.0, 1.0]]]
+    assert results[1] == [1, 2, False, [1, 3], *shared, [[1.0, 1.0], [1.0, 1.0]]]

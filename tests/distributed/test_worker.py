@@ -1,4 +1,4 @@
-"""A worker depends on its launcher."""
+"""A worker ends together with its launcher."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import sys
 
 import pytest
 
-from embedctl.distributed.worker import LAUNCHER
+from embedctl.distributed.worker import LAUNCHER_PID
 
 WORKER = "from embedctl.distributed.worker import die_with_parent; die_with_parent(); print('alive')"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process of its parent's end")
-@pytest.mark.parametrize(("launcher", "said"), [(os.getpid(), "alive\n"), (2**22 + 1, "")])
-def test_a_worker_without_its_launcher_ends(launcher, said):
-    """A launcher that was killed while the worker imported torch is not the parent any more."""
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the end of the parent process")
+@pytest.mark.parametrize(("launcher", "output"), [(os.getpid(), "alive\n"), (2**22 + 1, "")])
+def test_worker_ends_if_its_launcher_is_gone(launcher, output):
+    """If the launcher is killed while the worker imports torch, the worker has another parent afterwards."""
     ended = subprocess.run(
         [sys.executable, "-c", WORKER],
-        env=os.environ | {LAUNCHER: str(launcher)},
+        env=os.environ | {LAUNCHER_PID: str(launcher)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ended.stdout == said
-    assert ended.returncode == (0 if said else 1)
+    assert ended.stdout == output
+    assert ended.returncode == (0 if output else 1)

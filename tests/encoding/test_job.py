@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from embedctl.config import EncodeConfig, dump, load
-from embedctl.distributed.launch import Plan
+from embedctl.distributed.launch import LaunchPlan
 from embedctl.encoding.job import EncodeJob, become_launcher, launch_job
 from embedctl.errors import ConfigError
 from embedctl.resources import example_data
@@ -77,8 +77,8 @@ def test_a_worker_resolves_the_same_job_but_for_its_device(folder):
     assert own == replace(EncodeJob.of(config), device="cuda:1")
 
 
-def plan(**flags: str) -> Plan:
-    return Plan.of(launch_job(load(EncodeConfig, None, {"num_processes": "2"} | flags), Path("job")))
+def plan(**flags: str) -> LaunchPlan:
+    return LaunchPlan.of(launch_job(load(EncodeConfig, None, {"num_processes": "2"} | flags), Path("job")))
 
 
 @pytest.fixture
@@ -89,13 +89,13 @@ def two_gpus(monkeypatch):
 
 @pytest.mark.usefixtures("two_gpus")
 def test_a_gpu_for_each():
-    assert plan() == Plan(2, gpus=True, strategy="ddp")
+    assert plan() == LaunchPlan(2, gpus=True, strategy="ddp")
     assert plan(device="cuda").gpus
     assert not plan(device="cpu").gpus
-    with pytest.raises(ConfigError, match="this machine shows 2 GPUs") as wrong:
+    with pytest.raises(ConfigError, match="this machine has only 2 GPUs") as wrong:
         plan(num_processes="3")
     assert "--device cpu" in wrong.value.hint
-    with pytest.raises(ConfigError, match="--device cuda:1: is one device, for 2 processes"):
+    with pytest.raises(ConfigError, match="--device cuda:1: 2 processes can't share one device"):
         plan(device="cuda:1")
 
 
@@ -107,6 +107,6 @@ def test_the_launcher_gets_the_job_and_the_workers_the_configuration(tmp_path: P
     become_launcher(config)
     assert given[1:3] == ["-m", "embedctl.distributed.supervise"]
     job = json.loads(given[3])
-    assert (job["worker"], job["temporary"]) == ("embedctl.encoding.worker", True)
-    assert job["after_stop"] == "the same command without --overwrite goes on with the next shard"
+    assert (job["worker"], job["remove_folder"]) == ("embedctl.encoding.worker", True)
+    assert job["stop_hint"] == "the same command without --overwrite goes on with the next shard"
     assert load(EncodeConfig, f"{job['folder']}/config.yaml") == config
