@@ -67,7 +67,7 @@ def test_the_source_archive_holds_what_a_developer_needs(sdist, wheel, tmp_path)
     root = tmp_path / NAME
     for name in ("README.md", "README.zh.md", "LICENSE", "constraints.txt", "pyproject.toml", ".ci/run"):
         assert (root / name).is_file(), name
-    for folder in ("embedctl", "example_data", "config", "tests"):
+    for folder in ("embedctl", "example_data", "config", "docs", "tests"):
         assert {name for name in files_of(folder) if not (root / name).is_file()} == set()
     assert names_in_wheel(build("wheel", root, tmp_path / "again")) == names_in_wheel(wheel)
 
