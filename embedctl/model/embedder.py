@@ -1,4 +1,4 @@
-"""The model core that every command shares: texts in, vectors out."""
+"""The embedding model that all commands use: it loads, encodes texts and saves."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from embedctl import console
 from embedctl.errors import ModelError
 from embedctl.model.encoding import encode_texts
-from embedctl.model.loading import hash_weights, load_sentence_transformer
 from embedctl.model.equivalence import packing_problem
+from embedctl.model.loading import hash_weights, load_sentence_transformer
 from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.tokens.prompts import PromptKind, first_prompt, model_prompt
 from embedctl.tokens.tokenize import tokenize
 
 
 def select_device(device: str | None = None) -> torch.device:
-    """The device named, else the GPU where there is one, else Apple's, else the CPU.
+    """Return the given device; by default a GPU if one is available, else Apple's MPS, else the CPU.
 
     Raises:
-        ModelError: there is no such device here.
+        ModelError: the device is not available.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -31,13 +31,14 @@ def select_device(device: str | None = None) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as cause:
         raise ModelError(
-            f"--device {device}: not available here", "try --device cpu, or see `embedctl doctor`"
+            f"--device {device}: this device is not available",
+            "use `--device cpu`, or run `embedctl doctor` to list the devices",
         ) from cause
     return torch.device(device)
 
 
 class Embedder(TokenEmbedder):
-    """A sentence-transformers model that takes texts; see `TokenEmbedder` for its arguments."""
+    """A sentence-transformers model with texts as input; see `TokenEmbedder` for its arguments."""
 
     @classmethod
     def from_pretrained(
@@ -50,22 +51,22 @@ class Embedder(TokenEmbedder):
         max_len: int | None = None,
         attention: str = "auto",
     ) -> Embedder:
-        """The model of a folder or a hub name, ready to encode.
+        """Load a model from a folder or the hub for encoding.
 
         Args:
             path: a sentence-transformers or transformers folder, or a hub name.
-            device: as torch names it; the GPU where there is one by default.
+            device: a torch device; by default a GPU if one is available.
             dtype: float32, bfloat16 or float16.
-            trust_remote_code: whether code that comes with the model may run.
-            max_len: tokens of a text; the model's own by default.
-            attention: packed, padded, or auto: packed where it is exact and pays (half precision on a GPU).
+            trust_remote_code: whether Python code of the model may run.
+            max_len: the largest number of tokens per text; the model's limit by default.
+            attention: auto, packed or padded; see `choose_attention`.
 
         Raises:
-            ModelError: the model or the device can't be used.
+            ModelError: the model cannot be loaded, or the device is not available.
         """
         target = select_device(device)
-        precision: torch.dtype = getattr(torch, dtype)
-        model = load_sentence_transformer(path, dtype=precision, trust_remote_code=trust_remote_code)
+        torch_dtype: torch.dtype = getattr(torch, dtype)
+        model = load_sentence_transformer(path, dtype=torch_dtype, trust_remote_code=trust_remote_code)
         if max_len is not None:
             model.max_seq_length = max_len
         embedder = cls(model.to(target)).eval()
@@ -74,23 +75,23 @@ class Embedder(TokenEmbedder):
 
     @property
     def prompts(self) -> dict[str, str]:
-        """The model's own prompts by name."""
+        """The prompts saved with the model, by name."""
         return {name: text for name, text in self.model.prompts.items() if text is not None}
 
-    def choose_attention(self, attention: str, compute: torch.dtype | None = None) -> None:
-        """Pack if asked for, or if it pays here; fall back to padding, with a word, where the vectors would differ.
+    def choose_attention(self, attention: str, compute_dtype: torch.dtype | None = None) -> None:
+        """Select packed or padded texts; if packing changes the vectors, print a warning and select padded texts.
 
         Args:
-            attention: auto, packed or padded.
-            compute: the type in which the model will run, where that is not the weights'.
+            attention: packed, padded, or auto: packed on a GPU in half precision, where packing is faster.
+            compute_dtype: the type in which the model computes; the type of the weights by default.
         """
-        compute = compute or self.dtype
-        pays = self.device.type == "cuda" and compute in (torch.bfloat16, torch.float16)
-        wanted = attention == "packed" or (attention == "auto" and pays)
-        problem = packing_problem(self, compute) if wanted else None
+        compute_dtype = compute_dtype or self.dtype
+        faster = self.device.type == "cuda" and compute_dtype in (torch.bfloat16, torch.float16)
+        packed = attention == "packed" or (attention == "auto" and faster)
+        problem = packing_problem(self, compute_dtype) if packed else None
         if problem:
-            console.warn(f"{problem}: batches are padded instead")
-        self.set_packed(wanted and not problem)
+            console.warn(f"{problem}. Texts are padded instead.")
+        self.set_packed(packed and not problem)
 
     def encode(
         self,
@@ -103,16 +104,16 @@ class Embedder(TokenEmbedder):
         device: str | None = None,
         show_progress: bool | str | console.Bar = False,
     ) -> NDArray[np.float32]:
-        """The vectors of texts, in their order: what SentenceTransformer.encode gives.
+        """Return the vectors of texts, in the order of the texts, as `SentenceTransformer.encode` does.
 
         Args:
             texts: N texts.
-            prompt_name: one of the model's prompts, put before each text; the model's default one by default.
-            prompt: put before each text instead.
-            dim: keep the leading dimensions and normalise again.
-            batch_tokens: tokens in one pass through the model.
-            device: moves the model there first.
-            show_progress: whether a bar shows rate and time left, the name of what it counts, or the bar that does.
+            prompt_name: the name of the model's prompt to prepend to each text; the model's default prompt by default.
+            prompt: the prompt to prepend to each text, instead of one of the model's.
+            dim: the number of leading dimensions to keep; the vectors are then normalized again.
+            batch_tokens: the largest number of tokens per forward pass; it depends on the device by default.
+            device: the device to which the model is moved first.
+            show_progress: whether to show a progress bar, the unit of a new bar, or an existing bar.
 
         Returns:
             (N, H) float32.
@@ -124,31 +125,31 @@ class Embedder(TokenEmbedder):
             self.to(select_device(device))
         prefix = self.resolve_prompt(prompt_name, prompt)
         if dim is not None and dim > self.dimension:
-            problem = f"--dim {dim}: the model's vectors have {self.dimension} dimensions"
-            raise ModelError(problem, "choose a smaller --dim")
+            problem = f"--dim {dim}: the model's embeddings have {self.dimension:,} dimensions"
+            raise ModelError(problem, f"set --dim to {self.dimension} or less")
         with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
             return encode_texts(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
 
     def encode_queries(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
-        """`encode` with the model's own query prompt, or `prompt`."""
+        """Encode queries with `prompt`, by default the model's query prompt; see `encode`."""
         prompt = first_prompt(prompt, self.prompt_for("query"))
         return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "queries")
 
     def encode_passages(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
-        """`encode` with the model's own passage prompt, or `prompt`."""
+        """Encode passages with `prompt`, by default the model's passage prompt; see `encode`."""
         prompt = first_prompt(prompt, self.prompt_for("passage"))
         return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")
 
-    def prompt_for(self, kind: Kind) -> str:
-        """The model's own prompt for queries or passages; empty if it has none."""
+    def prompt_for(self, kind: PromptKind) -> str:
+        """Return the model's prompt for queries or passages; empty if it has none."""
         return model_prompt(self.prompts, kind)
 
     def resolve_prompt(self, prompt_name: str | None, prompt: str | None) -> str:
-        """What stands before each text.
+        """Return the prompt to prepend to each text: `prompt`, else the named one, else the model's default prompt.
 
         Raises:
             ModelError: the model has no prompt of that name.
@@ -159,13 +160,13 @@ class Embedder(TokenEmbedder):
         if name is None:
             return ""
         if name not in self.prompts:
-            known = ", ".join(sorted(self.prompts)) or "none"
-            problem = f"--prompt-name {name}: the model's prompts are: {known}"
-            raise ModelError(problem, "use one of them, or --prompt TEXT")
+            names = ", ".join(sorted(self.prompts)) or "none"
+            problem = f"--prompt-name {name}: the model has no prompt of this name (its prompts: {names})"
+            raise ModelError(problem, "use one of these names, or give the text of a prompt with --prompt")
         return self.prompts[name]
 
     def _prompt_length(self, prefix: str) -> dict[str, int]:
-        """Tokens that a pooling which leaves the prompt out has to skip."""
+        """Return `prompt_length`, the number of prompt tokens that pooling skips, if the model excludes prompts."""
         if not prefix or all(getattr(module, "include_prompt", True) for module in self.model.children()):
             return {}
         tokens = tokenize(self.tokenizer, [prefix], self.max_len).ids
@@ -173,22 +174,22 @@ class Embedder(TokenEmbedder):
         return {"prompt_length": len(tokens) - int(ends_with_special)}
 
     def set_prompts(self, query: str | None, passage: str | None) -> None:
-        """Give the model prompts for queries and passages; None leaves its own."""
+        """Set the model's prompts for queries and passages; None keeps the current prompt."""
         for name, text in (("query", query), ("document", passage)):
             if text is not None:
                 self.model.prompts[name] = text
 
     def append_normalize(self) -> None:
-        """Make sure that the saved model gives vectors of length 1, as it is trained to."""
+        """Append a Normalize module unless the model has one, because it is trained with normalized vectors."""
         from sentence_transformers.sentence_transformer.modules import Normalize
 
         if not isinstance(list(self.model.children())[-1], Normalize):
             self.model.append(Normalize())
 
     def weights_hash(self) -> str:
-        """A digest of the weights."""
+        """Return a digest of the weights."""
         return hash_weights(self.model)
 
     def save(self, path: str | Path) -> None:
-        """Write the model in sentence-transformers' format."""
+        """Save the model as a sentence-transformers folder."""
         self.model.save_pretrained(str(path), create_model_card=False)

@@ -1,4 +1,4 @@
-"""Vectors of any number of texts: tokenised a block ahead on a thread, run in passes, fetched a block behind."""
+"""Encoding of many texts in blocks: tokenization, forward passes and device-to-host copies overlap."""
 
 from __future__ import annotations
 
@@ -16,61 +16,63 @@ from embedctl.tokens.pipeline import HostCopy, delay_by_one, prefetch_map
 from embedctl.tokens.spans import Integers
 from embedctl.tokens.tokenize import tokenize
 
-DEFAULT_TOKENS = {"cpu": 4096, "cuda": 65536}
-FIRST_BLOCKS = (128, 384)  # short ones, so that the model begins at once
-BLOCK = 1024  # texts tokenised at a time, while the model runs those before; the longest come first
+DEFAULT_TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+FIRST_BLOCK_ENDS = (128, 384)  # the first two blocks are small, so that the first forward pass starts early
+BLOCK_SIZE = 1024  # texts
 
 
 def encode_texts(
     embedder: TokenEmbedder,
     texts: Sequence[str],
     prefix: str,
-    extra: dict[str, int],
+    extra_features: dict[str, int],
     dim: int | None,
     batch_tokens: int | None,
     bar: console.Bar | None,
 ) -> NDArray[np.float32]:
-    """The vectors of texts, in their order; the longest texts are run first.
+    """Return the vectors of texts, in the order of the texts; the longest texts are encoded first.
 
     Args:
         embedder: the model.
         texts: N texts.
-        prefix: put before each.
-        extra: what the model takes beside a pass's features.
-        dim: keep the leading dimensions and normalise again.
-        batch_tokens: tokens in one pass; the device's default if None.
-        bar: moves with every block that is done.
+        prefix: the prompt prepended to each text.
+        extra_features: further model inputs, the same for each forward pass.
+        dim: the number of leading dimensions to keep; the vectors are then normalized again.
+        batch_tokens: the largest number of tokens per forward pass; the device's default if None.
+        bar: a progress bar, advanced after each block.
 
     Returns:
         (N, H) float32.
     """
-    budget = batch_tokens or DEFAULT_TOKENS.get(embedder.device.type, 16384)
+    budget = batch_tokens or DEFAULT_TOKEN_BUDGET.get(embedder.device.type, 16384)
     output = np.zeros((len(texts), dim or embedder.dimension), dtype=np.float32)
     order = np.argsort([-len(text) for text in texts], kind="stable")
-    borders = [border for border in (*FIRST_BLOCKS, *range(BLOCK, len(texts), BLOCK)) if border < len(texts)]
-    blocks = np.split(order, borders) if len(texts) else []
+    ends = [end for end in (*FIRST_BLOCK_ENDS, *range(BLOCK_SIZE, len(texts), BLOCK_SIZE)) if end < len(texts)]
+    blocks = np.split(order, ends) if len(texts) else []
 
-    def _prepare(rows: Integers) -> tuple[Integers, list[dict[str, Any]]]:
-        """Rows in the order of their passes through the model, and the features of each pass, on its device."""
-        tokens = tokenize(embedder.tokenizer, [prefix + texts[row] for row in rows], embedder.max_len)
+    def _prepare(block: Integers) -> tuple[Integers, list[dict[str, Any]]]:
+        """Return the block sorted by number of tokens, and the model inputs of each forward pass."""
+        tokens = tokenize(embedder.tokenizer, [prefix + texts[index] for index in block], embedder.max_len)
         order = longest_first(tokens.lengths)
         tokens = tokens.take(order)
-        passes = split_by_budget(tokens.lengths, budget, padded=not embedder.packed)
-        return rows[order], [embedder.features(tokens.take(np.arange(one.start, one.stop))) for one in passes]
+        chunks = split_by_budget(tokens.lengths, budget, padded=not embedder.packed)
+        return block[order], [embedder.features(tokens.take(np.arange(chunk.start, chunk.stop))) for chunk in chunks]
 
     prepared = prefetch_map(_prepare, blocks, depth=2)
-    launched = ((rows, _launch(embedder, passes, extra, dim)) for rows, passes in prepared)
-    for rows, vectors in delay_by_one(launched):
-        output[rows] = vectors.wait()
+    copies = ((block, _encode_block(embedder, inputs, extra_features, dim)) for block, inputs in prepared)
+    for block, copy in delay_by_one(copies):
+        output[block] = copy.wait()
         if bar:
-            bar.advance(len(rows))
+            bar.advance(len(block))
     return output
 
 
 @torch.inference_mode()
-def _launch(embedder: TokenEmbedder, passes: list[dict[str, Any]], extra: dict[str, int], dim: int | None) -> HostCopy:
-    """Start the passes of a block and the way of its vectors to the CPU, without waiting for a GPU."""
-    vectors = torch.cat([embedder(features | extra) for features in passes]).float()
+def _encode_block(
+    embedder: TokenEmbedder, inputs: list[dict[str, Any]], extra_features: dict[str, int], dim: int | None
+) -> HostCopy:
+    """Start the forward passes of a block and the copy of its vectors to the CPU, without waiting for the device."""
+    vectors = torch.cat([embedder(features | extra_features) for features in inputs]).float()
     if dim is not None:
         vectors = torch.nn.functional.normalize(vectors[:, :dim], dim=-1)
     return HostCopy(vectors)

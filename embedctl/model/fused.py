@@ -1,10 +1,11 @@
-"""Running the sublayers of BERT's family through fused kernels: the same numbers with far less traffic in memory.
+"""Replacement of the sublayers of BERT-like models by fused kernels, which need much less memory traffic.
 
-The one exception is GELU's tanh form, for vectors in bfloat16: see `_gelu_of_product`.
+The results are equal to those of the original modules, except that inference in bfloat16 uses the tanh approximation of
+GELU (see `_linear_gelu`).
 
-Which modules those are is seen from their parts, not from their names: `FORMS` lists what each fused forward expects of
-the module that it replaces. A module that differs in anything is left as it is. That a fused forward computes the same
-is checked on a few texts when a model is packed (`parity.packing_problem`).
+Modules are recognized by their structure, not by their class: `FUSED_FORWARDS` lists the structure that each fused
+forward requires. A module with any other structure is not changed. `equivalence.packing_problem` compares the vectors
+with those of the original modules on a few texts.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from embedctl import console
 from embedctl.errors import first_line
 
-UNSUPPORTED = (
-    RuntimeError,  # torch and Triton: the driver, the GPU or its memory; no C compiler
-    OSError,  # a cache folder that can't be written, a compiler that can't be started
-    SubprocessError,  # a C compiler that fails
-    ImportError,  # Triton's own libraries, and what it has just compiled
+KERNEL_ERRORS = (
+    RuntimeError,  # torch or Triton: an error of the driver, the GPU or its memory, or no C compiler
+    OSError,  # the cache folder cannot be written, or the compiler cannot be started
+    SubprocessError,  # the C compiler failed
+    ImportError,  # a library of Triton, or one that Triton has compiled, cannot be loaded
     AssertionError,  # Triton does not find libcuda
 )
 
 
 @cache
 def available() -> bool:
-    """Whether the kernels run here: tried once, as Triton also needs a C compiler."""
+    """Return whether the kernels work on this machine, after one test call: Triton also needs a C compiler."""
     if not torch.cuda.is_available() or find_spec("triton") is None:
         return False
     try:
         _try_kernels()
-    except UNSUPPORTED as cause:
-        console.warn(f"no fused kernels: {first_line(cause)}")
+    except KERNEL_ERRORS as cause:
+        console.warn(f"the fused kernels are not available, so training and encoding are slower: {first_line(cause)}")
         return False
     return True
 
@@ -58,84 +59,84 @@ def _try_kernels() -> None:
     row = torch.ones(1, 16, device="cuda")
     try:
         dropout_add_norm(row, row, row[0], row[0], row[0], p=0.0, eps=1e-5)
-    except TritonError as cause:  # not compiled for this GPU
+    except TritonError as cause:  # the kernel cannot be compiled for this GPU
         raise RuntimeError(first_line(cause)) from cause
 
 
 @dataclass(frozen=True)
-class Form:
-    """A fused forward, and what a module must look like for it to compute the same."""
+class FusedForward:
+    """A fused `forward` method, and the structure that a module must have for it to be equivalent."""
 
-    forward: Callable[..., Any]  # takes the place of the module's own
-    children: dict[str, type | None]  # the module's children by name, no others, and the class of each
-    takes: tuple[str, ...]  # the parameters of the module's forward, in their order
-    may_take: tuple[str, ...] = ()  # further parameters that the fused forward knows or need not know
-    reads: tuple[str, ...] = ()  # further attributes that the fused forward reads
+    forward: Callable[..., Any]  # the replacement of the module's forward
+    children: dict[str, type | None]  # name and class of all children of the module
+    parameters: tuple[str, ...]  # required parameters of the module's forward, in order
+    optional_parameters: tuple[str, ...] = ()  # further parameters that the forward of the module may have
+    attributes: tuple[str, ...] = ()  # further attributes that the fused forward uses
 
-    def fits(self, module: torch.nn.Module) -> bool:
-        """Whether `module` is as described."""
+    def matches(self, module: torch.nn.Module) -> bool:
+        """Return whether `module` has this structure."""
         children = dict(module.named_children())
         _self, *parameters = inspect.signature(type(module).forward).parameters
         return (
             {name: type(child) for name, child in children.items()} == self.children
-            and all(map(_is_plain, children.values()))
-            and tuple(name for name in parameters if name not in self.may_take) == self.takes
-            and all(hasattr(module, name) for name in self.reads)
+            and all(map(_is_unmodified, children.values()))
+            and tuple(name for name in parameters if name not in self.optional_parameters) == self.parameters
+            and all(hasattr(module, name) for name in self.attributes)
         )
 
 
-def _is_plain(layer: torch.nn.Module) -> bool:
-    """Whether a layer has its bias, if any, and a call of it runs its class's forward alone."""
+def _is_unmodified(layer: torch.nn.Module) -> bool:
+    """Return whether a layer has no hooks and no patched forward, and its bias, if its class has one, is not None."""
     patched = "forward" in vars(layer) or layer._forward_hooks or layer._forward_pre_hooks
     return getattr(layer, "bias", True) is not None and not patched
 
 
 def fuse(model: torch.nn.Module) -> int:
-    """Let every module that has a fused form run it until `unfuse`, and say how many there are."""
+    """Replace the forward of each module that a fused forward matches; return the number of these modules."""
     unfuse(model)
-    free = [module for module in model.modules() if "forward" not in vars(module)]
-    found = [(module, form) for module in free for form in FORMS if form.fits(module)]
-    for module, form in found:
-        module.forward = MethodType(form.forward, module)
-    return len(found)
+    unpatched = [module for module in model.modules() if "forward" not in vars(module)]
+    matches = [(module, fused) for module in unpatched for fused in FUSED_FORWARDS if fused.matches(module)]
+    for module, fused in matches:
+        module.forward = MethodType(fused.forward, module)
+    return len(matches)
 
 
 def unfuse(model: torch.nn.Module) -> None:
-    """Let every module run its own code again."""
-    ours = {form.forward for form in FORMS}
+    """Restore the original forward of all modules."""
+    functions = {fused.forward for fused in FUSED_FORWARDS}
     for module in model.modules():
-        if getattr(vars(module).get("forward"), "__func__", None) in ours:
+        if getattr(vars(module).get("forward"), "__func__", None) in functions:
             del module.forward
 
 
 class _Projections(torch.autograd.Function):
-    """Linear layers of one input, as `forward(x, weight, bias, weight, bias, ...)` in one type."""
+    """Several linear layers with the same input: `forward(x, weight, bias, weight, bias, ...)`, all of one type."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        """The output of each layer."""
+        """Return the output of each layer."""
         weights, biases = parameters[::2], parameters[1::2]
         ctx.save_for_backward(x, *weights)
         return tuple(linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of `x`, added up by the matrix products themselves, and those of weights and biases."""
+        """Return the gradients of `x`, summed by `addmm_` without temporary tensors, and of weights and biases."""
         x, *weights = ctx.saved_tensors
         rows = x.flatten(0, -2)
-        parts = [grad.flatten(0, -2) for grad in grads]
-        x_grad = parts[0] @ weights[0]
-        for part, weight in zip(parts[1:], weights[1:], strict=True):
-            x_grad.addmm_(part, weight)
-        own = (grad for part in parts for grad in (part.T @ rows, part.sum(0)))
-        return x_grad.view_as(x), *own
+        row_grads = [grad.flatten(0, -2) for grad in grads]
+        x_grad = row_grads[0] @ weights[0]
+        for grad, weight in zip(row_grads[1:], weights[1:], strict=True):
+            x_grad.addmm_(grad, weight)
+        parameter_grads = (result for grad in row_grads for result in (grad.T @ rows, grad.sum(0)))
+        return x_grad.view_as(x), *parameter_grads
 
 
 def _self_attention(
     self: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
 ) -> tuple[Tensor, Any]:
-    kind = hidden_states.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_states.dtype
+    device = hidden_states.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_states.dtype
     layers = (self.query, self.key, self.value)
     parameters = (parameter.to(dtype) for layer in layers for parameter in (layer.weight, layer.bias))
     shape = (*hidden_states.shape[:-1], -1, self.attention_head_size)
@@ -161,33 +162,38 @@ def _intermediate(self: Any, hidden_states: Tensor) -> Tensor:
 
         return gelu(linear(hidden_states, self.dense.weight, self.dense.bias.detach()), self.dense.bias)
     if not self.training and hidden_states.dtype == self.dense.weight.dtype == torch.bfloat16:
-        return _gelu_of_product(self.dense, hidden_states)
+        return _linear_gelu(self.dense, hidden_states)
     return torch.nn.functional.gelu(self.dense(hidden_states))
 
 
-def _gelu_of_product(dense: Linear, x: Tensor) -> Tensor:
-    """GELU(dense(x)) in bfloat16, within the matrix product itself: for vectors, not for training.
+def _linear_gelu(dense: Linear, x: Tensor) -> Tensor:
+    """Return GELU(dense(x)) in bfloat16, computed in one kernel; for inference only.
 
-    The product knows GELU's tanh form (Hendrycks and Gimpel 2016), within 5e-4 of the exact one. In bfloat16 vectors
-    are as near to float32's with either, in float16 they are not.
+    The kernel uses the tanh approximation of GELU (Hendrycks and Gimpel 2016), which differs from the exact one by at
+    most 5e-4. In bfloat16 the error of the vectors is the same with both; in float16 it would be larger.
     """
     product = torch._addmm_activation(dense.bias, x.flatten(0, -2), dense.weight.T, use_gelu=True)
     return product.view(*x.shape[:-1], -1)
 
 
-GELU: type | None = getattr(activations, "GELUActivation", None)  # the exact one, as it is called in transformers
-FORMS = (
-    Form(
+GELU: type | None = getattr(activations, "GELUActivation", None)  # the exact GELU of transformers
+FUSED_FORWARDS = (
+    FusedForward(
         _self_attention,
         children={"query": Linear, "key": Linear, "value": Linear, "dropout": Dropout},
-        takes=("hidden_states",),
-        may_take=("attention_mask", "cache", "past_key_values", "kwargs"),  # caches serve generation only
-        reads=("config", "scaling", "attention_head_size"),
+        parameters=("hidden_states",),
+        optional_parameters=(
+            "attention_mask",
+            "cache",
+            "past_key_values",
+            "kwargs",
+        ),  # caches are used for generation only
+        attributes=("config", "scaling", "attention_head_size"),
     ),
-    Form(
+    FusedForward(
         _output,
         children={"dense": Linear, "LayerNorm": LayerNorm, "dropout": Dropout},
-        takes=("hidden_states", "input_tensor"),
+        parameters=("hidden_states", "input_tensor"),
     ),
-    Form(_intermediate, children={"dense": Linear, "intermediate_act_fn": GELU}, takes=("hidden_states",)),
+    FusedForward(_intermediate, children={"dense": Linear, "intermediate_act_fn": GELU}, parameters=("hidden_states",)),
 )

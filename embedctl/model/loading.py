@@ -1,6 +1,6 @@
-"""Loading a sentence-transformers model from a folder or the hub, in the precision asked for.
+"""Loading of sentence-transformers models and tokenizers from a folder or the hub.
 
-Plain transformers checkpoints get a pooling and a normalisation; everything else is left as its author saved it.
+A transformers checkpoint without modules.json gets a pooling and a normalization module. Other models are not changed.
 """
 
 from __future__ import annotations
@@ -24,48 +24,54 @@ if TYPE_CHECKING:
 def load_sentence_transformer(
     path: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False, pooling: str | None = None
 ) -> SentenceTransformer:
-    """The model at `path`, a folder or a hub name, on the CPU.
+    """Load a model on the CPU.
 
     Args:
-        path: with modules.json it is loaded as saved; a plain transformers checkpoint is pooled and normalised.
-        dtype: of the weights; a checkpoint's own type (often bf16) is no master for training.
-        trust_remote_code: whether Python code of the checkpoint may run.
-        pooling: mean, cls or lasttoken, for a plain checkpoint only; mean by default.
+        path: a folder or a hub name.
+        dtype: the type to which the weights are converted; training requires float32.
+        trust_remote_code: whether Python code of the model may run.
+        pooling: mean (the default), cls or lasttoken; used only for a transformers checkpoint without modules.json.
 
     Raises:
-        ModelError: there is no such model, it can't be read, or its first module is no transformer.
+        ModelError: the model does not exist or cannot be read, or its first module is not a transformer.
     """
-    _expect_a_model(path)
-    with loading_context(path, f"{path}: can't be loaded as an embedding model"), torch.random.fork_rng(devices=[]):
+    _check_model_path(path)
+    with loading_context(path, f"{path}: the embedding model cannot be loaded"), torch.random.fork_rng(devices=[]):
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-        torch.manual_seed(0)  # weights that a checkpoint lacks (an unused pooler) are the same each time
+        torch.manual_seed(0)  # weights missing from the checkpoint (an unused pooler) are equal in every run
         settings: dict[str, Any] = {"dtype": dtype}
         if Path(path).is_dir() and not Path(path, "modules.json").exists():
             transformer = Transformer(path, model_kwargs=settings | {"trust_remote_code": trust_remote_code})
-            pooled = Pooling(transformer.auto_model.config.hidden_size, pooling or "mean")
-            model = SentenceTransformer(modules=[transformer, pooled, Normalize()], device="cpu")
+            pooling_module = Pooling(transformer.auto_model.config.hidden_size, pooling or "mean")
+            model = SentenceTransformer(modules=[transformer, pooling_module, Normalize()], device="cpu")
         else:
             model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings)
     if not hasattr(model[0], "auto_model") or not hasattr(model[0].auto_model, "config"):
-        problem = f"{path}: the first module is {type(model[0]).__name__}, not a transformer"
-        raise ModelError(problem, "choose another model")
+        problem = f"{path}: the first module of the model is {type(model[0]).__name__}, not a transformer"
+        raise ModelError(problem, "use a model whose first module is a transformer")
     return model
 
 
 @contextmanager
 def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
-    """Load a model quietly in a with-block, from the cache alone where the hub is silent.
+    """Convert errors of the libraries in a with-block that loads a model, and suppress their output.
+
+    If the hub is not reachable, only cached models are used.
+
+    Args:
+        path: the folder or hub name of the model.
+        problem: the error message; the library's message is appended.
+        hint: the next action; by default to check the folder, or the name and the network.
 
     Raises:
-        ModelError: `problem`, with what the library says, and `hint` or where to look.
+        ModelError: the with-block raised an error of the libraries.
     """
     if not hint and Path(path).exists():
-        hint = "check that the folder holds a whole model; `embedctl doctor` shows the installed versions"
+        hint = "check that the folder contains all files of the model; `embedctl doctor` prints the installed versions"
     elif not hint:
-        doctor = "(`embedctl doctor` says whether the hub can be reached)"
-        hint = f"check the name and the network {doctor}, or give a local folder"
+        hint = "check the name and, with `embedctl doctor`, the connection to the hub; or use a local folder"
     hub.go_offline_if_unreachable(path)
     silence_transformers()
     try:
@@ -75,49 +81,49 @@ def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
 
 
 def silence_transformers() -> None:
-    """No bars and no load reports of transformers between our own lines."""
+    """Disable progress bars and load reports of transformers."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _expect_a_model(path: str) -> None:
+def _check_model_path(path: str) -> None:
     if path == TINY:
-        problem = "'tiny' is built from the training data and can't be loaded"
-        raise ModelError(problem, "give --ckpt a trained model, e.g. out")
-    folder, saved = Path(path), "name the folder of a saved model"
+        problem = "the built-in model 'tiny' is built by `embedctl train` and cannot be loaded"
+        raise ModelError(problem, "set --ckpt to the output folder of a training run, for example `--ckpt out`")
+    folder, hint = Path(path), "set --model or --ckpt to the folder of a saved model"
     files = ("modules.json", "config.json", "config_sentence_transformers.json")
     if folder.is_dir() and not any((folder / name).exists() for name in files):
-        raise ModelError(f"{path}: holds no model (no modules.json, no config.json)", saved)
+        raise ModelError(f"{path}: the folder contains no model (no modules.json or config.json)", hint)
     if folder.is_file():
-        raise ModelError(f"{path}: is a file, not a model folder", saved)
+        raise ModelError(f"{path}: this is a file, not the folder of a model", hint)
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    if looks_local and not folder.exists() and not _is_cached_hub_name(path):
-        hint = "train one first (`embedctl train`), or give a hub name such as BAAI/bge-base-zh-v1.5"
+    if looks_local and not folder.exists() and not _is_hub_name_without_owner(path):
+        hint = "train a model first with `embedctl train`, or use a hub name such as BAAI/bge-base-zh-v1.5"
         raise ModelError(f"{path}: no such folder", hint)
 
 
-def _is_cached_hub_name(path: str) -> bool:
-    """Old hub names such as all-MiniLM-L6-v2 have no owner; sentence-transformers adds its own."""
+def _is_hub_name_without_owner(path: str) -> bool:
+    """Return whether a path may be a name such as all-MiniLM-L6-v2, to which sentence-transformers adds an owner."""
     return "/" not in path and path.count("-") > 0 and not path.endswith((".json", ".jsonl"))
 
 
 def load_tokenizer(path: str) -> Any:
-    """The tokenizer of a model, without its weights.
+    """Load the tokenizer of a model without its weights.
 
     Raises:
-        ModelError: there is none.
+        ModelError: the model has no tokenizer, or it cannot be loaded.
     """
-    _expect_a_model(path)
-    with loading_context(path, f"{path}: has no tokenizer that can be loaded"):
+    _check_model_path(path)
+    with loading_context(path, f"{path}: the tokenizer cannot be loaded"):
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(path)
 
 
 def hash_weights(model: torch.nn.Module) -> str:
-    """A digest of all weights and their names: equal bytes, equal digest, wherever they are stored."""
+    """Return a digest of all weights and their names; it does not depend on the device or the file."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())

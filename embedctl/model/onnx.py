@@ -1,7 +1,7 @@
-"""A model's transformer computed by ONNX Runtime or OpenVINO on the CPU; everything around it stays as it was.
+"""Inference of the transformer with ONNX Runtime or OpenVINO on the CPU.
 
-The transformer is exported once for its weights, into the cache folder, and compared with torch before it is used.
-Pooling and the modules behind it are torch's. To add a runtime: one function and one line in `RUNTIMES`.
+The transformer is exported to the cache folder once for its weights. Before it is used, its vectors are compared with
+those of torch. Pooling and later modules run in torch. A new runtime needs one function and one line in `RUNTIMES`.
 """
 
 from __future__ import annotations
@@ -26,130 +26,129 @@ from embedctl import console
 from embedctl.errors import ConfigError, ModelError, first_line
 from embedctl.files import build_once
 from embedctl.model.embedder import Embedder
+from embedctl.model.equivalence import MAX_DIFFERENCE, sample_vectors
 from embedctl.model.loading import hash_weights
-from embedctl.model.equivalence import PARITY, probe
 
 INPUTS = ("input_ids", "attention_mask")
-GRAPH = "model.onnx"
+MODEL_FILE = "model.onnx"
 REQUIRED_PACKAGES = {"onnx": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino", "onnx", "onnxscript")}
-UNUSABLE = (
-    RuntimeError,  # torch's exporter, whose errors are all of this class, OpenVINO, and tensors of a wrong shape
-    OSError,  # a cache folder that can't be written, a library that can't be loaded
-    ImportError,  # packages of the extra that don't fit each other
+BACKEND_ERRORS = (
+    RuntimeError,  # all errors of torch's exporter, errors of OpenVINO, and outputs of a wrong shape
+    OSError,  # the cache folder cannot be written, or a library cannot be loaded
+    ImportError,  # incompatible versions of the backend's packages
 )
-Run = Callable[[dict[str, Any]], Any]
+InferenceFunction = Callable[[dict[str, Any]], Any]
 
 
 def require_backend_packages(backend: str) -> None:
-    """Check that the packages of a backend are there.
+    """Check that the packages of a backend are installed.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: a package is missing.
     """
     missing = [name for name in REQUIRED_PACKAGES.get(backend, ()) if find_spec(name) is None]
     if missing:
-        problem = f"--backend {backend}: not installed: {', '.join(missing)}"
-        raise ConfigError(problem, f"pip install 'embedctl[{backend}]'")
+        problem = f"--backend {backend}: required packages are not installed: {', '.join(missing)}"
+        raise ConfigError(problem, f"run `pip install 'embedctl[{backend}]'`")
 
 
 def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
-    """Let `backend` compute the transformer of a float32 embedder on the CPU; batches are padded.
+    """Replace the forward pass of an embedder's transformer by that of another runtime on the CPU; texts are padded.
 
     Args:
-        embedder: its transformer gets another `forward`, where that gives the same vectors, and stays as it is where
-            not; its weights stay, so their hash and their number do.
-        backend: a name of `RUNTIMES`.
+        embedder: a model with float32 weights, which are not changed; after an error it uses torch as before.
+        backend: a key of `RUNTIMES`.
         cache: the folder of exported transformers.
 
     Raises:
-        ModelError: the transformer can't be exported, or computes something else there.
+        ModelError: the transformer cannot be exported or run, or its vectors differ from those of torch.
     """
     embedder.set_packed(False)
     backbone = embedder.backbone
-    ours = _vectors(embedder)
+    expected = _sample_vectors(embedder)
     with ExitStack() as undo:
         try:
-            backbone.forward = _forward(RUNTIMES[backend](_exported(backbone, cache), torch.get_num_threads()))
+            backbone.forward = _forward(RUNTIMES[backend](_exported_model(backbone, cache), torch.get_num_threads()))
             undo.callback(delattr, backbone, "forward")
-            difference = float((ours - _vectors(embedder)).abs().max())
-        except UNUSABLE + _errors_of_onnxruntime() as cause:
-            problem = f"this model can't be run there: {first_line(cause)}"
-            raise ModelError(f"--backend {backend}: {problem}", "--backend torch") from cause
-        if not difference <= PARITY[torch.float32]:
-            problem = f"its vectors differ from torch's by {difference:.1e}"
-            raise ModelError(f"--backend {backend}: {problem}", "--backend torch")
-        undo.pop_all()  # it stays
+            difference = float((expected - _sample_vectors(embedder)).abs().max())
+        except BACKEND_ERRORS + _onnxruntime_errors() as cause:
+            problem = f"--backend {backend}: this model cannot be run with this backend: {first_line(cause)}"
+            raise ModelError(problem, "use `--backend torch`") from cause
+        if not difference <= MAX_DIFFERENCE[torch.float32]:
+            problem = f"--backend {backend}: the embeddings differ from those of torch by up to {difference:.1e}"
+            raise ModelError(problem, "use `--backend torch`")
+        undo.pop_all()
 
 
-_vectors = torch.inference_mode()(probe)
+_sample_vectors = torch.inference_mode()(sample_vectors)
 
 
-def _forward(run: Run) -> Callable[..., SimpleNamespace]:
-    """What the transformer's own `forward` does with a padded batch, done by a runtime."""
+def _forward(infer: InferenceFunction) -> Callable[..., SimpleNamespace]:
+    """Return a replacement for the transformer's `forward` that calls `infer` with the padded texts."""
 
     def _run(input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
-        hidden = run({"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()})
+        hidden = infer({"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()})
         return SimpleNamespace(last_hidden_state=torch.from_numpy(np.asarray(hidden)))
 
     return _run
 
 
-def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
-    """The exceptions of ONNX Runtime, which have no class in common; none where it has not been imported."""
-    state = sys.modules.get("onnxruntime.capi.onnxruntime_pybind11_state")
-    found = vars(state).values() if state else ()
-    return tuple(kind for kind in found if isinstance(kind, type) and issubclass(kind, Exception))
+def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """Return the exception classes of ONNX Runtime, which have no common base class; empty if it is not imported."""
+    module = sys.modules.get("onnxruntime.capi.onnxruntime_pybind11_state")
+    values = vars(module).values() if module else ()
+    return tuple(value for value in values if isinstance(value, type) and issubclass(value, Exception))
 
 
-class _Graph(torch.nn.Module):
-    """Tokens in, hidden states out: what is exported."""
+class _ExportWrapper(torch.nn.Module):
+    """The module that is exported: its inputs and its output are tensors."""
 
     def __init__(self, backbone: torch.nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The last hidden states of padded tokens."""
+        """Return the last hidden states of padded texts."""
         hidden: Tensor = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
 
 
-def _exported(backbone: Any, cache: Path) -> Path:
-    """The ONNX file of a transformer, written if no earlier run did; one process writes while the others wait."""
-    recipe = (hash_weights(backbone), backbone.config.to_json_string(), torch.__version__, transformers.__version__)
-    name = hashlib.blake2b("\0".join(recipe).encode(), digest_size=16).hexdigest()
+def _exported_model(backbone: Any, cache: Path) -> Path:
+    """Return the ONNX file of a transformer and export it if it is missing; other processes wait for the export."""
+    cache_key = (hash_weights(backbone), backbone.config.to_json_string(), torch.__version__, transformers.__version__)
+    name = hashlib.blake2b("\0".join(cache_key).encode(), digest_size=16).hexdigest()
 
     def _build(folder: Path) -> None:
-        console.info("exporting the model to ONNX, once for these weights")
-        _export(backbone, folder / GRAPH)
+        console.info("exporting the model to ONNX; the file is cached for later runs")
+        _export(backbone, folder / MODEL_FILE)
 
-    return build_once(cache / name, _build) / GRAPH
+    return build_once(cache / name, _build) / MODEL_FILE
 
 
 @torch.no_grad()
 def _export(backbone: Any, path: Path) -> None:
     example = (torch.ones(2, 8, dtype=torch.long), torch.ones(2, 8, dtype=torch.long))
-    any_size = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
-    chatter = logging.getLogger("torch.onnx")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)
+    dynamic_axes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(action="ignore"):
             torch.onnx.export(
-                _Graph(backbone).eval(),
+                _ExportWrapper(backbone).eval(),
                 example,
                 str(path),
                 dynamo=True,
                 verbose=False,
                 input_names=INPUTS,
                 output_names=("hidden",),
-                dynamic_shapes=dict.fromkeys(INPUTS, any_size),
+                dynamic_shapes=dict.fromkeys(INPUTS, dynamic_axes),
             )
     finally:
-        chatter.setLevel(level)
+        logger.setLevel(level)
 
 
-def _onnxruntime(path: Path, threads: int) -> Run:
+def _onnxruntime(path: Path, threads: int) -> InferenceFunction:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -158,13 +157,13 @@ def _onnxruntime(path: Path, threads: int) -> Run:
     return lambda inputs: session.run(None, inputs)[0]
 
 
-def _openvino(path: Path, threads: int) -> Run:
+def _openvino(path: Path, threads: int) -> InferenceFunction:
     import openvino
 
-    # by default it computes in bfloat16 where the CPU can
+    # by default OpenVINO computes in bfloat16 if the CPU supports it
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
-    return lambda inputs: request.infer(inputs)[0].copy()  # the request writes its next output over this one
+    return lambda inputs: request.infer(inputs)[0].copy()  # the next call overwrites the output buffer
 
 
-RUNTIMES: dict[str, Callable[[Path, int], Run]] = {"onnx": _onnxruntime, "openvino": _openvino}
+RUNTIMES: dict[str, Callable[[Path, int], InferenceFunction]] = {"onnx": _onnxruntime, "openvino": _openvino}

@@ -1,4 +1,4 @@
-"""Pooling of packed texts in float32, without a word from the GPU to the CPU that would make either wait."""
+"""Pooling of packed token embeddings in float32, without device-to-host synchronization."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-POOLED = {"cls", "lasttoken", "mean"}
+SUPPORTED_MODES = {"cls", "lasttoken", "mean"}
 
 
 def can_pool(module: torch.nn.Module, features: dict[str, Any]) -> bool:
-    """Whether `pool_packed` does what this module does with these features; its own code takes the rest."""
+    """Return whether `pool_packed` can replace this module for these model inputs."""
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    return isinstance(module, Pooling) and set(_modes(module)) <= POOLED and "prompt_length" not in features
+    return isinstance(module, Pooling) and set(_modes(module)) <= SUPPORTED_MODES and "prompt_length" not in features
 
 
-def pool_packed(module: torch.nn.Module, hidden_TH: Tensor, borders: Tensor) -> Tensor:
-    """The vectors of N packed texts, as a sentence-transformers pooling would give them.
+def pool_packed(module: torch.nn.Module, hidden_TH: Tensor, cu_seq_lens: Tensor) -> Tensor:
+    """Return the pooled vectors of N packed texts, equal to those of a sentence-transformers pooling module.
 
     Args:
-        module: the pooling; several of its modes are joined.
-        hidden_TH: (T, H) of the tokens.
-        borders: (N + 1,) where texts begin and end.
+        module: the pooling module; the vectors of several modes are concatenated.
+        hidden_TH: (T, H) hidden states of all tokens.
+        cu_seq_lens: (N + 1,) cumulative lengths of the texts, from 0 to T.
 
     Returns:
-        (N, modes * H), at least float32.
+        (N, modes * H), float32 or float64.
     """
-    exact = torch.promote_types(hidden_TH.dtype, torch.float32)
-    borders = borders.long()
+    dtype = torch.promote_types(hidden_TH.dtype, torch.float32)
+    cu_seq_lens = cu_seq_lens.long()
     parts = []
     for mode in _modes(module):
         if mode == "mean":
-            parts.append(torch.segment_reduce(hidden_TH.to(exact), "mean", offsets=borders, unsafe=True))
+            parts.append(torch.segment_reduce(hidden_TH.to(dtype), "mean", offsets=cu_seq_lens, unsafe=True))
         else:
-            parts.append(hidden_TH[borders[:-1] if mode == "cls" else borders[1:] - 1].to(exact))
+            parts.append(hidden_TH[cu_seq_lens[:-1] if mode == "cls" else cu_seq_lens[1:] - 1].to(dtype))
     return torch.cat(parts, dim=-1)
 
 
 def _modes(module: Any) -> dict[str, None]:
-    """The module's modes, in their order."""
+    """Return the module's pooling modes in order, as the keys of a dict."""
     modes = module.pooling_mode
     return dict.fromkeys((modes,) if isinstance(modes, str) else modes)

@@ -1,6 +1,6 @@
-"""The built-in model: a small BERT with random weights and a WordPiece vocabulary learnt from the data at hand.
+"""The built-in model: a small BERT with random weights and a WordPiece vocabulary learned from the training data.
 
-It lets the whole pipeline run anywhere in a minute without a download. It is no product model.
+With it, all commands run within a minute on any computer, without a download. It is not meant for production.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
-    """A fresh built-in model whose vocabulary is learnt from `texts`; equal texts and seed give equal weights."""
+    """Return a new built-in model with a vocabulary learned from `texts`; equal texts and seeds give equal weights."""
     from safetensors.torch import save_file
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -45,7 +45,7 @@ def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
         torch.manual_seed(seed)
         bert = BertModel(config)
     with tempfile.TemporaryDirectory() as folder:
-        # not bert.save_pretrained: within torch.distributed it writes on rank 0 only
+        # bert.save_pretrained would write on rank 0 only if torch.distributed is initialized
         bert.config.save_pretrained(folder)
         save_file(bert.state_dict(), Path(folder, "model.safetensors"), metadata={"format": "pt"})
         tokenizer.save_pretrained(folder)
@@ -54,10 +54,10 @@ def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
 
 
 def _learn_vocabulary(texts: Iterable[str]) -> Any:
-    """A fast tokenizer whose WordPiece vocabulary follows from the texts alone, in every process.
+    """Return a fast tokenizer with a WordPiece vocabulary that depends only on the texts, in every process.
 
-    The trainer numbers characters in the order of a hash map that differs between processes, and breaks ties by these
-    numbers. So it is handed all characters in an order of our own, as if they were special tokens.
+    The trainer numbers the characters in the order of a hash map, which differs between processes, and these numbers
+    decide ties. To fix their order, all characters are passed to the trainer in sorted order as special tokens.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -68,10 +68,10 @@ def _learn_vocabulary(texts: Iterable[str]) -> Any:
     trainer = trainers.WordPieceTrainer(
         vocab_size=VOCABULARY, special_tokens=[*SPECIAL, *sorted(characters)], show_progress=False, min_frequency=2
     )
-    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    learner.train_from_iterator(words.elements(), trainer)
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.train_from_iterator(words.elements(), trainer)
 
-    tokenizer = Tokenizer(models.WordPiece(learner.get_vocab(), unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.decoder = decoders.WordPiece()
     ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]

@@ -1,4 +1,4 @@
-"""Making a model trainable: what is trained, adapters, recomputation, and float32 masters of half-precision weights."""
+"""Preparation of a model for training: LoRA, frozen weights, gradient checkpointing, master weights, compilation."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ from embedctl.tokens.packing import Ragged
 
 
 def add_adapters(embedder: Embedder, config: TuneSection) -> None:
-    """Put low-rank adapters (LoRA: Hu et al., 2022) on the linear layers; only they are trained.
+    """Add low-rank adapters (LoRA; Hu et al., 2022) to the linear layers and freeze all other weights.
 
     Raises:
-        ConfigError: the extra is missing.
+        ConfigError: the package peft is not installed.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise ConfigError("--lora-rank: needs the package peft", 'pip install "embedctl[peft]"') from None
-    linear = [name for name, module in embedder.backbone.named_modules() if isinstance(module, torch.nn.Linear)]
-    adapters = LoraConfig(
+        raise ConfigError(
+            "--lora-rank: the package peft is not installed", 'run `pip install "embedctl[peft]"`'
+        ) from None
+    linear_layers = [name for name, module in embedder.backbone.named_modules() if isinstance(module, torch.nn.Linear)]
+    lora_config = LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha or 2 * config.lora_rank,  # type: ignore[arg-type]
-        target_modules=[name for name in linear if "pooler" not in name],
+        target_modules=[name for name in linear_layers if "pooler" not in name],
     )
     embedder.requires_grad_(False)
-    inject_adapter_in_model(adapters, embedder.backbone)
+    inject_adapter_in_model(lora_config, embedder.backbone)
 
 
 def merge_adapters(embedder: Embedder) -> None:
-    """Fold adapters into the weights and take them off, if there are any: the model is a plain one again."""
+    """Merge the adapters, if there are any, into the weights and remove them."""
     if not any("lora_" in name for name, _ in embedder.named_parameters()):
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -52,10 +54,12 @@ def merge_adapters(embedder: Embedder) -> None:
 
 
 def freeze_unused(embedder: Embedder) -> list[str]:
-    """Stop training what a vector does not depend on (BERT's pooler): other ranks would wait for its gradient.
+    """Freeze the weights that the vectors do not depend on, such as BERT's pooler.
+
+    These weights get no gradient, which the other ranks would wait for.
 
     Returns:
-        The names of the parameters frozen.
+        The names of the frozen parameters.
     """
     token = embedder.tokenizer.pad_token_id or 0
     text = Ragged(np.full(4, token, dtype=np.int32), np.array([4]))
@@ -72,53 +76,55 @@ def freeze_unused(embedder: Embedder) -> list[str]:
 
 
 def enable_gradient_checkpointing(embedder: Embedder) -> None:
-    """Recompute activations in the backward pass, with the random state of the forward one."""
+    """Recompute activations in the backward pass, with the same dropout as in the forward pass."""
     backbone = embedder.backbone
-    newer = getattr(backbone, "activation_checkpointing_enable", None)  # the name in newer transformers
-    (newer or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+    enable = getattr(backbone, "activation_checkpointing_enable", None)  # the name in newer versions of transformers
+    (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 class MasterWeights:
-    """Float32 masters of a model that computes in half precision, on one device.
+    """Float32 master weights of a model that computes in half precision, on one device.
 
-    Gradients are added up in float32 as they arrive; `publish` rounds the masters into the model after an update.
+    Gradients are accumulated in float32 during the backward pass. `copy_to_model` must be called after each update.
 
     Args:
-        model: becomes `dtype`; `self.model` is the float32 copy that an optimizer works on.
-        dtype: in which the model computes.
+        model: the model, which is converted to `dtype`; `self.model` is a float32 copy for the optimizer.
+        dtype: the type in which the model computes.
     """
 
     def __init__(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
         self.model = copy.deepcopy(model)
         model.to(dtype)
         pairs = zip(model.parameters(), self.model.parameters(), strict=True)
-        self._pairs = [(live, master) for live, master in pairs if live.requires_grad]
-        for live, master in self._pairs:
-            live.register_post_accumulate_grad_hook(_adding_to(master))  # type: ignore[no-untyped-call]
+        self._pairs = [(weight, master) for weight, master in pairs if weight.requires_grad]
+        for weight, master in self._pairs:
+            weight.register_post_accumulate_grad_hook(_accumulate_in(master))  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
-    def publish(self) -> None:
-        """Round the masters into the model."""
-        live, masters = zip(*self._pairs, strict=True)
-        torch._foreach_copy_(live, masters)
+    def copy_to_model(self) -> None:
+        """Copy the master weights to the model, rounded to its type."""
+        weights, masters = zip(*self._pairs, strict=True)
+        torch._foreach_copy_(weights, masters)
 
 
-def _adding_to(master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:
-    def _move(live: torch.Tensor) -> None:
-        if live.grad is not None:
-            master.grad = live.grad.float() if master.grad is None else master.grad.add_(live.grad)
-            live.grad = None
+def _accumulate_in(master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:
+    """Return a hook that adds the gradient of a weight to that of its master weight and then deletes it."""
 
-    return _move
+    def _hook(weight: torch.Tensor) -> None:
+        if weight.grad is not None:
+            master.grad = weight.grad.float() if master.grad is None else master.grad.add_(weight.grad)
+            weight.grad = None
+
+    return _hook
 
 
 def compile_layers(embedder: Embedder) -> None:
-    """Compile what is around attention in each layer, for any number of tokens.
+    """Compile the parts of each layer outside attention, for any number of tokens.
 
-    Attention itself is one kernel already; projections, activations, dropout, residuals and norms are fused into few.
+    Attention already is one kernel. Compilation fuses projections, activations, dropout, residuals and norms.
     """
-    _keep_reductions_apart()
-    unfuse(embedder.backbone)  # the compiler makes kernels of its own
+    _disable_reduction_fusion()
+    unfuse(embedder.backbone)  # the compiler replaces our fused kernels
     names = set(embedder._no_split_modules)
     for module in embedder.backbone.modules():
         if type(module).__name__ in names and "Embedding" not in type(module).__name__:
@@ -134,8 +140,8 @@ def _compile_around_attention(module: torch.nn.Module) -> None:
             part.compile(dynamic=True)
 
 
-def _keep_reductions_apart() -> None:
-    """Inductor's fusion of a norm's two reductions takes four times as long as both alone (H200, torch 2.11)."""
+def _disable_reduction_fusion() -> None:
+    """Prevent inductor from fusing the two reductions of a norm: this makes them 4 times slower (H200, torch 2.11)."""
     import torch._inductor.config as inductor
 
     if hasattr(inductor.triton, "mix_order_reduction"):

@@ -1,4 +1,4 @@
-"""encode from the command line: what is written and said, and what is refused."""
+"""Tests of `embedctl encode`: its output files, messages and errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture(scope="module")
-def theirs(tiny_model):
+def reference_model(tiny_model):
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(tiny_model, device="cpu")
@@ -37,7 +37,7 @@ def theirs(tiny_model):
 
 @pytest.fixture
 def run(tiny_model, capsys):
-    """Encodes and gives the JSON document and what was said."""
+    """Return a function that runs encode and returns its JSON document and stderr."""
 
     def run(**flags: object):
         encode.command(**{"model_name_or_path": tiny_model, "json_output": True, "device": "cpu"} | flags)
@@ -47,108 +47,110 @@ def run(tiny_model, capsys):
     return run
 
 
-def write(name: str, texts: list[str]) -> str:
+def write_texts(name: str, texts: list[str]) -> str:
     Path(name).write_text("".join(text + "\n" for text in texts), encoding="utf-8")
     return name
 
 
-def difference(name: str, expected: np.ndarray) -> float:
-    found = np.load(name)
-    assert found.shape == expected.shape
-    return float(np.abs(found - expected).max())
+def max_difference(name: str, expected: np.ndarray) -> float:
+    vectors = np.load(name)
+    assert vectors.shape == expected.shape
+    return float(np.abs(vectors - expected).max())
 
 
 @pytest.mark.parametrize(
-    ("given", "output"), [("own.txt", "own.npy"), ("a.b.jsonl", "a.b.npy"), ("deep/own.txt", "own.npy")]
+    ("source", "output"), [("own.txt", "own.npy"), ("a.b.jsonl", "a.b.npy"), ("deep/own.txt", "own.npy")]
 )
-def test_the_output_has_the_inputs_stem_in_this_folder(given, output, run, theirs):
+def test_the_default_output_has_the_stem_of_the_input(source, output, run, reference_model):
     Path("deep").mkdir()
-    lines = [json.dumps({"text": text}) for text in TEXTS] if given.endswith("jsonl") else TEXTS
-    document, _ = run(input=write(given, lines))
+    lines = [json.dumps({"text": text}) for text in TEXTS] if source.endswith("jsonl") else TEXTS
+    document, _ = run(input=write_texts(source, lines))
     assert (document["output"], document["rows"], document["dim"], document["dtype"]) == (output, 3, 256, "float32")
     assert document["seconds"] > 0
-    assert difference(output, theirs.encode(TEXTS)) < 1e-5
+    assert max_difference(output, reference_model.encode(TEXTS)) < 1e-5
 
 
-def test_packed_inputs_lose_both_suffixes(run):
+def test_the_default_output_of_a_compressed_input_has_neither_suffix(run):
     import gzip
 
     Path("a.txt.gz").write_bytes(gzip.compress(b"one\n"))
     assert run(input="a.txt.gz")[0]["output"] == "a.npy"
 
 
-def test_stdin(run, theirs, monkeypatch):
+def test_stdin(run, reference_model, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(TEXTS).encode())))
     document, _ = run(input="-")
     assert document["output"] == "embeddings.npy"
-    assert difference("embeddings.npy", theirs.encode(TEXTS)) < 1e-5
+    assert max_difference("embeddings.npy", reference_model.encode(TEXTS)) < 1e-5
 
 
-def test_the_shipped_example_is_said(run):
-    document, said = run()
+def test_without_an_input_a_message_names_the_example_file(run):
+    document, err = run()
     assert document["output"] == "texts.npy"
     assert document["rows"] == len(example_data("texts.txt").read_text(encoding="utf-8").splitlines())
-    assert "example file shipped with embedctl" in said
+    assert "example file shipped with embedctl" in err
 
 
-def test_one_line_says_what_was_done(run):
-    _, said = run(input=write("own.txt", TEXTS), dim="64", dtype="float16")
-    assert said.startswith("3 texts, 64 dimensions, float16, ")
-    assert said.endswith("texts/s -> own.npy\n")
+def test_the_summary_is_one_line(run):
+    _, err = run(input=write_texts("own.txt", TEXTS), dim="64", dtype="float16")
+    assert err.startswith("encoded 3 texts to own.npy (64 dimensions, float16, ")
+    assert err.endswith("texts/s)\n")
+    assert err.count("\n") == 1
 
 
-def test_empty_texts_are_kept_and_said(run):
-    document, said = run(input=write("own.txt", ["one", "", "two"]))
+def test_empty_texts_are_encoded_with_a_warning(run):
+    document, err = run(input=write_texts("own.txt", ["one", "", "two"]))
     assert document["rows"] == 3
-    assert "warning: 1 of 3 texts are empty" in said
+    assert "warning: the input contains 1 empty text" in err
 
 
-def test_prompts(run, theirs, tmp_path):
-    write("own.txt", TEXTS)
-    theirs.prompts["query"] = "river: "
-    theirs.save_pretrained(str(tmp_path / "model"), create_model_card=False)
-    expected = theirs.encode(TEXTS, prompt="river: ")
+def test_prompts(run, reference_model, tmp_path):
+    write_texts("own.txt", TEXTS)
+    reference_model.prompts["query"] = "river: "
+    reference_model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    expected = reference_model.encode(TEXTS, prompt="river: ")
     run(model_name_or_path="model", input="own.txt", prompt_name="query", output="named.npy")
     run(input="own.txt", prompt="river: ", output="given.npy")
     run(input="own.txt", output="plain.npy")
-    assert difference("named.npy", expected) < 1e-5
-    assert difference("given.npy", expected) < 1e-5
-    assert difference("plain.npy", expected) > 1e-3
-    with pytest.raises(ModelError, match=r"--prompt-name quary: the model's prompts are: .*query"):
+    assert max_difference("named.npy", expected) < 1e-5
+    assert max_difference("given.npy", expected) < 1e-5
+    assert max_difference("plain.npy", expected) > 1e-3
+    with pytest.raises(ModelError, match=r"--prompt-name quary: the model has no prompt of this name .*query"):
         run(model_name_or_path="model", input="own.txt", prompt_name="quary")
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_other_backends_give_torchs_vectors(backend, run, theirs, exports, monkeypatch):
+def test_other_backends_return_the_vectors_of_torch(backend, run, reference_model, exports, monkeypatch):
     monkeypatch.setenv("EMBEDCTL_CACHE", str(exports))
-    write("own.txt", TEXTS)
+    write_texts("own.txt", TEXTS)
     missing = [name for name in REQUIRED_PACKAGES[backend] if find_spec(name) is None]
     if missing:
         with pytest.raises(ConfigError, match="not installed: " + ", ".join(missing)):
             run(input="own.txt", backend=backend)
         pytest.skip(f"the extra {backend} is not installed")
     run(input="own.txt", output="shards/", backend=backend)
-    assert difference("shards/shard-00000.npy", theirs.encode(TEXTS)) < 1e-4
+    assert max_difference("shards/shard-00000.npy", reference_model.encode(TEXTS)) < 1e-4
     with pytest.raises(ConfigError, match="another backend"):
         run(input="own.txt", output="shards/")
 
 
-def test_short_vectors_have_length_1(run, theirs):
-    run(input=write("own.txt", TEXTS), dim="16")
-    cut = theirs.encode(TEXTS)[:, :16]
-    assert difference("own.npy", cut / np.linalg.norm(cut, axis=1, keepdims=True)) < 1e-5
+def test_truncated_vectors_are_normalized(run, reference_model):
+    run(input=write_texts("own.txt", TEXTS), dim="16")
+    truncated = reference_model.encode(TEXTS)[:, :16]
+    assert max_difference("own.npy", truncated / np.linalg.norm(truncated, axis=1, keepdims=True)) < 1e-5
 
 
-def test_a_file_is_replaced_and_a_folder_goes_on(run):
-    write("own.txt", TEXTS)
+def test_an_output_file_is_replaced_and_an_output_folder_is_continued(run):
+    write_texts("own.txt", TEXTS)
     Path("own.npy").write_bytes(b"old")
     run(input="own.txt")
     assert np.load("own.npy").shape == (3, 256)
     run(input="own.txt", output="shards/", shard_rows="2")
-    document, said = run(input="own.txt", output="shards", shard_rows="2")
+    document, err = run(input="own.txt", output="shards", shard_rows="2")
     assert document["rows"] == 3
-    assert "3 texts, 3 of them there already" in said
-    joined = np.concatenate([np.load(f"shards/shard-0000{place}.npy") for place in (0, 1)])
+    assert err.startswith("encoded 0 texts to shards/")
+    assert "reused the embeddings of 3 texts" in err
+    joined = np.concatenate([np.load(f"shards/shard-0000{index}.npy") for index in (0, 1)])
     assert np.abs(joined - np.load("own.npy")).max() < 1e-5
     with pytest.raises(ConfigError, match="another prompt, dtype"):
         run(input="own.txt", output="shards", shard_rows="2", prompt="x", dtype="float16")
@@ -158,57 +160,57 @@ def test_a_file_is_replaced_and_a_folder_goes_on(run):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"num_processes": "2"}, "--num-processes 2: each writes shards of its own, and own.npy is one file"),
-        ({"num_processes": "2", "output": "x/", "input": "-"}, "a pipe can be read once"),
-        ({"prompt": "a", "prompt_name": "b"}, "--prompt and --prompt-name exclude each other"),
-        ({"dim": "257"}, "--dim 257: the model has 256 dimensions"),
-        ({"backend": "onnx", "device": "cuda"}, "--backend onnx: computes on the CPU, not on cuda"),
-        ({"backend": "openvino", "precision": "float16"}, "--backend openvino: computes in float32"),
+        ({"num_processes": "2"}, "--num-processes 2 requires an output folder"),
+        ({"num_processes": "2", "output": "x/", "input": "-"}, "--num-processes 2 requires an input file or folder"),
+        ({"prompt": "a", "prompt_name": "b"}, "--prompt and --prompt-name cannot be combined"),
+        ({"dim": "257"}, "--dim 257: the model has only 256 dimensions"),
+        ({"backend": "onnx", "device": "cuda"}, "--backend onnx supports only the CPU, not --device cuda"),
+        ({"backend": "openvino", "precision": "float16"}, "--backend openvino supports only float32"),
         ({"output": "x.bin"}, "suffix is none of"),
-        ({"output": "own.txt"}, "is the input"),
-        ({"output": "taken/"}, "is a file"),
-        ({"output": "taken/x.npy"}, "can't be written"),
-        ({"output": "model"}, "holds files that are no shards"),
+        ({"output": "own.txt"}, "--output own.txt is the input file"),
+        ({"output": "taken/"}, "--output taken/ is a file"),
+        ({"output": "taken/x.npy"}, "cannot be written"),
+        ({"output": "model"}, "contains files that are not shards"),
     ],
 )
-def test_what_is_refused(flags, message, run):
-    write("own.txt", TEXTS)
-    write("taken", ["dear"])
+def test_wrong_options_are_errors_and_existing_files_stay_unchanged(flags, message, run):
+    write_texts("own.txt", TEXTS)
+    write_texts("taken", ["unchanged"])
     Path("model").mkdir()
-    write("model/config.json", ["dear"])
+    write_texts("model/config.json", ["unchanged"])
     with pytest.raises(ConfigError, match=message):
         run(**{"input": "own.txt"} | flags)
-    assert Path("taken").read_text() == Path("model/config.json").read_text() == "dear\n"
+    assert Path("taken").read_text() == Path("model/config.json").read_text() == "unchanged\n"
     assert Path("own.txt").read_text(encoding="utf-8").split() == " ".join(TEXTS).split()
 
 
-def test_missing_inputs_and_models(run):
+def test_a_missing_input_or_model_is_an_error(run):
     with pytest.raises(DataError, match=r"none\.txt: no such file"):
         run(input="none.txt")
-    with pytest.raises(DataError, match="holds no text"):
-        run(input=write("empty.txt", []))
+    with pytest.raises(DataError, match="contains no text"):
+        run(input=write_texts("empty.txt", []))
     assert not Path("empty.npy").exists()
-    with pytest.raises(ModelError, match="no model: give --ckpt"):
+    with pytest.raises(ModelError, match="no model given, and the folder out contains none"):
         run(input="empty.txt", model_name_or_path=None)
 
 
-def test_the_last_run_is_the_default_model(run, theirs, tmp_path):
-    theirs.save_pretrained(str(tmp_path / "out"), create_model_card=False)
-    document, said = run(input=write("own.txt", TEXTS), model_name_or_path=None)
+def test_the_default_model_is_the_output_of_train(run, reference_model, tmp_path):
+    reference_model.save_pretrained(str(tmp_path / "out"), create_model_card=False)
+    document, err = run(input=write_texts("own.txt", TEXTS), model_name_or_path=None)
     assert document["rows"] == 3
-    assert "using the trained model in out" in said
+    assert "using the trained model in out" in err
 
 
 @pytest.mark.parametrize(
     ("given", "hint"),
     [
-        ({"output": "out/"}, "the same command goes on"),
-        ({"output": "there"}, "the same command goes on"),
-        ({"output": "out/", "overwrite": True}, "without --overwrite goes on"),
-        ({"output": "out.npy"}, "nothing is kept; with -o FOLDER/"),
+        ({"output": "out/"}, "run the same command again"),
+        ({"output": "there"}, "run the same command again"),
+        ({"output": "out/", "overwrite": True}, "without --overwrite again"),
+        ({"output": "out.npy"}, "nothing was saved; use -o FOLDER/"),
     ],
 )
-def test_what_ctrl_c_leaves_to_be_done(given, hint, tmp_path: Path, monkeypatch):
+def test_the_hint_after_ctrl_c(given, hint, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("there").mkdir()
     assert hint in load(EncodeConfig, None, given).interrupt_hint

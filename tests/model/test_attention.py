@@ -1,4 +1,4 @@
-"""Packed and padded batches give the same vectors and gradients, for every family of models."""
+"""Tests that packed and padded texts give the same vectors and gradients, for each model architecture."""
 
 from __future__ import annotations
 
@@ -86,11 +86,11 @@ def fnet():
     return FNetModel(FNetConfig(**SIZE, max_position_embeddings=64)), "mean"
 
 
-FAMILIES = [bert, xlm_roberta, modernbert, qwen3, mistral_sliding, gemma3, gemma3_bidirectional]
+ARCHITECTURES = [bert, xlm_roberta, modernbert, qwen3, mistral_sliding, gemma3, gemma3_bidirectional]
 
 
 class Backbone(nn.Module):
-    """Stands in for sentence-transformers' transformer module, which wants a tokenizer's files."""
+    """A replacement of sentence-transformers' transformer module, which requires the files of a tokenizer."""
 
     def __init__(self, model):
         super().__init__()
@@ -102,9 +102,9 @@ class Tokenizer:
     pad_token_id, model_max_length = 0, 64
 
 
-def embedder(family) -> Embedder:
+def embedder(architecture) -> Embedder:
     torch.manual_seed(0)
-    model, pooling = family()
+    model, pooling = architecture()
     return Embedder(SentenceTransformer(modules=[Backbone(model.double().eval()), Pooling(32, pooling)], device="cpu"))
 
 
@@ -114,21 +114,21 @@ def with_tokenizer(monkeypatch):
 
 
 def texts(seed: int) -> Ragged:
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     lengths = np.array([1, 17, 5, 30, 2, 12])
-    return Ragged(draw.integers(5, 100, lengths.sum()).astype(np.int32), lengths)
+    return Ragged(generator.integers(5, 100, lengths.sum()).astype(np.int32), lengths)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.usefixtures("with_tokenizer")
-def test_packed_equals_padded(family):
-    made, results = embedder(family), []
+def test_packed_equals_padded(architecture):
+    model, results = embedder(architecture), []
     for packed in (False, True):
-        made.set_packed(packed)
-        made.zero_grad(set_to_none=True)
-        vectors = made(made.features(texts(1)))
+        model.set_packed(packed)
+        model.zero_grad(set_to_none=True)
+        vectors = model(model.features(texts(1)))
         (vectors * torch.linspace(-1, 1, vectors.numel()).reshape(vectors.shape)).sum().backward()
-        gradients = {name: weight.grad for name, weight in made.named_parameters() if weight.grad is not None}
+        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
         results.append((vectors.detach(), gradients))
     (padded, padded_gradients), (packed, packed_gradients) = results
     assert float((padded - packed).abs().max()) < 1e-6
@@ -140,22 +140,22 @@ def test_packed_equals_padded(family):
 
 
 @pytest.mark.usefixtures("with_tokenizer")
-def test_neighbours_in_a_pack_do_not_see_each_other():
-    made = embedder(qwen3)
-    made.set_packed(True)
-    together = made(made.features(texts(2)))
-    alone = torch.cat([made(made.features(texts(2).take(np.array([row])))) for row in range(6)])
-    assert float((together - alone).detach().abs().max()) < 1e-10
+def test_packed_texts_do_not_attend_to_each_other():
+    model = embedder(qwen3)
+    model.set_packed(True)
+    packed = model(model.features(texts(2)))
+    separate = torch.cat([model(model.features(texts(2).take(np.array([index])))) for index in range(6)])
+    assert float((packed - separate).detach().abs().max()) < 1e-10
 
 
-@pytest.mark.parametrize("family", [gemma2, fnet])
+@pytest.mark.parametrize("architecture", [gemma2, fnet])
 @pytest.mark.usefixtures("with_tokenizer")
-def test_a_model_that_can_not_be_packed_gets_its_own_attention_back(family):
-    """Both come with "eager": SDPA would leave out Gemma's soft cap, and FNet refuses it."""
-    made = embedder(family)
-    own = made.backbone.config._attn_implementation
-    before = made(made.features(texts(3)))
+def test_a_model_without_support_for_packing_gets_its_original_attention_back(architecture):
+    """Both models use "eager": SDPA would ignore the soft-capping of Gemma, and FNet does not support SDPA."""
+    model = embedder(architecture)
+    original = model.backbone.config._attn_implementation
+    before = model(model.features(texts(3)))
     for packed in (True, False):
-        made.set_packed(packed)
-    assert made.backbone.config._attn_implementation == own == "eager"
-    assert torch.equal(made(made.features(texts(3))), before)
+        model.set_packed(packed)
+    assert model.backbone.config._attn_implementation == original == "eager"
+    assert torch.equal(model(model.features(texts(3))), before)

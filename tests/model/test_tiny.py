@@ -1,4 +1,4 @@
-"""The built-in model follows from texts and seed alone: on every rank, in every run."""
+"""Tests that the built-in model depends only on the texts and the seed, in every process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXTS = [
     for colour in ("scarlet", "azure", "golden")
     for animal in ("heron", "marten", "otter", "lynx")
 ]
-CODE = """
+SCRIPT = """
 import json, sys
 from embedctl.model.tiny import build_tiny
 texts = json.load(sys.stdin)
@@ -25,13 +25,13 @@ print(json.dumps(build_tiny(texts, 0).tokenizer.get_vocab()))
 
 
 def test_another_process_learns_the_same_vocabulary():
-    outcome = subprocess.run(
-        [sys.executable, "-c", CODE], input=json.dumps(TEXTS), capture_output=True, text=True, check=True
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT], input=json.dumps(TEXTS), capture_output=True, text=True, check=True
     )
-    assert json.loads(outcome.stdout) == build_tiny(TEXTS, 0).tokenizer.get_vocab()
+    assert json.loads(result.stdout) == build_tiny(TEXTS, 0).tokenizer.get_vocab()
 
 
-def test_equal_seeds_give_equal_weights_and_leave_the_callers_randomness_alone():
+def test_equal_seeds_give_equal_weights_and_the_global_generator_is_not_changed():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -41,7 +41,7 @@ def test_equal_seeds_give_equal_weights_and_leave_the_callers_randomness_alone()
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def test_words_of_the_data_are_pieces_of_their_own_and_chinese_is_split():
+def test_words_of_the_texts_are_single_tokens_and_chinese_is_split():
     tokenizer = build_tiny(TEXTS, 0).tokenizer
     assert tokenizer.tokenize("Azure heron") == ["azure", "heron"]
     assert tokenizer.tokenize("月亮在3点") == ["月", "亮", "在", "3", "点"]

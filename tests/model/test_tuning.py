@@ -1,4 +1,4 @@
-"""What is trained, and that precision and recomputation change nothing that they should not."""
+"""Tests of LoRA, frozen weights, gradient checkpointing and master weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import torch
 
 from embedctl.config import TuneSection
 from embedctl.model.embedder import Embedder
-from embedctl.model.tuning import MasterWeights, add_adapters, enable_gradient_checkpointing, freeze_unused, merge_adapters
+from embedctl.model.tuning import (
+    MasterWeights,
+    add_adapters,
+    enable_gradient_checkpointing,
+    freeze_unused,
+    merge_adapters,
+)
 from embedctl.tokens.tokenize import tokenize
 
 TEXTS = ["river stone cloud", "学习 天气", "engine market theory castle signal"]
@@ -29,21 +35,21 @@ def gradients(embedder: Embedder) -> dict[str, torch.Tensor]:
     return {name: weight.grad.clone() for name, weight in embedder.named_parameters() if weight.grad is not None}
 
 
-def test_what_a_vector_does_not_depend_on_is_frozen(embedder):
+def test_weights_that_vectors_do_not_depend_on_are_frozen(embedder):
     frozen = freeze_unused(embedder)
     assert frozen
     assert all("pooler" in name for name in frozen)
-    assert gradients(embedder).keys() == {n for n, w in embedder.named_parameters() if w.requires_grad}
+    assert gradients(embedder).keys() == {name for name, weight in embedder.named_parameters() if weight.requires_grad}
 
 
-def test_recomputation_replays_dropout(embedder):
+def test_gradient_checkpointing_uses_the_same_dropout(embedder):
     expected = gradients(embedder)
     enable_gradient_checkpointing(embedder)
     found = gradients(embedder)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_adapters_start_as_nothing_and_merge_into_plain_weights(embedder):
+def test_adapters_do_not_change_vectors_at_first_and_are_merged_into_the_weights(embedder):
     before = embedder.eval().encode(TEXTS)
     names = set(embedder.state_dict())
     add_adapters(embedder, TuneSection(lora_rank=2))
@@ -60,7 +66,7 @@ def test_adapters_start_as_nothing_and_merge_into_plain_weights(embedder):
     assert np.abs(adapted - before).max() > 1e-3
 
 
-def test_masters_gather_gradients_in_float32(embedder):
+def test_master_weights_accumulate_gradients_in_float32(embedder):
     freeze_unused(embedder)
     reference = gradients(copy.deepcopy(embedder).eval().to(torch.bfloat16))
     masters = MasterWeights(embedder.eval(), torch.bfloat16)
@@ -72,11 +78,11 @@ def test_masters_gather_gradients_in_float32(embedder):
             assert torch.allclose(master.grad, 2 * reference[name].float(), rtol=1e-2, atol=1e-3), name
 
 
-def test_publishing_rounds_the_masters_into_the_model(embedder):
+def test_copy_to_model_rounds_the_master_weights(embedder):
     masters = MasterWeights(embedder, torch.bfloat16)
     with torch.no_grad():
         for master in masters.model.parameters():
             master.add_(0.01)
     masters.copy_to_model()
-    for live, master in zip(embedder.parameters(), masters.model.parameters(), strict=True):
-        assert torch.equal(live, master.bfloat16())
+    for weight, master in zip(embedder.parameters(), masters.model.parameters(), strict=True):
+        assert torch.equal(weight, master.bfloat16())
