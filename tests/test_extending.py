@@ -128,7 +128,7 @@ HINGE_SECTION = '''class HingeSection(Section):
 SEQUENCES = '''def _sequences(stream: BinaryIO) -> Iterator[Lines]:
     """JSON text sequences (RFC 7464): a record separator before each value."""
     values = stream.read().split(b"\\x1e")[1:]
-    yield Elements(range(1, len(values) + 1), values)
+    yield ArrayElements(range(1, len(values) + 1), values)
 
 
 '''
@@ -136,15 +136,15 @@ SEQUENCES = '''def _sequences(stream: BinaryIO) -> Iterator[Lines]:
 
 def test_a_row_format(checkout):
     """It is recognised by content."""
-    checkout.insert("reading/documents.py", "# What a file's first bytes, white", SEQUENCES)
-    checkout.insert("reading/documents.py", 'b"[": _array}', 'b"\\x1e": _sequences, ')
+    checkout.insert("reading/json_values.py", "# The first bytes of a file, after", SEQUENCES)
+    checkout.insert("reading/json_values.py", 'b"[": _read_array}', 'b"\\x1e": _sequences, ')
     files = checkout.write("plain", rows(8)), checkout.write("sequence", f"\x1e{rows(8)}".replace("}\n{", "}\n\x1e{"))
     plain, sequence = checkout.json("validate-data", *files, "--neg-nums", "2")["files"]
     assert plain["rows"] == 8
     assert plain | {"path": ""} == sequence | {"path": ""}
 
 
-SUBTITLES = '''def read_subtitles(path: str, _wanted: Wanted) -> Iterator[Record]:
+SUBTITLES = '''def read_subtitles(path: str, _options: ReadOptions) -> Iterator[Record]:
     """The text of each SubRip subtitle, without its number and its times."""
     with open_bytes(path) as stream:
         for number, block in enumerate(stream.read().decode("utf-8").split("\\n\\n"), start=1):
@@ -167,7 +167,7 @@ TSV = '''class TsvWriter(Writer):
 
 def test_a_text_format_and_an_output_format(checkout, tiny_model):
     """Texts to encode and passages to search are read from it, and written with their vectors."""
-    checkout.insert("reading/readers.py", "# By the suffix of the file", SUBTITLES)
+    checkout.insert("reading/readers.py", "# Suffix of a file, without", SUBTITLES)
     checkout.insert("reading/readers.py", '".csv": read_csv', '".srt": read_subtitles, ')
     checkout.insert("storage/writers.py", "WRITERS: dict", TSV)
     checkout.insert("storage/writers.py", '".parquet": ParquetWriter}', '".tsv": TsvWriter, ')
@@ -258,12 +258,12 @@ LONG_OPTION = """    max_characters: int | None = option(
         None, "Filters", "a negative has at most so many characters", gt=0
     )
 """
-LONG_LINE = """    "too long": lambda job, data: no_longer_than(job.filter_options["max_characters"], data.pool.texts),
+LONG_LINE = """    "too long": lambda job, data: no_longer_than(job.filter_options["max_characters"], data.distinct.texts),
 """
 
 
 def test_a_negative_filter_with_an_option_of_its_own(checkout, tiny_model):
-    checkout.insert("mining/filters.py", "# What messages and --json call a filter", LONG)
+    checkout.insert("mining/filters.py", "# Name of each filter in `--json`", LONG)
     checkout.insert("mining/filters.py", '    "own negatives": lambda', LONG_LINE)
     checkout.insert("config/mining.py", "    positive_score: Literal[", LONG_OPTION)
     assert "--max-characters INT" in checkout.run("mine-negatives", "--help")

@@ -1,4 +1,4 @@
-"""`embedctl mine-negatives`: give rows the hard negatives that a model finds."""
+"""`embedctl mine-negatives`: search hard negatives with a model and add them to the rows of training files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedctl import console
-from embedctl.commands.checkpoints import checkpoint_of
+from embedctl.commands.default_model import model_or_default
 from embedctl.commands.flags import with_options
 from embedctl.config import MineConfig
-from embedctl.config.base import bounds
+from embedctl.config.base import parse_range
 from embedctl.errors import ConfigError
 from embedctl.files import expect_writable
 from embedctl.resources import cache_folder, example_data
@@ -18,69 +18,87 @@ from embedctl.resources import cache_folder, example_data
 if TYPE_CHECKING:
     from embedctl.mining.job import MiningJob, MiningResult
 
-EXAMPLE = "Example: embedctl mine-negatives --model out --dataset train.jsonl --corpus corpus.jsonl -o mined.jsonl"
+EXAMPLES = r"""
+# Mine for the shipped example rows, with the model that train wrote to ./out.
+embedctl mine-negatives
+
+# Search your own corpus with a pretrained model.
+embedctl mine-negatives --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl \
+    --corpus corpus.jsonl -o train-mined.jsonl
+
+# Reject passages that score almost as high as the positive; write a report.
+embedctl mine-negatives --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl \
+    --relative-margin 0.05 -o train-strict.jsonl --report report.html
+"""
 
 
 @with_options(MineConfig)
 def command(config: MineConfig) -> None:
-    """Find hard negatives: near the query, but no known answer."""
-    files = files_of(config)
-    expect_output(config, files)
-    job = job_of(config, files)
+    """Add hard negatives to training rows.
+
+    For each row, a model searches the corpus for passages that are similar to the query and are not listed as its
+    positives. The output is a new file of rows for `embedctl train`.
+    """
+    files = input_files(config)
+    check_output(config, files)
+    job = build_job(config, files)
     from embedctl.mining.report import summary
     from embedctl.mining.run import mine
 
     result = mine(job)
     console.panel("mine-negatives", summary(job, result))
     if config.json_output:
-        console.result(document(job, result))
+        console.result(json_document(job, result))
 
 
-def files_of(config: MineConfig) -> list[str]:
-    """The files of rows, the example rows by default.
+def input_files(config: MineConfig) -> list[str]:
+    """Return the files of rows; without --dataset, the example file.
 
     Raises:
-        ConfigError: one is stdin, which can't be read twice.
+        ConfigError: a file is stdin, which cannot be read twice.
     """
     if "-" in config.dataset:
-        raise ConfigError("--dataset -: rows are read twice, which stdin can't be", "write them to a file first")
+        message = "--dataset - is not supported, because mine-negatives reads the rows twice"
+        raise ConfigError(message, "write the rows to a file and name it with --dataset")
     if not config.dataset:
-        console.info("no --dataset: mining for the example rows shipped with embedctl")
+        console.info("no --dataset given; mining negatives for the example rows shipped with embedctl")
     return list(config.dataset) or [str(example_data("train.json"))]
 
 
-def expect_output(config: MineConfig, files: Sequence[str]) -> None:
-    """Make sure that the output and the report can be written.
+def check_output(config: MineConfig, files: Sequence[str]) -> None:
+    """Check that the output and the report can be written.
 
     Raises:
-        ConfigError: the output exists, is a folder or an input, or it or the report can't be written.
+        ConfigError: the output exists, is a folder or is an input file; or the output or the report cannot be written.
     """
     output = Path(config.output)
     inputs = [Path(name) for name in (*files, config.corpus) if name]
     if output.is_dir():
-        raise ConfigError(f"--output {output}: is a folder", "name a file")
+        raise ConfigError(f"--output {output} is a folder", "name a file")
     if any(output.exists() and name.exists() and output.samefile(name) for name in inputs):
-        raise ConfigError(f"--output {output}: is an input", "write to another file")
+        raise ConfigError(f"--output {output} is an input file", "choose another --output")
     if output.exists() and not config.overwrite:
-        raise ConfigError(f"--output {output}: exists", "choose another name, or replace it with --overwrite")
-    expect_writable(output.parent, f"--output {output}", "name a file elsewhere")
+        raise ConfigError(
+            f"--output {output} already exists", "choose another --output, or replace it with --overwrite"
+        )
+    expect_writable(output.parent, f"--output {output}", "choose an --output in a writable folder")
     if config.report:
         report = Path(config.report)
-        expect_writable(report.parent, f"--report {report}", "name a file elsewhere")
+        expect_writable(report.parent, f"--report {report}", "choose a --report in a writable folder")
 
 
-def job_of(config: MineConfig, files: Sequence[str]) -> MiningJob:
-    """The job that a configuration describes.
+def build_job(config: MineConfig, files: Sequence[str]) -> MiningJob:
+    """Return the mining job of a configuration.
 
     Raises:
-        ModelError: no model is named, and no run in this folder left one.
+        ModelError: no model is given, and the default output folder contains no model.
     """
-    from embedctl.mining.candidates import Choice, Limits
+    from embedctl.mining.candidates import Limits, Selection
     from embedctl.mining.job import MiningJob
 
     limits, rerank = config.limits, config.rerank
     return MiningJob(
-        model=checkpoint_of(config.model.model_name_or_path),
+        model=model_or_default(config.model.model_name_or_path),
         trust_remote_code=config.model.trust_remote_code,
         device=config.device,
         files=tuple(files),
@@ -90,7 +108,7 @@ def job_of(config: MineConfig, files: Sequence[str]) -> MiningJob:
         cache=cache_folder("vectors") if config.cache else None,
         ann=config.ann,
         also=config.also,
-        choice=Choice(*bounds(config.range), config.neg_nums, config.sampling, config.seed),
+        selection=Selection(*parse_range(config.range), config.neg_nums, config.sampling, config.seed),
         limits=Limits(limits.max_score, limits.min_score, limits.margin, limits.relative_margin),
         positive_score=limits.positive_score,
         filter_options=limits.model_dump(),
@@ -105,7 +123,7 @@ def job_of(config: MineConfig, files: Sequence[str]) -> MiningJob:
     )
 
 
-def document(job: MiningJob, result: MiningResult) -> dict[str, Any]:
-    """What `--json` prints."""
+def json_document(job: MiningJob, result: MiningResult) -> dict[str, Any]:
+    """Return the document that `--json` prints."""
     short_file = str(result.short_file) if result.short_file else None
     return {"output": str(job.output)} | vars(result) | {"short_file": short_file}

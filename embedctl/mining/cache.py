@@ -1,7 +1,8 @@
-"""Arrays that cost time, kept on the disk under a digest of everything that they follow from.
+"""Disk cache of embeddings and reranker scores.
 
-A block's name holds the model's fingerprint (its weights among it) and the texts themselves, so a block of other
-weights or texts has another name: nothing has to be invalidated, and a killed run finds what it had finished.
+The file name of a block is a digest of its texts and of everything else that the values depend on, for example the
+weights of the model. An entry therefore never has to be invalidated, and a command that was interrupted finds the
+blocks that it had finished.
 """
 
 from __future__ import annotations
@@ -19,65 +20,72 @@ import numpy as np
 
 from embedctl import console
 from embedctl.search.exact import Vectors
-from embedctl.search.vectors import Encode
+from embedctl.search.vectors import EncodeFunction
 from embedctl.storage.writers import write_array
 from embedctl.tokens.tokenize import tokenizer_fingerprint
 
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
 
-BLOCK = 4096  # texts of a file: at most so many are encoded again after a kill
-LIMIT_BYTES = 20 << 30
+TEXTS_PER_FILE = 4096  # the largest number of texts that are encoded again after an interruption
+MAX_BYTES = 20 << 30
 
 
 @dataclass
 class ArrayCache:
-    """A folder of float32 arrays."""
+    """A folder of float32 arrays, one file per block of texts."""
 
-    folder: Path | None  # created if need be; None keeps nothing
-    found: int = 0  # texts whose numbers were there already
+    folder: Path | None  # created when the first array is stored; None disables the cache
+    hits: int = 0  # number of texts whose values were read from the cache
 
-    def fetch(self, recipe: str, texts: Sequence[str], compute: Callable[[], Vectors]) -> Vectors:
-        """The array that follows from the recipe and the texts, its first axis theirs: read, or computed and kept."""
+    def get_or_compute(self, fingerprint: str, texts: Sequence[str], compute: Callable[[], Vectors]) -> Vectors:
+        """Return the cached array of a block of N texts, or compute and store it.
+
+        Args:
+            fingerprint: digest of everything that the values depend on, except the texts.
+            texts: the N texts.
+            compute: returns the array, whose first dimension is N.
+        """
         if self.folder is None:
             return compute()
-        path = self.folder / f"{digest(recipe, texts)}.npy"
+        path = self.folder / f"{digest(fingerprint, texts)}.npy"
         stored = _read(path, len(texts))
         if stored is not None:
-            self.found += len(texts)
+            self.hits += len(texts)
             return stored
         array = compute()
         try:
             write_array(path, array.reshape(len(texts), -1))
         except OSError as cause:
-            console.warn(f"the cache {self.folder} can't be written: {cause.strerror or cause}; going on without it")
+            reason = cause.strerror or cause
+            console.warn(f"the cache {self.folder} can't be written: {reason}. The command continues without a cache.")
             self.folder = None
         return array.reshape(len(texts), -1)
 
-    def prune(self, limit: int = LIMIT_BYTES) -> None:
-        """Remove the files that were used longest ago until at most `limit` bytes are left."""
+    def prune(self, max_bytes: int = MAX_BYTES) -> None:
+        """Delete the least recently used files until the files have at most `max_bytes` bytes in total."""
         if self.folder is None or not self.folder.is_dir():
             return
-        facts = sorted(((path.stat(), path) for path in self.folder.glob("*.npy")), key=lambda fact: fact[0].st_mtime)
-        excess = sum(fact.st_size for fact, _ in facts) - limit
-        for fact, path in facts:
+        files = sorted(((path.stat(), path) for path in self.folder.glob("*.npy")), key=lambda file: file[0].st_mtime)
+        excess = sum(status.st_size for status, _ in files) - max_bytes
+        for status, path in files:
             if excess <= 0:
                 return
             path.unlink(missing_ok=True)
-            excess -= fact.st_size
+            excess -= status.st_size
 
 
-def digest(recipe: str, texts: Iterable[str]) -> str:
-    """A digest of a recipe and texts with their borders: no UTF-8 holds the byte between them."""
+def digest(fingerprint: str, texts: Iterable[str]) -> str:
+    """Return a digest of a fingerprint and texts. The separator, byte 0xff, does not occur in UTF-8."""
     state = hashlib.blake2b(digest_size=20)
-    for text in (recipe, *texts):
+    for text in (fingerprint, *texts):
         state.update(text.encode("utf-8", "surrogatepass"))
         state.update(b"\xff")
     return state.hexdigest()
 
 
 def _read(path: Path, rows: int) -> Vectors | None:
-    """The array of a file, or None where it is missing or damaged."""
+    """Return the array of a file and mark the file as used, or return None if it is missing or damaged."""
     try:
         with warnings.catch_warnings(action="ignore"):
             array = np.load(path, allow_pickle=False)
@@ -87,13 +95,16 @@ def _read(path: Path, rows: int) -> Vectors | None:
     return array if array.ndim == 2 and len(array) == rows and array.dtype == np.float32 else None
 
 
-def fingerprint(embedder: Embedder) -> str:
-    """Everything but prompt and texts that a vector follows from: weights, modules, tokenizer, lengths, types."""
-    settings = {name: value for name, value in embedder.backbone.config.to_dict().items() if not name.startswith("_")}
+def embedder_fingerprint(embedder: Embedder) -> str:
+    """Return a digest of weights, modules, configuration, tokenizer, maximum length, data type and device type.
+
+    An embedding depends on these, on its text and on the prompt.
+    """
+    config = {name: value for name, value in embedder.backbone.config.to_dict().items() if not name.startswith("_")}
     parts = (
         embedder.weights_hash(),
         re.sub(r"0x[0-9a-f]+", "", repr(embedder.model)),
-        repr(sorted(settings.items(), key=lambda item: item[0])),
+        repr(sorted(config.items(), key=lambda item: item[0])),
         tokenizer_fingerprint(embedder.tokenizer),
         str(embedder.max_len),
         str(embedder.dtype),
@@ -102,23 +113,23 @@ def fingerprint(embedder: Embedder) -> str:
     return digest("embedder", parts)
 
 
-def kept_encode(embedder: Embedder, cache: ArrayCache) -> Encode:
-    """`Embedder.encode` with vectors that the cache keeps block by block."""
-    model = fingerprint(embedder) if cache.folder else ""
+def cached_encode(embedder: Embedder, cache: ArrayCache) -> EncodeFunction:
+    """Return a function with the arguments of `Embedder.encode` that reads and stores embeddings block by block."""
+    model = embedder_fingerprint(embedder) if cache.folder else ""
 
     def _encode(
         texts: Sequence[str], *, prompt: str, dim: int | None = None, show_progress: bool | str = False
     ) -> Vectors:
-        output = np.zeros((len(texts), dim or embedder.dimension), dtype=np.float32)
-        recipe = digest(model, (prompt, str(dim)))
+        vectors = np.zeros((len(texts), dim or embedder.dimension), dtype=np.float32)
+        fingerprint = digest(model, (prompt, str(dim)))
         with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
-            for start in range(0, len(texts), BLOCK):
-                block = texts[start : start + BLOCK]
-                found = cache.found
+            for start in range(0, len(texts), TEXTS_PER_FILE):
+                block = texts[start : start + TEXTS_PER_FILE]
+                hits = cache.hits
                 compute = partial(embedder.encode, block, prompt=prompt, dim=dim, show_progress=bar or False)
-                output[start : start + len(block)] = cache.fetch(recipe, block, compute)
-                if bar and cache.found > found:
+                vectors[start : start + len(block)] = cache.get_or_compute(fingerprint, block, compute)
+                if bar and cache.hits > hits:
                     bar.advance(len(block))
-        return output
+        return vectors
 
     return _encode

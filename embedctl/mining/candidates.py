@@ -1,4 +1,4 @@
-"""The texts that a search found for a row, limits of their scores, and how negatives are chosen among them."""
+"""Candidates of a row (passages that a search returned), limits on their scores, and the selection of negatives."""
 
 from __future__ import annotations
 
@@ -9,58 +9,61 @@ from typing import Any
 
 import numpy as np
 
-from embedctl.distributed.random import mix
+from embedctl.distributed.random import random_bits
 from embedctl.search.exact import Ids, Vectors
 
-COLUMNS = ("ids", "similarities", "rerank_scores", "excess")  # of Candidates: one entry per text
+COLUMNS = ("ids", "similarities", "rerank_scores", "excess")  # fields of Candidates with one entry per candidate
 
 
 @dataclass(frozen=True)
-class Choice:
-    """How negatives are chosen among the candidates that are left."""
+class Selection:
+    """Settings of the selection of negatives from a range of positions among the allowed candidates of a row."""
 
-    first: int  # the first position of the range, counted from 0 for the nearest candidate
-    last: int  # the position before which the range ends
-    number: int  # negatives of a row
-    sampling: str  # the nearest of the range (top), any (random), or position p of it with weight 1/p (weighted)
-    seed: int  # of the random choice
+    start: int  # first position of the range, from 0 for the most similar candidate
+    stop: int  # end of the range, exclusive
+    count: int  # negatives per row
+    sampling: str  # top: first of the range; random: uniform; weighted: 1/p for the p-th of the range, p from 1
+    seed: int  # of the random sampling
 
-    def begins(self, candidates: int) -> int:
-        """Where the range begins: nearer than `first` where too few candidates for `number` lie beyond it."""
-        return max(0, min(self.first, candidates - self.number))
+    def range_start(self, candidates: int) -> int:
+        """Return the first position of the range: `start`, or less if fewer than `count` candidates would follow."""
+        return max(0, min(self.start, candidates - self.count))
 
-    def pick(self, row: int, ranked: Ids) -> Ids:
-        """The chosen of `ranked`, in its order.
+    def select(self, row: int, ranked: Ids) -> Ids:
+        """Return the selected elements of `ranked`, in the order of `ranked`.
 
-        A random choice follows from the seed and the row alone, not from the order in which rows are mined. The
-        weighted one draws without replacement: the smallest of exponentials with the weights as rates (Efraimidis and
-        Spirakis, 2006).
+        The random numbers depend only on the seed and the row, not on the order in which rows are processed. Weighted
+        sampling is without replacement: it takes the smallest of exponential random variables whose rates are the
+        weights (Efraimidis and Spirakis, 2006).
         """
-        pool = ranked[self.begins(len(ranked)) : self.last]
-        if self.sampling == "top" or len(pool) <= self.number:
-            return pool[: self.number]
-        keys = mix(self.seed, row, np.arange(len(pool))).astype(np.float64)
+        in_range = ranked[self.range_start(len(ranked)) : self.stop]
+        if self.sampling == "top" or len(in_range) <= self.count:
+            return in_range[: self.count]
+        keys = random_bits(self.seed, row, np.arange(len(in_range))).astype(np.float64)
         if self.sampling == "weighted":
-            keys = -np.log((keys + 0.5) / 2.0**64) * np.arange(1, len(pool) + 1)
-        return pool[np.sort(np.argsort(keys, kind="stable")[: self.number])]
+            keys = -np.log((keys + 0.5) / 2.0**64) * np.arange(1, len(in_range) + 1)
+        return in_range[np.sort(np.argsort(keys, kind="stable")[: self.count])]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Scores that a negative may have, as in sentence-transformers' `mine_hard_negatives`; None sets no limit."""
+    """Limits on a negative's score, as in sentence-transformers' `mine_hard_negatives`; None disables a limit.
 
-    max_score: float | None = None  # a negative's score is at most this
-    min_score: float | None = None  # at least this
-    margin: float | None = None  # at most the positive's score less this
-    relative_margin: float | None = None  # at most the positive's score less this share of its magnitude
+    The reference score is the score of the row's positive (`reference_scores`).
+    """
 
-    def excess(self, scores: Vectors, positive: float) -> dict[str, Vectors]:
-        """By how much candidates' scores (N,) lie outside each limit that is set; above 0 is outside."""
+    max_score: float | None = None  # the score must be at most this
+    min_score: float | None = None  # the score must be at least this
+    margin: float | None = None  # the score must be at most the reference score minus this
+    relative_margin: float | None = None  # ... at most the reference score minus this fraction of its absolute value
+
+    def excess(self, scores: Vectors, reference: float) -> dict[str, Vectors]:
+        """Return, per limit that is set, by how much each of N scores violates it: (N,), above 0 if it does."""
         found: dict[str, Vectors] = {}
         if self.margin is not None:
-            found["margin"] = scores - (positive - self.margin)
+            found["margin"] = scores - (reference - self.margin)
         if self.relative_margin is not None:
-            found["relative margin"] = scores - (positive - abs(positive) * self.relative_margin)
+            found["relative margin"] = scores - (reference - abs(reference) * self.relative_margin)
         if self.max_score is not None:
             found["max score"] = scores - self.max_score
         if self.min_score is not None:
@@ -68,73 +71,81 @@ class Limits:
         return found
 
 
-def references(scores: Sequence[Vectors], how: str) -> Vectors:
-    """The score (Q,) that margins are measured from: each row's `hardest` (lowest) positive, or the `mean` of them."""
-    pick = np.min if how == "hardest" else np.mean
-    return np.array([pick(row) if len(row) else np.inf for row in scores], dtype=np.float32)
+def reference_scores(scores: Sequence[Vectors], positive_score: str) -> Vectors:
+    """Return the score (Q,) per row that margins are measured from.
+
+    Args:
+        scores: the scores of each row's positives. A row without any has the reference score infinity.
+        positive_score: hardest for the lowest of a row's scores, mean for their mean.
+    """
+    reduce = np.min if positive_score == "hardest" else np.mean
+    return np.array([reduce(row) if len(row) else np.inf for row in scores], dtype=np.float32)
 
 
 @dataclass
 class Candidates:
-    """N texts found for a row that no filter rejects, nearest first."""
+    """The N candidates of a row that passed all filters, most similar first."""
 
-    row: int  # the row
-    ids: Ids  # (N,) places in the corpus
-    similarities: Vectors  # (N,) scores of the model
-    rerank_scores: Vectors  # (N,) scores of the reranker, NaN where it was not asked
-    excess: Vectors  # (N,) by how much they are outside the limits; above 0 they are not taken
-    reference: float  # the score of the row's positive: of the reranker where there is one, else of the model
-    rejected: Counter[str]  # how many each filter and limit rejected
-    found: int  # how many the search found, those that filters rejected included
+    row: int  # index of the row
+    ids: Ids  # (N,) indices into the corpus
+    similarities: Vectors  # (N,) scores of the embedding model
+    rerank_scores: Vectors  # (N,) scores of the reranker, NaN for a candidate that it has not scored
+    excess: Vectors  # (N,) the largest violation of a limit; a candidate above 0 is not allowed
+    reference: float  # the reference score of the row, from the reranker if there is one, otherwise from the model
+    rejected: Counter[str]  # number of candidates rejected per filter and limit
+    found: int  # number of candidates that the search returned, before the filters
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def allowed(self) -> Ids:
-        """Positions of those within the limits."""
+        """The positions of the candidates within all limits."""
         return np.flatnonzero(self.excess <= 0)
 
     @property
     def scores(self) -> Vectors:
-        """The reranker's scores where it was asked, else the model's."""
+        """The reranker's score of each candidate, or the model's score if there is none."""
         return np.where(np.isnan(self.rerank_scores), self.similarities, self.rerank_scores)
 
     @property
-    def above(self) -> Vectors:
-        """By how much each scores above the row's positive."""
+    def above_positive(self) -> Vectors:
+        """The score of each candidate minus the reference score."""
         return self.scores - self.reference
 
-    def limit(self, positions: Ids, outside: dict[str, Vectors], prefix: str = "") -> None:
-        """Apply limits to the candidates at `positions`; each counts for the first limit that rejects it."""
-        for name, excess in outside.items():
-            fresh = (self.excess[positions] <= 0) & (excess > 0)
-            self.rejected[prefix + name] += int(fresh.sum())
-            self.excess[positions] = np.maximum(self.excess[positions], excess)
+    def apply_limits(self, positions: Ids, excess: dict[str, Vectors], prefix: str = "") -> None:
+        """Apply the result of `Limits.excess` to the candidates at `positions`.
+
+        A candidate is counted for the first limit that rejects it, under the limit's name with `prefix` in front.
+        """
+        for name, values in excess.items():
+            newly_rejected = (self.excess[positions] <= 0) & (values > 0)
+            self.rejected[prefix + name] += int(newly_rejected.sum())
+            self.excess[positions] = np.maximum(self.excess[positions], values)
 
     def take(self, positions: Ids) -> Candidates:
-        """Those at `positions`, in that order."""
+        """Return the candidates at `positions`, in that order."""
         columns: dict[str, Any] = {name: getattr(self, name)[positions] for name in COLUMNS}
         return replace(self, **columns)
 
-    def __add__(self, more: Candidates) -> Candidates:
-        """These, then others of the same row."""
-        pairs = {name: [getattr(self, name), getattr(more, name)] for name in COLUMNS}
+    def __add__(self, other: Candidates) -> Candidates:
+        """Append other candidates of the same row."""
+        pairs = {name: [getattr(self, name), getattr(other, name)] for name in COLUMNS}
         columns: dict[str, Any] = {name: np.concatenate(pair) for name, pair in pairs.items()}
         return replace(self, **columns)
 
 
 @dataclass(frozen=True)
-class Mined:
-    """What one row got."""
+class MinedRow:
+    """The negatives of one row."""
 
-    negatives: Candidates  # those of the range nearest first, then those that fill up
-    candidates: Candidates  # what they were chosen from
-    filled: int  # how many fill up
-    nearer: bool  # whether the range had to begin nearer than it should, as there are too few candidates
+    negatives: Candidates  # those selected from the range, most similar first, then those that --fill added
+    candidates: Candidates  # the candidates from which they were selected
+    filled: int  # number of negatives that --fill added
+    range_moved: bool  # whether the range had to start before its first position, for lack of candidates
 
-    def why(self, wanted: int) -> dict[str, Any]:
-        """How many were wanted, found and rejected by what: why a row got fewer."""
+    def shortage(self, requested: int) -> dict[str, Any]:
+        """Return how many negatives were found and requested, and how many candidates were found and rejected."""
         rejected = {name: number for name, number in self.candidates.rejected.items() if number}
-        facts = {"negatives": len(self.negatives), "wanted": wanted, "candidates": self.candidates.found}
+        facts = {"negatives": len(self.negatives), "wanted": requested, "candidates": self.candidates.found}
         return facts | {"rejected": rejected}

@@ -1,8 +1,7 @@
-"""What may not be a negative, whatever its score.
+"""Filters: rules that reject a candidate whatever its score.
 
-A filter says which candidates of a row it keeps: what it rejects is never taken. To add one: a function that makes it
-from the job and the data, and a line in `FILTERS`. Its options are fields of `FilterSection` in config/mining.py; their
-values are in `job.filter_options`.
+To add a filter, write a function that creates it from the job and the data, and add a line to `FILTERS`. Options of
+filters are fields of `FilterSection` in config/mining.py; their values are in `job.filter_options`.
 """
 
 from __future__ import annotations
@@ -12,44 +11,47 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from embedctl.mining.data import Hashes, MiningData
 from embedctl.mining.job import MiningJob
-from embedctl.mining.pool import Hashes, MiningData
 from embedctl.search.exact import Ids, Vectors
 
 Mask = NDArray[np.bool_]
-Filter = Callable[[int, Ids, Vectors], Mask]  # row, places (N,) and scores (N,) of candidates to those kept (N,)
+# Row index, indices (N,) of its candidates in the corpus and their scores (N,); returns a mask (N,), true to keep.
+Filter = Callable[[int, Ids, Vectors], Mask]
 
 
-def not_among(places: Sequence[Ids]) -> Filter:
-    """Keeps what is not among a row's `places`."""
-    return lambda row, ids, _scores: ~np.isin(ids, places[row])
+def exclude_texts(excluded: Sequence[Ids]) -> Filter:
+    """Return a filter that rejects the texts listed per row."""
+    return lambda row, ids, _scores: ~np.isin(ids, excluded[row])
 
 
-def no_near_duplicate(positives: Sequence[Ids], normal_P: Hashes) -> Filter:
-    """Keeps what is not, but for case, punctuation and spacing, a positive of the query.
+def exclude_near_duplicates(positives: Sequence[Ids], normalized_P: Hashes) -> Filter:
+    """Return a filter that rejects the positives of the row and their near-duplicates.
 
     Args:
-        positives: each row's positives as places in the pool.
-        normal_P: the hash of each normalised text of the pool, whose first D are the corpus.
+        positives: the positives of each row, as indices into the distinct texts.
+        normalized_P: the hash of each normalized distinct text; the corpus comes first.
     """
-    return lambda row, ids, _scores: ~np.isin(normal_P[ids], normal_P[positives[row]])
+    return lambda row, ids, _scores: ~np.isin(normalized_P[ids], normalized_P[positives[row]])
 
 
-def not_the_query(normal_Q: Hashes, normal_P: Hashes) -> Filter:
-    """Keeps what is not, but for case, punctuation and spacing, the query's own text: both given as hashes of that."""
-    return lambda row, ids, _scores: normal_P[ids] != normal_Q[row]
+def exclude_query(normalized_Q: Hashes, normalized_P: Hashes) -> Filter:
+    """Return a filter that rejects the text of the query and its near-duplicates, given hashes of normalized texts."""
+    return lambda row, ids, _scores: normalized_P[ids] != normalized_Q[row]
 
 
-# What messages and --json call a filter, and what makes it: None where the job does without.
+# Name of each filter in `--json`, and a function that creates it; None if the job does not use the filter.
 FILTERS: dict[str, Callable[[MiningJob, MiningData], Filter | None]] = {
-    "answers": lambda _, data: not_among(data.positives),
-    "near-duplicates of answers": lambda _, data: no_near_duplicate(data.positives, data.normal_P),
-    "the query itself": lambda _, data: not_the_query(data.normal_Q, data.normal_P),
-    "own negatives": lambda job, data: not_among(data.own) if job.keep_negatives else None,
+    "answers": lambda _, data: exclude_texts(data.known_positives),
+    "near-duplicates of answers": lambda _, data: exclude_near_duplicates(data.known_positives, data.normalized_P),
+    "the query itself": lambda _, data: exclude_query(data.normalized_Q, data.normalized_P),
+    "own negatives": lambda job, data: exclude_texts(data.own_negatives) if job.keep_negatives else None,
 }
+# What messages call a filter, if not by its name in `--json`.
+LABELS = {"answers": "known positives", "near-duplicates of answers": "near-duplicates of known positives"}
 
 
-def filters_of(job: MiningJob, data: MiningData) -> dict[str, Filter]:
-    """The filters of a job, by name."""
-    made = {name: make(job, data) for name, make in FILTERS.items()}
-    return {name: keeps for name, keeps in made.items() if keeps is not None}
+def build_filters(job: MiningJob, data: MiningData) -> dict[str, Filter]:
+    """Return the filters that a job uses, by name."""
+    created = {name: create(job, data) for name, create in FILTERS.items()}
+    return {name: filter_ for name, filter_ in created.items() if filter_ is not None}

@@ -1,9 +1,9 @@
-"""Hard negatives: texts that a search finds near a query although no row calls them positives of it.
+"""Selection of hard negatives among the passages that a search returns for each query.
 
-A block of rows at a time: a finder gives candidates, the sieve applies filters and limits, a reranker may score what is
-left again, and the negatives are chosen from a range of the positions that remain. A row that gets too few may be
-filled: with those that the limits rejected by the smallest margin, or with random texts of the corpus; never with a
-positive.
+Rows are processed in blocks. A search returns the candidates of each row, filters and limits reject some of them, a
+reranker may score the others, and the negatives are selected from a range of positions among those that remain. A row
+with too few negatives may receive more: candidates that the limits rejected by the smallest amount, or random passages.
+A positive is never added.
 """
 
 from __future__ import annotations
@@ -14,111 +14,123 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from embedctl.distributed.random import mix
-from embedctl.mining.candidates import Candidates, Choice, Limits, Mined
+from embedctl.distributed.random import random_bits
+from embedctl.mining.candidates import Candidates, Limits, MinedRow, Selection
 from embedctl.mining.filters import Filter
 from embedctl.mining.rerank import Reranker
-from embedctl.search.exact import Finder, Ids, Vectors
+from embedctl.search.exact import Ids, Searcher, Vectors
 
-RERANKED_BLOCK = 16  # reranking is slow: the progress bar should move
+RERANK_BLOCK = 16  # rows per block with a reranker: reranking is slow, and the progress bar moves once per block
 
-Filler = Callable[[Candidates, Candidates, int], Candidates]  # candidates, those chosen, how many more: these
+# The candidates of a row, the negatives selected from them, and how many are missing; returns at most so many more.
+FillFunction = Callable[[Candidates, Candidates, int], Candidates]
 
 
-def block_of(device: str) -> int:
-    """Rows that are searched for at a time: many on a GPU, where the corpus is copied once per block."""
+def rows_per_block(device: str) -> int:
+    """Return the number of rows per search: large on a GPU, to which each search copies the whole corpus."""
     return 1024 if device == "cpu" else 16384
 
 
 @dataclass(frozen=True)
-class Sieve:
-    """Applies filters, then limits."""
+class CandidateFilter:
+    """The filters and limits that candidates must pass."""
 
-    filters: Mapping[str, Filter]  # name to filter; a candidate must pass all, and counts for the first that rejects it
-    limits: Limits  # of the model's scores
-    references: Vectors  # (Q,) the model's score of each row's positive
+    filters: Mapping[str, Filter]  # by name; a candidate is counted for the first filter that rejects it
+    limits: Limits  # limits on the embedding model's scores
+    reference_scores: Vectors  # (Q,) the embedding model's reference score of each row
 
-    def sift(self, row: int, ids: Ids, scores: Vectors) -> Candidates:
-        """What the filters leave of the texts found for a row (id -1: none), with how far it is outside the limits."""
+    def apply(self, row: int, ids: Ids, scores: Vectors) -> Candidates:
+        """Return the search results that pass the filters, with their violations of the limits.
+
+        Args:
+            row: index of the row.
+            ids: indices of the results in the corpus, most similar first; -1 for no result.
+            scores: their scores.
+        """
         ids, scores = ids[ids >= 0], scores[ids >= 0]
         found, rejected = len(ids), Counter[str]()
-        for name, keeps in self.filters.items():
-            kept = keeps(row, ids, scores)
+        for name, passes in self.filters.items():
+            kept = passes(row, ids, scores)
             rejected[name] += int((~kept).sum())
             ids, scores = ids[kept], scores[kept]
-        unknown, inside = (np.full(len(ids), value, np.float32) for value in (np.nan, -np.inf))
-        reference = float(self.references[row])
-        candidates = Candidates(row, ids, scores, unknown, inside, reference, rejected, found)
-        candidates.limit(np.arange(len(ids)), self.limits.excess(scores, reference))
+        no_scores, no_excess = (np.full(len(ids), value, np.float32) for value in (np.nan, -np.inf))
+        reference = float(self.reference_scores[row])
+        candidates = Candidates(row, ids, scores, no_scores, no_excess, reference, rejected, found)
+        candidates.apply_limits(np.arange(len(ids)), self.limits.excess(scores, reference))
         return candidates
 
 
 @dataclass(frozen=True)
 class Miner:
-    """Chooses negatives."""
+    """Settings and components of the selection of negatives."""
 
-    sieve: Sieve  # what may be taken
-    choice: Choice  # how negatives are chosen among it
-    spare: int  # candidates that the filters may reject at most, so many more than the range holds are searched for
-    reranker: Reranker | None = None  # scores again what is left of the range
-    filler: Filler | None = None  # gives more to a row that has too few
+    candidate_filter: CandidateFilter
+    selection: Selection
+    max_excluded: int  # the largest number of candidates per row that the filters can reject
+    reranker: Reranker | None = None
+    fill: FillFunction | None = None  # adds negatives to a row that has too few
 
     @property
     def depth(self) -> int:
-        """Candidates to search for per row."""
-        return self.choice.last + self.spare
+        """The number of candidates to search for per row, so that the range is full after the filters."""
+        return self.selection.stop + self.max_excluded
 
-    def mine(self, rows: range, finder: Finder, block: int = 1024) -> Iterator[Mined]:
-        """The negatives of each row, in order.
+    def mine(self, rows: range, searcher: Searcher, block: int = 1024) -> Iterator[MinedRow]:
+        """Yield the negatives of each row, in order.
 
         Args:
-            rows: which.
-            finder: gives scores and ids, -1 for none, of the nearest of a block of rows.
-            block: rows at a time.
+            rows: the rows.
+            searcher: searches the corpus.
+            block: number of rows per search.
         """
         for start in rows[::block]:
-            piece = range(start, min(start + block, rows.stop))
-            scores, ids = finder(slice(piece.start, piece.stop), self.depth)
-            found = [self.sieve.sift(*texts) for texts in zip(piece, ids, scores, strict=True)]
+            part = range(start, min(start + block, rows.stop))
+            scores, ids = searcher(slice(part.start, part.stop), self.depth)
+            found = [self.candidate_filter.apply(*results) for results in zip(part, ids, scores, strict=True)]
             if self.reranker:
-                self.reranker.rerank(found, self.choice.last)
-            yield from map(self._choose, found)
+                self.reranker.rerank(found, self.selection.stop)
+            yield from map(self._select, found)
 
-    def _choose(self, candidates: Candidates) -> Mined:
-        """The negatives of a row."""
-        allowed, wanted = candidates.allowed, self.choice.number
-        negatives = candidates.take(self.choice.pick(candidates.row, allowed))
+    def _select(self, candidates: Candidates) -> MinedRow:
+        """Return the negatives of a row, selected from its candidates."""
+        allowed, requested = candidates.allowed, self.selection.count
+        negatives = candidates.take(self.selection.select(candidates.row, allowed))
         in_range = len(negatives)
-        if self.filler and in_range < wanted:
-            negatives += self.filler(candidates, negatives, wanted - in_range)
+        if self.fill and in_range < requested:
+            negatives += self.fill(candidates, negatives, requested - in_range)
         if self.reranker:
-            self.reranker.complete(negatives)
-        nearer = self.choice.begins(len(allowed)) < self.choice.first
-        return Mined(negatives, candidates, len(negatives) - in_range, nearer)
+            self.reranker.score_missing(negatives)
+        range_moved = self.selection.range_start(len(allowed)) < self.selection.start
+        return MinedRow(negatives, candidates, len(negatives) - in_range, range_moved)
 
 
-def relaxed(candidates: Candidates, _chosen: Candidates, missing: int) -> Candidates:
-    """The candidates that only the limits rejected, the least outside first."""
+def fill_relaxed(candidates: Candidates, _selected: Candidates, missing: int) -> Candidates:
+    """Return the candidates that only the limits rejected, those with the smallest violation first."""
     outside = np.flatnonzero(candidates.excess > 0)
     return candidates.take(outside[np.argsort(candidates.excess[outside], kind="stable")[:missing]])
 
 
 @dataclass(frozen=True)
-class RandomTexts:
-    """Random texts of the corpus that the sieve allows, a lowest score set aside, and the reranker did not refuse."""
+class RandomFill:
+    """Selects random passages of the corpus.
 
-    sieve: Sieve  # the filters and limits of the rows
-    seed: int  # of the draws
-    query_QH: Vectors  # vectors of the rows' queries
-    corpus_DH: Vectors  # vectors of the corpus
+    They pass the filters and all limits of the embedding model's scores except the minimum score. Passages that a limit
+    of the reranker rejected are not used.
+    """
 
-    def __call__(self, candidates: Candidates, chosen: Candidates, missing: int) -> Candidates:
-        """See `Filler`: draws several times more than are missing, as some may not be taken."""
+    candidate_filter: CandidateFilter
+    seed: int
+    query_QH: Vectors  # embeddings of the rows' queries
+    corpus_DH: Vectors  # embeddings of the corpus
+
+    def __call__(self, candidates: Candidates, selected: Candidates, missing: int) -> Candidates:
+        """See `FillFunction`. More passages than `missing` are drawn, because some of them may be rejected."""
         row, size = candidates.row, len(self.corpus_DH)
-        draws = mix(self.seed, row, np.arange(8 * missing + 64), 1) % np.uint64(size)
+        draws = random_bits(self.seed, row, np.arange(8 * missing + 64), 1) % np.uint64(size)
         ids = np.array(list(dict.fromkeys(draws.astype(np.int64).tolist())), dtype=np.int64)
-        refused = candidates.ids[(candidates.excess > 0) & ~np.isnan(candidates.rerank_scores)]
-        ids = ids[~np.isin(ids, np.concatenate([chosen.ids, refused]))]
-        free = replace(self.sieve, limits=replace(self.sieve.limits, min_score=None))
-        drawn = free.sift(row, ids, np.asarray(self.corpus_DH[ids] @ self.query_QH[row], dtype=np.float32))
+        rejected = candidates.ids[(candidates.excess > 0) & ~np.isnan(candidates.rerank_scores)]
+        ids = ids[~np.isin(ids, np.concatenate([selected.ids, rejected]))]
+        limits = replace(self.candidate_filter.limits, min_score=None)
+        scores = np.asarray(self.corpus_DH[ids] @ self.query_QH[row], dtype=np.float32)
+        drawn = replace(self.candidate_filter, limits=limits).apply(row, ids, scores)
         return drawn.take(drawn.allowed[:missing])

@@ -1,7 +1,7 @@
-"""One HTML file to read before training: score histograms, and rows, those whose negatives may be false first.
+"""Summary of a mining job, and an HTML report with score histograms and sample rows.
 
-A model's similarities and a reranker's scores are on different scales, so each has a chart of its own. Every text is
-escaped.
+Similarities of the embedding model and scores of the reranker have different scales, so each has its own chart. All
+texts are escaped.
 """
 
 from __future__ import annotations
@@ -12,116 +12,133 @@ from html import escape
 
 import numpy as np
 
-from embedctl.distributed.random import mix
-from embedctl.mining.candidates import Mined
+from embedctl.console import plural
+from embedctl.distributed.random import random_bits
+from embedctl.mining.candidates import MinedRow
+from embedctl.mining.data import MiningData, Scorer
+from embedctl.mining.filters import LABELS
 from embedctl.mining.job import MiningJob, MiningResult
-from embedctl.mining.pool import MiningData, Scorer
-from embedctl.reports.charts import Scores, picture
-from embedctl.reports.page import page
+from embedctl.reports.charts import ScoreCounts, draw_histograms
+from embedctl.reports.page import html_page
 from embedctl.search.exact import Vectors
 
-SAMPLES = 20
-SHOWN = 600  # characters of a text
-GROUPS = ("positives", "kept", "rejected")
-# A column of `Candidates`: the caption of its chart.
-SCALES = {"similarities": "similarity to the query, by the model", "rerank_scores": "score, by the cross-encoder"}
-NOTE = "Shaded negatives score above the row's positive: perhaps answers."
+SAMPLES = 20  # sample rows in the report
+MAX_CHARACTERS = 600  # per text
+GROUPS = ("positives", "selected negatives", "candidates rejected by a score limit")
+# field of `Candidates` with the scores: axis title of their chart
+AXIS_TITLES = {
+    "similarities": "cosine similarity of query and passage (embedding model)",
+    "rerank_scores": "score of query and passage (reranker)",
+}
+NOTE = (
+    "Half of these rows are those whose negatives have the highest scores in comparison with the positive; the others "
+    "are a random sample. A negative on an orange background has a higher score than a positive of the row. It may be "
+    "a false negative: a passage that answers the query although it is not listed as a positive."
+)
 
-Line = tuple[str, list[float], str]  # label, score by each scorer, text
+ScoredText = tuple[str, list[float], str]  # positive or negative, one score per scorer, text
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A row to read."""
+    """One row of the report."""
 
-    row: int  # its number from 1
-    suspicion: float  # the most that a negative scores above the positive
-    query: str  # its query
-    lines: list[Line]  # its texts
+    row: int  # number of the row, from 1
+    max_above_positive: float  # the highest score of a negative minus the reference score
+    query: str
+    texts: list[ScoredText]
 
 
 @dataclass
 class Report:
-    """Counts scores and keeps the rows that are shown: half the most suspicious, half any."""
+    """Score counts of all rows and the sample rows: half with the highest `max_above_positive`, half at random."""
 
-    data: MiningData  # the rows and texts
-    scorers: Mapping[str, Scorer]  # a column of `Candidates` to what gave it; first the one whose scores decide
-    seed: int  # of the choice of the other rows
-    counts: dict[str, dict[str, Scores]] = field(
-        default_factory=lambda: {column: {group: Scores() for group in GROUPS} for column in SCALES}
+    data: MiningData
+    scorers: Mapping[str, Scorer]  # field of `Candidates` to its scorer; the first one decides what is highlighted
+    seed: int  # of the random sample
+    counts: dict[str, dict[str, ScoreCounts]] = field(
+        default_factory=lambda: {column: {group: ScoreCounts() for group in GROUPS} for column in AXIS_TITLES}
     )
-    worst: list[Sample] = field(default_factory=list)
-    others: list[tuple[int, Sample]] = field(default_factory=list)
+    highest: list[Sample] = field(default_factory=list)
+    random: list[tuple[int, Sample]] = field(default_factory=list)  # random sort key and sample
 
-    def add(self, mined: Mined, positives: Sequence[str]) -> None:
-        """Learn a row: what was mined for it, and its own positives."""
-        row, found, negatives = mined.candidates.row, mined.candidates, mined.negatives
-        places = self.data.pool.places_of(positives)
-        scores = {column: scorer([row], [places])[0] for column, scorer in self.scorers.items()}
-        outside = found.take(np.flatnonzero((found.excess > 0) & ~np.isin(found.ids, negatives.ids)))
-        for column, known in scores.items():
-            rejected = getattr(outside, column)
-            groups = (known, getattr(negatives, column), rejected[~np.isnan(rejected)])
-            for counted, group in zip(self.counts[column].values(), groups, strict=True):
-                counted.add(group)
-        lines = _lines("positive", positives, scores.values())
-        texts = [self.data.pool.texts[place] for place in negatives.ids]
-        lines += _lines("negative", texts, [getattr(negatives, column) for column in scores])
-        sample = Sample(row + 1, float(negatives.above.max(initial=-np.inf)), self.data.queries[row], lines)
-        self.worst = sorted([*self.worst, sample], key=lambda one: -one.suspicion)[: SAMPLES // 2]
-        self.others = sorted([*self.others, (int(mix(self.seed, row, 2)[0]), sample)], key=lambda one: one[0])[:SAMPLES]
+    def add(self, mined: MinedRow, positives: Sequence[str]) -> None:
+        """Add the negatives and the positives of one row."""
+        row, candidates, negatives = mined.candidates.row, mined.candidates, mined.negatives
+        ids = self.data.distinct.indices_of(positives)
+        positive_scores = {column: scorer([row], [ids])[0] for column, scorer in self.scorers.items()}
+        not_selected = ~np.isin(candidates.ids, negatives.ids)
+        rejected = candidates.take(np.flatnonzero((candidates.excess > 0) & not_selected))
+        for column, scores in positive_scores.items():
+            rejected_scores = getattr(rejected, column)
+            groups = (scores, getattr(negatives, column), rejected_scores[~np.isnan(rejected_scores)])
+            for counts, group in zip(self.counts[column].values(), groups, strict=True):
+                counts.add(group)
+        scored = _scored_texts("positive", positives, positive_scores.values())
+        texts = [self.data.distinct.texts[index] for index in negatives.ids]
+        scored += _scored_texts("negative", texts, [getattr(negatives, column) for column in positive_scores])
+        highest = float(negatives.above_positive.max(initial=-np.inf))
+        sample = Sample(row + 1, highest, self.data.queries[row], scored)
+        self.highest = sorted([*self.highest, sample], key=lambda one: -one.max_above_positive)[: SAMPLES // 2]
+        sort_key = int(random_bits(self.seed, row, 2)[0])
+        self.random = sorted([*self.random, (sort_key, sample)], key=lambda one: one[0])[:SAMPLES]
 
     def samples(self) -> list[Sample]:
-        """The rows shown, the most suspicious first."""
-        shown = {one.row: one for one in self.worst}
-        for _, one in self.others:
-            if len(shown) < SAMPLES:
-                shown.setdefault(one.row, one)
-        return sorted(shown.values(), key=lambda one: -one.suspicion)
+        """Return the sample rows in descending order of `max_above_positive`."""
+        samples = {one.row: one for one in self.highest}
+        for _, one in self.random:
+            if len(samples) < SAMPLES:
+                samples.setdefault(one.row, one)
+        return sorted(samples.values(), key=lambda one: -one.max_above_positive)
 
     def html(self, facts: dict[str, str]) -> str:
-        """The page; `facts` are the lines of the summary."""
-        summary = "".join(f"<tr><th>{escape(name)}</th><td>{escape(fact)}</td></tr>" for name, fact in facts.items())
-        pictures = {SCALES[column]: picture(groups, SCALES[column]) for column, groups in self.counts.items()}
-        charts = "".join(f'<p><img alt="{caption}" src="{data}"></p>' for caption, data in pictures.items() if data)
+        """Return the HTML page; `facts` is the result of `summary`."""
+        table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(fact)}</td></tr>" for name, fact in facts.items())
+        images = {title: draw_histograms(self.counts[column], title) for column, title in AXIS_TITLES.items()}
+        charts = "".join(f'<p><img alt="{title}" src="{data}"></p>' for title, data in images.items() if data)
         rows = "".join(map(_section, self.samples()))
-        body = f"<table>{summary}</table><h2>Scores</h2>{charts}<h2>Rows to read</h2><p>{NOTE}</p>{rows}"
-        return page("mine-negatives", body)
+        body = f"<table>{table}</table><h2>Scores</h2>{charts}<h2>Sample rows</h2><p>{NOTE}</p>{rows}"
+        return html_page("Mined hard negatives", body)
 
 
-def _lines(label: str, texts: Iterable[str], columns: Iterable[Vectors]) -> list[Line]:
-    """What a sample shows of texts, given each scorer's scores."""
+def _scored_texts(label: str, texts: Iterable[str], columns: Iterable[Vectors]) -> list[ScoredText]:
+    """Return texts with their label and, from one array per scorer, their scores."""
     return [(label, list(map(float, scores)), text) for text, *scores in zip(texts, *columns, strict=True)]
 
 
 def _section(sample: Sample) -> str:
-    lowest = min((scores[0] for label, scores, _ in sample.lines if label == "positive"), default=np.inf)
-    reranked = any(len(scores) > 1 for _, scores, _ in sample.lines)
-    names = "".join(f"<th>{name}</th>" for name in ("", *(("cross-encoder", "model") if reranked else ("model",)), ""))
-    lines = f"<tr>{names}</tr>" + "".join(
-        f'<tr class="{"above" if label == "negative" and scores[0] > lowest else label}"><td>{label}</td>'
+    """Return the HTML of a sample row."""
+    lowest_positive = min((scores[0] for label, scores, _ in sample.texts if label == "positive"), default=np.inf)
+    reranked = any(len(scores) > 1 for _, scores, _ in sample.texts)
+    header = ("", *(("reranker score", "similarity") if reranked else ("similarity",)), "text")
+    lines = f"<tr>{''.join(f'<th>{name}</th>' for name in header)}</tr>" + "".join(
+        f'<tr class="{"above" if label == "negative" and scores[0] > lowest_positive else label}"><td>{label}</td>'
         f"{''.join(f'<td>{score:.3f}</td>' for score in scores)}"
-        f"<td>{escape(text[:SHOWN])}{'…' if len(text) > SHOWN else ''}</td></tr>"
-        for label, scores, text in sample.lines
+        f"<td>{escape(text[:MAX_CHARACTERS])}{'…' if len(text) > MAX_CHARACTERS else ''}</td></tr>"
+        for label, scores, text in sample.texts
     )
-    return f"<section><h3>row {sample.row}: {escape(sample.query)}</h3><table>{lines}</table></section>"
+    return f"<section><h3>Row {sample.row}, query: {escape(sample.query)}</h3><table>{lines}</table></section>"
 
 
 def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:
-    """What was found, and where fewer or nearer texts had to do."""
-    first, last = job.choice.first, job.choice.last
+    """Return label and value of each line of the summary; lines with a count of zero are left out."""
+    selection, above = job.selection, result.above_positive
     facts = {
         "rows": f"{result.rows:,}",
-        "corpus": f"{result.corpus:,} distinct passages",
-        "negatives": f"{result.negatives:,} ({result.negatives / result.rows:.1f} a row)",
-        "rejected": ", ".join(f"{name} {number:,}" for name, number in result.rejected.items()),
-        "above": f"{result.above_positive:,} negatives score above their row's positive: perhaps answers",
-        "filled": f"{result.filled:,} negatives by --fill {job.fill}",
+        "corpus": plural(result.corpus, "distinct passage"),
+        "negatives": f"{result.negatives:,} ({result.negatives / result.rows:.1f} per row)",
+        "rejected candidates": ", ".join(f"{LABELS.get(name, name)}: {n:,}" for name, n in result.rejected.items()),
+        "to check": "1 negative scores above its row's positive and may be a false negative"
+        if above == 1
+        else f"{above:,} negatives score above their row's positive and may be false negatives",
+        "filled": f"{plural(result.filled, 'negative')} added by `--fill {job.fill}`",
         "output": str(job.output),
         "next": f"embedctl train --dataset {job.output}",
-        "nearer": f"{result.nearer_rows:,} rows: too few candidates for ranks {first}-{last}, so they begin nearer",
-        "short": f"{result.short_rows:,} rows have fewer than {job.choice.number}; {result.short_file} says why",
+        "moved range": f"{plural(result.nearer_rows, 'row')} with too few candidates for --range "
+        f"{selection.start}-{selection.stop}: their range starts at a more similar candidate",
+        "short rows": f"{plural(result.short_rows, 'row')} with fewer than {plural(selection.count, 'negative')}; "
+        f"{result.short_file} contains the reasons",
     }
-    numbers = {"above": result.above_positive, "filled": result.filled}
-    numbers |= {"nearer": result.nearer_rows, "short": result.short_rows}
-    return {name: fact for name, fact in facts.items() if numbers.get(name, 1)}
+    counts = {"to check": above, "filled": result.filled}
+    counts |= {"moved range": result.nearer_rows, "short rows": result.short_rows}
+    return {label: fact for label, fact in facts.items() if counts.get(label, 1)}

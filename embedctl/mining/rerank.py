@@ -1,7 +1,7 @@
-"""Score candidates again with a reranker (cross-encoder).
+"""Scores of candidates by a reranker (cross-encoder).
 
-It decides what is rejected, and gives the scores that are written; the order of the candidates stays the model's, whose
-errors are what is being mined.
+Limits on these scores reject candidates, and the scores are written with `--scores`. The order of the candidates
+remains that of the embedding model, because the passages that it ranks too high are the negatives to find.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = False) -> CrossEncoder:
-    """A cross-encoder that gives one score a pair.
+    """Load a cross-encoder that returns one score per pair.
 
     Raises:
-        ModelError: there is none, or it gives several.
+        ModelError: it can't be loaded, or it returns several scores per pair.
     """
     import sentence_transformers
 
@@ -38,25 +38,25 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
             path, device=device, trust_remote_code=trust_remote_code
         )
     if model.num_labels != 1:
-        hint = "give a cross-encoder with one label"
-        raise ModelError(f"--rerank-with {path}: gives {model.num_labels} scores a pair, not one", hint)
+        message = f"--rerank-with {path}: this model returns {model.num_labels} scores per pair instead of one"
+        raise ModelError(message, "give a cross-encoder with num_labels=1, e.g. BAAI/bge-reranker-v2-m3")
     return model
 
 
 @dataclass
 class Reranker:
-    """Scores pairs in batches and keeps the scores."""
+    """A cross-encoder with limits on its scores and a cache of its scores."""
 
-    model: CrossEncoder  # the cross-encoder
-    data: MiningData  # the rows and texts
-    limits: Limits  # of its scores
-    positive_score: str  # which of several positives margins are measured from
-    cache: ArrayCache  # where scores are kept
-    batch_size: int  # pairs in one pass
+    model: CrossEncoder
+    data: MiningData
+    limits: Limits
+    positive_score: str  # how reference scores are computed from several positives: see `reference_scores`
+    cache: ArrayCache
+    batch_size: int  # pairs per forward pass
 
     def __post_init__(self) -> None:
         config: Any = self.model.config
-        facts = (
+        parts = (
             hash_weights(self.model),
             repr(self.model),
             repr(self.model.activation_fn),
@@ -64,38 +64,48 @@ class Reranker:
             tokenizer_fingerprint(self.model.tokenizer),
             str(self.model.max_seq_length),
         )
-        self._recipe = digest("cross-encoder", facts)
+        self._fingerprint = digest("cross-encoder", parts)
 
-    def rerank(self, block: Sequence[Candidates], last: int) -> None:
-        """Score of each row the nearest `last` candidates that are within the limits, and apply its own limits."""
+    def rerank(self, block: Sequence[Candidates], depth: int) -> None:
+        """Score the first `depth` allowed candidates of each row and apply the reranker's limits to them.
+
+        The reference scores of the rows become those of the reranker.
+        """
         rows = [candidates.row for candidates in block]
-        positions = [candidates.allowed[:last] for candidates in block]
-        positives = self.scores(rows, [self.data.measured[row] for row in rows])
-        asked = [candidates.ids[own] for candidates, own in zip(block, positions, strict=True)]
-        facts = zip(block, positions, self.scores(rows, asked), reference_scores(positives, self.positive_score), strict=True)
-        for candidates, own, scores, reference in facts:
+        positions = [candidates.allowed[:depth] for candidates in block]
+        positive_scores = self.scores(rows, [self.data.reference_positives[row] for row in rows])
+        references = reference_scores(positive_scores, self.positive_score)
+        ids = [candidates.ids[own] for candidates, own in zip(block, positions, strict=True)]
+        results = zip(block, positions, self.scores(rows, ids), references, strict=True)
+        for candidates, own, scores, reference in results:
             candidates.reference = float(reference)
             candidates.rerank_scores[own] = scores
-            candidates.limit(own, self.limits.excess(scores, candidates.reference), "rerank ")
+            candidates.apply_limits(own, self.limits.excess(scores, candidates.reference), "rerank ")
 
-    def complete(self, candidates: Candidates) -> None:
-        """Score those that have no score yet."""
-        unknown = np.isnan(candidates.rerank_scores)
-        candidates.rerank_scores[unknown] = self.scores([candidates.row], [candidates.ids[unknown]])[0]
+    def score_missing(self, candidates: Candidates) -> None:
+        """Score the candidates that have no reranker score."""
+        missing = np.isnan(candidates.rerank_scores)
+        candidates.rerank_scores[missing] = self.scores([candidates.row], [candidates.ids[missing]])[0]
 
     def scores(self, rows: Sequence[int], ids: Sequence[Ids]) -> list[Vectors]:
-        """The scores of each row's query with the texts at its places in the pool."""
-        queries, texts = self.data.queries, self.data.pool.texts
-        pairs = [(queries[row], texts[place]) for row, own in zip(rows, ids, strict=True) for place in own]
+        """Return the scores of each row's query with the texts `ids` of that row. See `Scorer`."""
+        queries, texts = self.data.queries, self.data.distinct.texts
+        pairs = [(queries[row], texts[index]) for row, own in zip(rows, ids, strict=True) for index in own]
         if not pairs:
             return [np.zeros(0, np.float32) for _ in rows]
         keys = [f"{query}\0{text}" for query, text in pairs]
-        scores = self.cache.fetch(self._recipe, keys, lambda: self._predict(pairs))
+        scores = self.cache.get_or_compute(self._fingerprint, keys, lambda: self._predict(pairs))
         return np.split(scores.ravel(), np.cumsum([len(own) for own in ids])[:-1])
 
     def _predict(self, pairs: list[tuple[str, str]]) -> Vectors:
-        found = self.model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False)
-        scores = np.asarray(found, dtype=np.float32)
+        """Return the scores of pairs of query and text.
+
+        Raises:
+            ModelError: a score is NaN or infinite.
+        """
+        predicted = self.model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False)
+        scores = np.asarray(predicted, dtype=np.float32)
         if not np.isfinite(scores).all():
-            raise ModelError("--rerank-with: a score is not finite", "the model is damaged, or its precision too low")
+            hint = "its weights are damaged, or its data type overflows; use another cross-encoder"
+            raise ModelError("--rerank-with: the cross-encoder returned a score that is NaN or infinite", hint)
         return scores

@@ -15,14 +15,14 @@ import torch
 
 from embedctl import console
 from embedctl.config import RemineSection
-from embedctl.config.base import bounds
+from embedctl.config.base import parse_range
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TextStore
-from embedctl.distributed.random import mix
-from embedctl.distributed.ranks import barrier, gather_vectors, is_main, rank, world
+from embedctl.distributed.random import random_bits
+from embedctl.distributed.ranks import barrier, gather_vectors, is_main, rank, world_size
 from embedctl.files import atomic_file
-from embedctl.mining.candidates import Choice, Limits
-from embedctl.mining.store import StoreMiner
+from embedctl.mining.candidates import Limits, Selection
+from embedctl.mining.store_miner import StoreMiner
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.packing import longest_first
 from embedctl.tokens.spans import Integers
@@ -76,17 +76,17 @@ class Remine:
                 with atomic_file(path, "wb", sync=True) as stream:
                     np.save(stream, mined)
         barrier()
-        return BatchPlan(self.plan.rows.with_negatives(mined, self.miner.query_R), self.plan.mixture)
+        return BatchPlan(self.plan.rows.with_negatives(mined, self.miner.query_R), self.plan.settings)
 
     def _mine(self, epoch: int, update: int) -> Ids:
         """The negatives (Q, N) of every query, the same on all ranks."""
         begun, queries = time.monotonic(), len(self.miner.query_Q)
         vectors = self._vectors(self.miner.query_Q), self._vectors(self.miner.passage_P)
-        borders = [queries * place // world() for place in range(world() + 1)]
+        borders = [queries * place // world_size() for place in range(world_size() + 1)]
         part = range(borders[rank()], borders[rank() + 1])
-        first, last = bounds(self.options.remine_range)
-        seed = int(mix(self.plan.mixture.seed, epoch, 7)[0])
-        choice = Choice(first, last, self.plan.mixture.neg_nums, "random", seed)
+        first, last = parse_range(self.options.remine_range)
+        seed = int(random_bits(self.plan.settings.seed, epoch, 7)[0])
+        choice = Selection(first, last, self.plan.settings.neg_nums, "random", seed)
         device = self.session.device
         found = self.miner.mine(part, vectors, choice, Limits(margin=self.options.remine_margin), str(device))
         counts = np.diff(borders).tolist()
@@ -106,5 +106,5 @@ class Remine:
         order = longest_first(np.asarray(self.texts.lengths[ids]))
         for start in range(0, len(ids), TEXTS_AT_A_TIME):
             places = order[start : start + TEXTS_AT_A_TIME]
-            vectors[places] = encode_shared(self.session, self.texts.ragged(ids[places]))
+            vectors[places] = encode_shared(self.session, self.texts.tokens_of(ids[places]))
         return vectors

@@ -72,7 +72,7 @@ def run(job: TrainJob) -> None:
     monitor = Monitor(here.accelerator, job, start.step, schedule.total)
     remine = None
     if job.remine:
-        remine = Remine(session, data.texts, StoreMiner.of(data), plan, schedule, job.remine, monitor, job.folder)
+        remine = Remine(session, data.texts, StoreMiner.from_data(data), plan, schedule, job.remine, monitor, job.folder)
     feeder = Feeder(session, plan, data.texts, job.loss.in_batch, remine)
     stepper = Stepper(session, losses_for(job.loss), optim.seed)
     history = History(job.run.metric, start.evaluations)

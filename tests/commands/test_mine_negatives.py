@@ -148,8 +148,8 @@ def test_a_small_corpus_still_yields_negatives_and_says_so(mine):
     rows, document, said = mine(neg_nums="15", range="10-210")
     assert [len(row["neg"]) for row in rows] == [9] * 10
     assert (document["short_rows"], document["nearer_rows"]) == (10, 10)
-    assert "10 rows have fewer than 15" in said
-    assert "too few candidates for ranks 10-210" in said
+    assert "10 rows with fewer than 15 negatives" in said
+    assert "too few candidates for --range 10-210" in said
 
 
 def test_the_seed_decides_and_nothing_else(mine):
@@ -180,8 +180,8 @@ def test_an_output_is_replaced_only_if_asked_for(mine):
     [
         ({"output": "rows.jsonl", "overwrite": True}, "--output rows.jsonl: is an input"),
         ({"output": ".", "overwrite": True}, "--output .: is a folder"),
-        ({"range": "5-7"}, "--range 5-7 holds 2 ranks, fewer than --neg-nums 3"),
-        ({"range": "7-5"}, "--range 7-5 holds 0 ranks"),
+        ({"range": "5-7"}, "--range 5-7 contains 2 positions, fewer than --neg-nums 3"),
+        ({"range": "7-5"}, "--range 7-5 contains 0 positions"),
         ({"dataset": ["-"]}, "--dataset -: rows are read twice"),
         ({"output": "rows.jsonl/x/m"}, "--output rows.jsonl/x/m: can't be written: Not a directory"),
         ({"report": "rows.jsonl/page.html"}, "--report rows.jsonl/page.html: can't be written"),
@@ -211,7 +211,7 @@ def test_a_failure_leaves_no_half_file(mine, monkeypatch):
     monkeypatch.setattr(console.Bar, "advance", interrupt)
     with pytest.raises(Stopped, match="interrupted") as stopped:
         mine()
-    assert "what is encoded is kept" in stopped.value.hint
+    assert "embeddings computed so far are cached" in stopped.value.hint
     assert [path.name for path in Path().iterdir()] == ["rows.jsonl"]
 
 
@@ -278,15 +278,15 @@ def test_vectors_are_kept_between_runs_but_not_across_weights(mine, tiny_model, 
     copy = tmp_path_factory.mktemp("model") / "m"
     shutil.copytree(tiny_model, copy)
     first, _, said = mine(model_name_or_path=str(copy), sampling="top", scores=True)
-    assert "were in the cache" not in said
+    assert "from the cache" not in said
     again, _, said = mine(model_name_or_path=str(copy), sampling="top", scores=True, overwrite=True)
     assert again == first
-    assert "20 of the vectors were in the cache" in said
+    assert "read 20 embeddings from the cache" in said
     weights = copy / "model.safetensors"
     changed = {name: value + 0.3 * torch.randn_like(value) for name, value in load_file(weights).items()}
     save_file(changed, weights, metadata={"format": "pt"})
     other, _, said = mine(model_name_or_path=str(copy), sampling="top", scores=True, overwrite=True)
-    assert "were in the cache" not in said
+    assert "from the cache" not in said
     fresh, _, _ = mine(model_name_or_path=str(copy), sampling="top", scores=True, overwrite=True, no__cache=True)
     assert other == fresh != first
 
@@ -300,7 +300,7 @@ def test_other_ways_to_find_never_give_an_answer(mine, flags):
 
 
 def test_limits_of_a_judge_need_one(mine):
-    with pytest.raises(ConfigError, match="need --rerank-with"):
+    with pytest.raises(ConfigError, match="require --rerank-with"):
         mine(rerank_margin="0.1")
 
 

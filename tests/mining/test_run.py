@@ -1,4 +1,4 @@
-"""Mining called from Python: a job of plain values in, files and counts out."""
+"""A mining job called from Python: its output files and its counts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from embedctl.data.rows import Row
 from embedctl.errors import DataError
-from embedctl.mining.candidates import Choice, Limits
+from embedctl.mining.candidates import Limits, Selection
+from embedctl.mining.data import collect_data
 from embedctl.mining.job import MiningJob
-from embedctl.mining.pool import gather
-from embedctl.mining.run import Encoded, mine
+from embedctl.mining.run import EncodedData, mine
 from tests.conftest import sentence
 
 
@@ -32,7 +32,7 @@ def job(tiny_model, tmp_path) -> MiningJob:
         cache=None,
         ann=None,
         also=None,
-        choice=Choice(0, 5, 3, "top", seed=0),
+        selection=Selection(0, 5, 3, "top", seed=0),
         limits=Limits(),
         positive_score="hardest",
         filter_options={},
@@ -47,7 +47,7 @@ def job(tiny_model, tmp_path) -> MiningJob:
     )
 
 
-def test_the_output_and_what_is_counted(job, tmp_path):
+def test_output_files_and_counts(job, tmp_path):
     result = mine(job)
     rows = [json.loads(line) for line in job.output.read_text().splitlines()]
     assert (result.rows, result.corpus, result.negatives, result.short_rows, result.short_file) == (8, 8, 24, 0, None)
@@ -56,10 +56,10 @@ def test_the_output_and_what_is_counted(job, tmp_path):
 
 
 @pytest.mark.parametrize(("fill", "filled"), [("fewer", 0), ("relax", 24), ("random", 24)])
-def test_rows_with_too_few_are_filled_as_asked_for(job, fill, filled):
-    floor = mine(replace(job, limits=Limits(min_score=2.0), fill=fill))
-    assert floor.filled == floor.negatives == filled
-    assert (floor.short_rows, floor.short_file is None) == ((0, True) if filled else (8, False))
+def test_fill_adds_negatives_to_rows_with_too_few(job, fill, filled):
+    result = mine(replace(job, limits=Limits(min_score=2.0), fill=fill))
+    assert result.filled == result.negatives == filled
+    assert (result.short_rows, result.short_file is None) == ((0, True) if filled else (8, False))
 
 
 def test_an_empty_corpus_is_an_error(job, tmp_path):
@@ -68,10 +68,10 @@ def test_an_empty_corpus_is_an_error(job, tmp_path):
         mine(replace(job, corpus=str(tmp_path / "corpus.txt")))
 
 
-def test_scores_are_inner_products_and_the_corpus_comes_first():
-    data = gather([Row("q", ("a",)), Row("r", ("b", "x"))], ["x", "y"], keep_negatives=False)
-    draw = np.random.default_rng(0)
-    encoded = Encoded(data, draw.random((2, 3), np.float32), draw.random((4, 3), np.float32), "cpu")
+def test_scores_are_inner_products_and_the_corpus_is_the_first_part_of_the_texts():
+    data = collect_data([Row("q", ("a",)), Row("r", ("b", "x"))], ["x", "y"], keep_negatives=False)
+    generator = np.random.default_rng(0)
+    encoded = EncodedData(data, generator.random((2, 3), np.float32), generator.random((4, 3), np.float32), "cpu")
     first, second = encoded.scores([1, 0], [np.array([3, 0]), np.array([], dtype=np.int64)])
     np.testing.assert_allclose(first, encoded.text_PH[[3, 0]] @ encoded.query_QH[1], rtol=1e-6)
     assert second.shape == (0,)

@@ -23,8 +23,8 @@ from embedctl.config import RemineSection
 from embedctl.data.batches import BatchPlan
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, TextStore, TrainingData
-from embedctl.data.visits import Mix
-from embedctl.mining.store import StoreMiner
+from embedctl.data.visits import BatchSettings
+from embedctl.mining.store_miner import StoreMiner
 from embedctl.training.feeder import Feeder, Schedule
 from embedctl.training.remine import Remine, forget_later, kept_file
 from tests.data.stores import row_store
@@ -100,11 +100,11 @@ def remine(run: Path, vectors: np.ndarray, said: list[dict[str, int]]) -> Given:
     kind, none = np.full(ROWS, KINDS.index(RowKind.IN_BATCH), np.uint8), np.full(2 * ROWS, np.nan, np.float32)
     rows = row_store(kind, np.zeros(ROWS, np.int32), np.arange(ROWS + 1) * 2, np.ones(ROWS, np.int64), text, none)
     data = TrainingData(texts, rows, np.arange(ROWS, dtype=np.uint64) + 1000, {})
-    plan = BatchPlan(rows, Mix(4, WANTED, seed=1))
+    plan = BatchPlan(rows, BatchSettings(4, WANTED, seed=1))
     session = SimpleNamespace(device=torch.device("cpu"))
     monitor = SimpleNamespace(mined=lambda step, epoch, numbers, _: said.append(numbers | {"at": step, "in": epoch}))
     ranks = RemineSection(remine_every_epoch=True, remine_range="0-8")
-    return Given(session, texts, StoreMiner.of(data), plan, Schedule(3, 1, 9), ranks, monitor, run, vectors)
+    return Given(session, texts, StoreMiner.from_data(data), plan, Schedule(3, 1, 9), ranks, monitor, run, vectors)
 
 
 def negatives(plan: BatchPlan) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Rows are written again: what is kept of them, and which get scores."""
+"""What is kept of a row in the output, and which rows receive teacher scores."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from embedctl.data.rows import Row
-from embedctl.mining.pool import gather
-from embedctl.mining.rewrite import scores_of, with_negatives
+from embedctl.mining.data import collect_data
+from embedctl.mining.output import teacher_scores, with_negatives
 
 ROW = {"id": 1, "query": "q", "pos": ["a"], "neg": ["b"], "pos_scores": [1.0], "neg_scores": [0.5]}
-DATA = gather([Row("q", ("a",), ("b",))], ["c"], keep_negatives=True)
+DATA = collect_data([Row("q", ("a",), ("b",))], ["c"], keep_negatives=True)
 
 
 def scorer(_rows: list[int], ids: list[np.ndarray]) -> list[np.ndarray]:
@@ -20,16 +20,16 @@ def scorer(_rows: list[int], ids: list[np.ndarray]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_scores_of_replaced_texts_go_and_own_negatives_stay_if_asked_for(keep):
+def test_teacher_scores_are_removed_and_own_negatives_are_kept_on_request(keep):
     row = with_negatives(ROW, ["c"], SimpleNamespace(keep_negatives=keep))
     assert row == {"id": 1, "query": "q", "pos": ["a"], "neg": ["b", "c"] if keep else ["c"]}
 
 
-def test_each_text_is_scored_by_its_place():
+def test_each_text_receives_the_score_of_its_index():
     expected = {"pos_scores": [round(1 / 3, 6)], "neg_scores": [0.0, round(2 / 3, 6)]}
-    assert scores_of({"pos": ["a"], "neg": ["c", "b"]}, 0, DATA, scorer) == expected
+    assert teacher_scores({"pos": ["a"], "neg": ["c", "b"]}, 0, DATA, scorer) == expected
 
 
 @pytest.mark.parametrize("row", [{"pos": ["a"], "neg": ["c"], "scores": [1.0]}, {"pos": ["a"], "neg": []}])
-def test_graded_rows_and_rows_without_negatives_get_no_scores(row):
-    assert scores_of(row, 0, DATA, scorer) == {}
+def test_graded_rows_and_rows_without_negatives_receive_no_teacher_scores(row):
+    assert teacher_scores(row, 0, DATA, scorer) == {}

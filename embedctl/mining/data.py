@@ -1,0 +1,127 @@
+"""Rows that need negatives, and the distinct texts of the corpus and of the rows.
+
+Q rows, P distinct texts, of which the first D are the corpus.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedctl.data.rows import Row
+from embedctl.reading.hashes import text_hash
+from embedctl.search.exact import Ids, Vectors
+
+Hashes = NDArray[np.uint64]
+# Row indices, and per row the indices of texts; returns per row the scores of its query with these texts.
+Scorer = Callable[[Sequence[int], Sequence[Ids]], list[Vectors]]
+WORD = re.compile(r"\w+")
+
+
+@dataclass
+class DistinctTexts:
+    """P distinct texts, each with an index."""
+
+    texts: list[str] = field(default_factory=list)
+    index_of: dict[int, int] = field(default_factory=dict)  # text hash to index
+
+    def add(self, texts: Iterable[str]) -> list[int]:
+        """Append the texts that are new, and return the index of each text."""
+        indices = []
+        for text in texts:
+            indices.append(self.index_of.setdefault(text_hash(text), len(self.texts)))
+            if indices[-1] == len(self.texts):
+                self.texts.append(text)
+        return indices
+
+    def indices_of(self, texts: Iterable[str]) -> Ids:
+        """Return the indices of texts that were added before."""
+        return _ids(self.index_of[text_hash(text)] for text in texts)
+
+
+@dataclass(frozen=True)
+class MiningData:
+    """Q rows, as lists with one entry per row. Texts of a row are given as indices into the P distinct texts."""
+
+    distinct: DistinctTexts
+    corpus_size: int  # D: only the first D texts are searched and can become negatives
+    queries: list[str]
+    prompts: list[str | None]  # the row's own prompt, or None
+    # The positives of the row's query in all rows. Graded texts are included whatever their grade: a mined negative
+    # must not contradict a known grade.
+    known_positives: list[Ids]
+    reference_positives: list[Ids]  # those that margins are measured from: only the highest grade of graded texts
+    own_negatives: list[Ids]  # the row's own negatives, empty unless they are kept
+    normalized_P: Hashes  # hash of each normalized text
+    normalized_Q: Hashes  # hash of each normalized query
+
+    @property
+    def max_excluded(self) -> int:
+        """The largest number of corpus texts that a row excludes: its positives, its own negatives and its query."""
+        return max(map(len, self.known_positives), default=0) + max(map(len, self.own_negatives), default=0) + 1
+
+
+def collect_data(rows: Iterable[Row], corpus: Iterable[str] | None, *, keep_negatives: bool) -> MiningData:
+    """Collect texts and positives in one pass over the rows.
+
+    Args:
+        rows: the rows.
+        corpus: the passages to search; None for the texts of the rows.
+        keep_negatives: whether the rows' own negatives are kept.
+    """
+    distinct = DistinctTexts()
+    distinct.add(corpus or ())
+    corpus_size = len(distinct.texts)
+    # query to its positives; the value is whether margins are measured from the positive
+    known: defaultdict[str, dict[int, bool]] = defaultdict(dict)
+    queries: list[str] = []
+    prompts: list[str | None] = []
+    own_negatives: list[Ids] = []
+    for row in rows:
+        grades = row.scores or (1.0,) * len(row.pos)
+        best, positives = max(grades), known[row.query]
+        for index, grade in zip(distinct.add(row.pos), grades, strict=True):
+            positives[index] = positives.get(index, False) or grade == best
+        negatives = distinct.add(row.neg) if keep_negatives or corpus is None else []
+        queries.append(row.query)
+        prompts.append(row.prompt)
+        own_negatives.append(_ids(negatives if keep_negatives else ()))
+    return MiningData(
+        distinct,
+        len(distinct.texts) if corpus is None else corpus_size,
+        queries,
+        prompts,
+        [_ids(known[query]) for query in queries],
+        [_ids(index for index, is_reference in known[query].items() if is_reference) for query in queries],
+        own_negatives,
+        normalized_hashes(distinct.texts),
+        normalized_hashes(queries),
+    )
+
+
+def _ids(indices: Iterable[int]) -> Ids:
+    return np.fromiter(indices, dtype=np.int64)
+
+
+def normalize_text(text: str) -> str:
+    """Return the words of a text, casefolded, in NFKC and joined by spaces; a text without words is unchanged.
+
+    Near-duplicates, which differ only in case, width, punctuation and spacing, have the same result.
+    """
+    return " ".join(WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text
+
+
+def normalized_hashes(texts: Iterable[str]) -> Hashes:
+    """Return the hash (N,) of each normalized text."""
+    return np.fromiter((text_hash(normalize_text(text)) for text in texts), dtype=np.uint64)
+
+
+def pair_scores(query_H: Vectors, text_PH: Vectors, ids: Ids) -> Vectors:
+    """Return the scores (N,) of a query with the texts `ids`."""
+    return np.asarray(text_PH[ids] @ query_H, dtype=np.float32)

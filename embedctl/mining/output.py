@@ -1,0 +1,79 @@
+"""Write the rows with their mined negatives, and a second file with the reasons why rows have too few negatives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from embedctl import console
+from embedctl.files import atomic_file
+from embedctl.mining.candidates import MinedRow
+from embedctl.mining.data import MiningData, Scorer
+from embedctl.mining.job import MiningJob, MiningResult
+from embedctl.mining.report import Report
+from embedctl.reading.json_values import read_json_values
+
+REPLACED_KEYS = ("neg_scores", "pos_scores")  # teacher scores of the row before mining
+
+
+def write_rows(
+    job: MiningJob, data: MiningData, mined_rows: Iterator[MinedRow], scorer: Scorer, report: Report | None
+) -> MiningResult:
+    """Write the output file, and `OUTPUT.short.jsonl` if any row has fewer negatives than requested.
+
+    Args:
+        job: the settings.
+        data: rows and texts.
+        mined_rows: the negatives of each row, in order.
+        scorer: computes the scores that are written with `--scores`.
+        report: receives every row, if given.
+    """
+    result, requested = MiningResult(corpus=data.corpus_size), job.selection.count
+    short_file = job.output.with_name(f"{job.output.stem}.short.jsonl")
+    with (
+        atomic_file(job.output) as stream,
+        atomic_file(short_file) as short_stream,
+        console.progress("mine", len(data.queries), "rows") as bar,
+    ):
+        for document, mined in zip(read_documents(job.files), mined_rows, strict=True):
+            row = mined.candidates.row
+            output = with_negatives(document, [data.distinct.texts[index] for index in mined.negatives.ids], job)
+            if job.scores:
+                output |= teacher_scores(output, row, data, scorer)
+            stream.write(_line(output))
+            if len(mined.negatives) < requested:
+                short_stream.write(_line({"row": row + 1, "query": data.queries[row]} | mined.shortage(requested)))
+            if report:
+                report.add(mined, document["pos"])
+            result.add(mined, requested)
+            bar.advance()
+    if result.short_rows:
+        result.short_file = short_file
+    else:
+        short_file.unlink()
+    return result
+
+
+def with_negatives(document: dict[str, Any], negatives: list[str], job: MiningJob) -> dict[str, Any]:
+    """Return a row with mined negatives, after its own negatives if they are kept, and without old teacher scores."""
+    row = {key: value for key, value in document.items() if key not in REPLACED_KEYS}
+    own_negatives = list(document.get("neg") or ()) if job.keep_negatives else []
+    return row | {"neg": own_negatives + negatives}
+
+
+def teacher_scores(row: dict[str, Any], index: int, data: MiningData, scorer: Scorer) -> dict[str, list[float]]:
+    """Return the keys pos_scores and neg_scores of the row at `index`; none if it is graded or has no negatives."""
+    if row.get("scores") or not row["neg"]:
+        return {}
+    found = {key: scorer([index], [data.distinct.indices_of(row[key])])[0] for key in ("pos", "neg")}
+    return {f"{key}_scores": [round(float(score), 6) for score in scores] for key, scores in found.items()}
+
+
+def read_documents(files: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of files as JSON objects with all their keys."""
+    return (document.value for name in files for document in read_json_values(name) if document.problem is None)
+
+
+def _line(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False) + "\n"

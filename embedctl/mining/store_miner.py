@@ -1,0 +1,128 @@
+"""Mining of hard negatives in a token store, with embeddings of the model that is being trained.
+
+The selection is that of miner.py. Texts are given by their ids and tokens in the store; texts with equal tokens, which
+have equal embeddings, take the place of near-duplicates. Q distinct queries, P distinct passages, R rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedctl.data.store import GRADED, KINDS_WITHOUT_SCORES, RowsByKey, RowStore, TextStore, TrainingData
+from embedctl.distributed.random import random_bits
+from embedctl.errors import TrainingError
+from embedctl.mining.candidates import Limits, Selection, reference_scores
+from embedctl.mining.data import Hashes, pair_scores
+from embedctl.mining.filters import exclude_near_duplicates, exclude_query
+from embedctl.mining.miner import CandidateFilter, Miner, rows_per_block
+from embedctl.search.exact import Ids, Vectors, exact_searcher
+from embedctl.tokens.spans import Integers, find_in_sorted
+
+TEXTS_PER_BLOCK = 1 << 15
+
+
+@dataclass(frozen=True)
+class StoreMiner:
+    """Queries and passages of a store, and the positives of each query."""
+
+    query_Q: Integers  # text ids, ascending
+    passage_P: Integers  # text ids, ascending
+    query_R: Integers  # index into `query_Q` of each row; -1 for a row that keeps its negatives
+    positives: list[Ids]  # positives of each query in all rows, as indices into `passage_P`; graded texts included
+    reference_positives: list[Ids]  # those that are not graded texts: margins are measured from the lowest score
+    tokens_Q: Hashes  # token hash of each query's text as a passage, or as a query if it is not a passage
+    tokens_P: Hashes  # token hash of each passage
+
+    @classmethod
+    def from_data(cls, data: TrainingData) -> StoreMiner:
+        """Return the miner for the rows of a store.
+
+        Raises:
+            TrainingError: every row has grades or teacher scores, so none can receive mined negatives.
+        """
+        texts, rows, own_query = data.texts, data.rows, data.rows.query
+        mined_R = np.isin(rows.kind, KINDS_WITHOUT_SCORES)
+        if not mined_R.any():
+            message = "--remine-every-epoch: every row has grades or teacher scores and can't receive mined negatives"
+            raise TrainingError(message, "remove --remine-every-epoch, or add rows without scores")
+        query_Q, first_Q = np.unique(own_query[mined_R], return_index=True)
+        as_passage_Q = data.query_as_passage[mined_R][first_Q]
+        # all rows with the query's text, whatever their prompts
+        query, row = RowsByKey.build(data.query_as_passage).find(as_passage_Q)
+        ungraded = rows.kind[row] != GRADED
+        passage_P = np.setdiff1d(np.arange(len(texts)), own_query)
+        passage_of_Q = find_in_sorted(texts.hashes, as_passage_Q)
+        hashes = token_hashes(texts)
+        return cls(
+            query_Q=query_Q,
+            passage_P=passage_P,
+            query_R=np.where(mined_R, np.searchsorted(query_Q, own_query), -1),
+            positives=_positives(rows, len(query_Q), query, row, passage_P),
+            reference_positives=_positives(rows, len(query_Q), query[ungraded], row[ungraded], passage_P),
+            tokens_Q=hashes[np.where(passage_of_Q >= 0, passage_of_Q, query_Q)],
+            tokens_P=hashes[passage_P],
+        )
+
+    def mine(
+        self, queries: range, vectors: tuple[Vectors, Vectors], selection: Selection, limits: Limits, device: str
+    ) -> tuple[Ids, NDArray[np.float32]]:
+        """Return the negatives of some of the queries.
+
+        Args:
+            queries: indices into `query_Q`.
+            vectors: L2-normalized embeddings of all queries (Q, H) and of all passages (P, H).
+            selection: how negatives are selected.
+            limits: limits on their scores.
+            device: device of the search.
+
+        Returns:
+            Text ids (len(queries), N), -1 if a query has fewer than N negatives, and the score of each negative minus
+            the lowest score of the query's positives (len(queries), N), NaN for a missing negative.
+        """
+        query_QH, passage_PH = vectors
+        reference_Q = np.full(len(self.query_Q), np.inf, dtype=np.float32)
+        scores = [pair_scores(query_QH[query], passage_PH, self.reference_positives[query]) for query in queries]
+        reference_Q[queries.start : queries.stop] = reference_scores(scores, "hardest")
+        filters = {
+            "answers": exclude_near_duplicates(self.positives, self.tokens_P),
+            "the query itself": exclude_query(self.tokens_Q, self.tokens_P),
+        }
+        max_excluded = max(map(len, self.positives), default=0) + 1
+        miner = Miner(CandidateFilter(filters, limits, reference_Q), selection, max_excluded)
+        ids = np.full((len(queries), selection.count), -1, dtype=np.int64)
+        above_positive = np.full(ids.shape, np.nan, dtype=np.float32)
+        mined_rows = miner.mine(queries, exact_searcher(query_QH, passage_PH, device), rows_per_block(device))
+        for index, mined in enumerate(mined_rows):
+            ids[index, : len(mined.negatives)] = self.passage_P[mined.negatives.ids]
+            above_positive[index, : len(mined.negatives)] = mined.negatives.above_positive
+        return ids, above_positive
+
+
+def _positives(rows: RowStore, queries: int, query: Integers, row: Integers, passage_P: Integers) -> list[Ids]:
+    """Return the distinct positives of each query, as indices into `passage_P`.
+
+    Args:
+        rows: the rows of the store.
+        queries: Q.
+        query: (N,) ascending, the query of each pair of a query and a row that contains it.
+        row: (N,) the row of each pair.
+        passage_P: text ids of the passages, ascending.
+    """
+    positives = rows.positives(row)
+    indices = np.searchsorted(passage_P, positives.take(rows.text))
+    ends_Q = np.cumsum(np.bincount(query[positives.span_indices], minlength=queries))
+    return [np.unique(own) for own in np.split(indices, ends_Q[:-1])]
+
+
+def token_hashes(texts: TextStore) -> Hashes:
+    """Return 64 bits per text that depend on its tokens (N,): the sum of hashes of (token, index in the text)."""
+    hashes = np.zeros(len(texts), dtype=np.uint64)
+    for start in range(0, len(texts), TEXTS_PER_BLOCK):
+        tokens = texts.tokens_of(np.arange(start, min(start + TEXTS_PER_BLOCK, len(texts))))
+        spans = tokens.spans
+        total = np.append(np.uint64(0), np.cumsum(random_bits(tokens.ids, spans.offsets), dtype=np.uint64))
+        hashes[start : start + len(tokens)] = total[spans.ends] - total[spans.starts]
+    return hashes

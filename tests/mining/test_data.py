@@ -1,0 +1,56 @@
+"""Distinct texts, normalization, and what is collected per row: known positives, reference positives, negatives."""
+
+from __future__ import annotations
+
+import pytest
+
+from embedctl.data.rows import Row
+from embedctl.mining.data import MiningData, collect_data, normalize_text
+
+
+def texts(data: MiningData, ids) -> list[str]:
+    return [data.distinct.texts[index] for index in ids]
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "equal"),
+    [
+        ("The River, a stone!", "the river  a STONE", True),
+        ("ＡＢＣ，河流。", "abc 河流", True),
+        ("river stone", "river stones", False),
+        ("???", "!!!", False),
+    ],
+)
+def test_normalization_removes_differences_in_case_width_punctuation_and_spacing(text, other, equal):
+    assert (normalize_text(text) == normalize_text(other)) is equal
+
+
+def test_only_the_texts_with_the_highest_grade_are_reference_positives():
+    rows = [Row("q", ("good", "bad", "best"), scores=(0.5, 0.0, 0.5)), Row("r", ("other",)), Row("q", ("plain",))]
+    data = collect_data(rows, None, keep_negatives=False)
+    for row in (0, 2):
+        assert sorted(texts(data, data.reference_positives[row])) == ["best", "good", "plain"]
+        assert sorted(texts(data, data.known_positives[row])) == ["bad", "best", "good", "plain"]
+    assert texts(data, data.reference_positives[1]) == texts(data, data.known_positives[1]) == ["other"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_without_a_corpus_all_texts_of_the_rows_are_the_corpus(keep):
+    data = collect_data([Row("q", ("a",), ("b", "a")), Row("r", ("c",), ("b",))], None, keep_negatives=keep)
+    assert data.distinct.texts == ["a", "b", "c"]
+    assert data.corpus_size == 3
+    assert [texts(data, own) for own in data.own_negatives] == ([["b", "a"], ["b"]] if keep else [[], []])
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_positives_and_kept_negatives_are_stored_after_a_corpus_that_lacks_them(keep):
+    data = collect_data([Row("q", ("a", "x"), ("b",))], ["x", "y", "x"], keep_negatives=keep)
+    assert data.distinct.texts == ["x", "y", "a"] + ["b"] * keep
+    assert data.corpus_size == 2
+    assert texts(data, data.distinct.indices_of(["a", "x", "a"])) == ["a", "x", "a"]
+
+
+def test_max_excluded_counts_positives_own_negatives_and_the_query():
+    rows = [Row("q", ("a", "b")), Row("r", ("c",), ("d", "e", "f")), Row("q", ("g",))]
+    assert collect_data(rows, None, keep_negatives=True).max_excluded == 3 + 3 + 1
+    assert collect_data(rows, None, keep_negatives=False).max_excluded == 3 + 1
