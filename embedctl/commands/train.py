@@ -1,4 +1,4 @@
-"""`embedctl train`: check what can be checked, write the run's configuration, become the launcher."""
+"""`embedctl train`: check the configuration, data and model, write the configuration of the run, start the workers."""
 
 from __future__ import annotations
 
@@ -11,24 +11,39 @@ from embedctl import console
 from embedctl.commands.flags import with_options
 from embedctl.config import TINY, TrainConfig, dump, with_model_defaults
 from embedctl.config.trackers import TRACKERS
-from embedctl.data.sources import parse
+from embedctl.data.sources import parse_dataset_option
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.evaluation.names import expect_metric
 from embedctl.files import expect_writable, write_atomically
 from embedctl.resources import example_data
 
-EXAMPLE = "Example: embedctl train --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl --eval-dataset eval.jsonl -o out"
-OURS = ("config.yaml", "embedctl.json", "states", "checkpoints", "metrics.jsonl", "modules.json")
+EXAMPLES = r"""
+# Train the small built-in model on the shipped example rows (no GPU needed).
+embedctl train
+
+# Fine-tune a pretrained model on your rows, and evaluate it after each epoch.
+embedctl train --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl \
+    --eval-dataset eval.jsonl -o tuned
+
+# Continue that run after an interruption.
+embedctl train --resume tuned
+"""
+# Files and folders of a run; --overwrite removes them and leaves other files.
+RUN_FILES = ("config.yaml", "embedctl.json", "states", "checkpoints", "metrics.jsonl", "modules.json")
 
 
 @with_options(TrainConfig)
 def command(config: TrainConfig) -> None:
-    """Fine-tune a text-embedding model on query/passage rows."""
-    config = with_examples(with_model_defaults(settle_resume(config)))
+    """Fine-tune an embedding model on rows of queries and passages.
+
+    The input is a model and files of training rows. The output is a folder with the fine-tuned model, which
+    sentence-transformers can load, and with the metrics of the run.
+    """
+    config = with_default_data(with_model_defaults(resolve_resume(config)))
     expect_metric(config.run.metric, config.loss.mrl_dims)
-    expect_packages(config)
-    expect_data(config)
-    expect_model(config)
+    check_packages(config)
+    check_data(config)
+    check_model(config)
     folder = prepare_output(config)
     config = with_absolute_paths(config)
     write_atomically(folder / "config.yaml", dump(config))
@@ -44,46 +59,47 @@ def command(config: TrainConfig) -> None:
     exec_supervisor(launch)
 
 
-def settle_resume(config: TrainConfig) -> TrainConfig:
-    """The configuration without --resume where there is no run yet, so that a scheduler may always pass it.
+def resolve_resume(config: TrainConfig) -> TrainConfig:
+    """Remove --resume if the output folder contains no run yet, so that a scheduler can pass --resume always.
 
     Raises:
-        ConfigError: another folder was named, which holds no state.
+        ConfigError: --resume names another folder, which contains no checkpoint.
     """
-    folder, wanted = Path(config.run.output_dir), config.run.resume
-    if wanted is None:
+    folder, resume = Path(config.run.output_dir), config.run.resume
+    if resume is None:
         return config
-    if wanted != "latest" and Path(wanted).resolve() != folder.resolve():
-        _expect_state(wanted)
+    if resume != "latest" and Path(resume).resolve() != folder.resolve():
+        _check_checkpoint(resume)
         return config
     if (folder / "config.yaml").exists():
         return config
-    console.info(f"--resume: {folder} holds no run yet; it begins at step 0")
-    return config.changed(run={"resume": None})
+    console.info(f"--resume: {folder} contains no run yet; starting a new run at step 0")
+    return config.with_values(run={"resume": None})
 
 
-def _expect_state(wanted: str) -> None:
-    folder, hint = Path(wanted), "give the folder of a run, or one of its states; leave --resume out to begin anew"
+def _check_checkpoint(resume: str) -> None:
+    folder = Path(resume)
+    hint = "name the output folder of a run or a folder in its states/, or remove --resume to start a new run"
     if not folder.is_dir():
-        raise ConfigError(f"--resume {wanted}: no such folder", hint)
+        raise ConfigError(f"--resume {resume}: no such folder", hint)
     if not any((*folder.glob("manifest.json"), *folder.glob("states/step-*"))):
-        raise ConfigError(f"--resume {wanted}: holds no state", hint)
+        raise ConfigError(f"--resume {resume}: the folder contains no checkpoint", hint)
 
 
-def with_examples(config: TrainConfig) -> TrainConfig:
-    """The configuration with the shipped rows where no data were given."""
+def with_default_data(config: TrainConfig) -> TrainConfig:
+    """Add the example files if no training files are given."""
     if config.data.dataset:
         return config
-    console.info("no --dataset: training on the example rows shipped with embedctl")
+    console.info("no --dataset given; training on the example rows shipped with embedctl")
     evaluated = config.data.eval_dataset or (str(example_data("eval.json")),)
-    return config.changed(data={"dataset": (str(example_data("train.json")),), "eval_dataset": evaluated})
+    return config.with_values(data={"dataset": (str(example_data("train.json")),), "eval_dataset": evaluated})
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """The configuration as it is kept with the run, so that it can be resumed from any folder."""
+    """Make all paths absolute, so that the run can be resumed from any working folder."""
 
     def _absolute(spec: str) -> str:
-        path = parse(spec).path
+        path = parse_dataset_option(spec).path
         return str(Path(path).absolute()) + spec.removeprefix(path)
 
     rows = tuple(map(_absolute, config.data.dataset))
@@ -91,78 +107,86 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     name = config.model.model_name_or_path
     if name != TINY and Path(name).is_dir():
         name = str(Path(name).absolute())
-    return config.changed(data={"dataset": rows, "eval_dataset": evaluated}, model={"model_name_or_path": name})
+    return config.with_values(data={"dataset": rows, "eval_dataset": evaluated}, model={"model_name_or_path": name})
 
 
-def expect_packages(config: TrainConfig) -> None:
-    """Raise a ConfigError if an option needs a package that is not installed."""
+def check_packages(config: TrainConfig) -> None:
+    """Raise a ConfigError if an option requires a package that is not installed."""
     tracker = config.run.log_with
     package = TRACKERS[tracker].partition(":")[0]
-    needed = {f"--log-with {tracker}": package} if package else {}
+    required = {f"--log-with {tracker}": package} if package else {}
     if config.tune.lora_rank:
-        needed["--lora-rank"] = "peft"
-    for flag, package in needed.items():
+        required["--lora-rank"] = "peft"
+    for option, package in required.items():
         if find_spec(package) is None:
-            raise ConfigError(f"{flag}: needs the package {package}", f'pip install "embedctl[{package}]"')
+            raise ConfigError(f"{option} requires the package {package}", f'run `pip install "embedctl[{package}]"`')
 
 
-def expect_data(config: TrainConfig) -> None:
-    """Raise a DataError if a file is missing or its first rows are wrong."""
+def check_data(config: TrainConfig) -> None:
+    """Raise a DataError if a file is missing or one of its first 100 rows has an error."""
     from itertools import islice
 
     from embedctl.data.rows import read_rows
-    from embedctl.data.sources import missing, parse_all
+    from embedctl.data.sources import missing_file_message, parse_dataset_options
 
     evaluated = [name for name in config.data.eval_dataset if not Path(name).is_file()]
     if evaluated:
-        raise DataError(missing(evaluated[0]), "check --eval-dataset")
-    for name in (*(source.path for source in parse_all(config.data.dataset)), *config.data.eval_dataset):
+        raise DataError(missing_file_message(evaluated[0]), "check --eval-dataset")
+    for name in (*(source.path for source in parse_dataset_options(config.data.dataset)), *config.data.eval_dataset):
         for _row in islice(read_rows(name), 100):
             pass
 
 
-def expect_model(config: TrainConfig) -> None:
-    """Raise a ModelError if a local model folder is none, or is where the output goes."""
+def check_model(config: TrainConfig) -> None:
+    """Check a local model folder.
+
+    Raises:
+        ConfigError: the model folder is also the output folder.
+        ModelError: the folder contains no model.
+    """
     name = config.model.model_name_or_path
     if name == TINY:
         return
     folder = Path(name)
     if folder.is_dir() and not any((folder / file).exists() for file in ("modules.json", "config.json")):
         raise ModelError(
-            f"{name}: holds no model (no modules.json, no config.json)", "name the folder of a saved model"
+            f"--model {name}: the folder contains neither modules.json nor config.json",
+            "name the folder of a saved sentence-transformers or transformers model",
         )
     if folder.exists() and folder.resolve() == Path(config.run.output_dir).resolve():
-        raise ConfigError("--output-dir is the folder of the model that is trained", "choose another --output-dir")
+        raise ConfigError(f"--output-dir {name} is the folder of the model to train", "choose another --output-dir")
 
 
 def prepare_output(config: TrainConfig) -> Path:
-    """The output folder, emptied of an earlier run if that may be.
+    """Create the output folder, or remove the files of an earlier run from it. Return the folder.
 
     Raises:
-        ConfigError: it holds a finished run, an unfinished one that can be resumed, or somebody's files.
+        ConfigError: without --overwrite, the folder contains a finished run, an unfinished run or other files.
     """
     folder = Path(config.run.output_dir)
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output-dir {folder}: is a file", "choose another --output-dir")
-    present = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if config.run.resume and "modules.json" in present and not any((folder / "states").glob("step-*")):
+        raise ConfigError(f"--output-dir {folder} is a file", "choose another --output-dir")
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if config.run.resume and "modules.json" in names and not any((folder / "states").glob("step-*")):
         raise ConfigError(
-            f"--resume: the run in {folder} is finished", "train it further with --model and another --output-dir"
+            f"--resume: the run in {folder} is finished",
+            f"train the model further with --model {folder} and another --output-dir",
         )
-    if present and not config.run.resume and not config.launch.dry_run:
+    if names and not config.run.resume and not config.launch.dry_run:
         if not config.run.overwrite:
-            _expect_free(folder, present)
-        for path in (folder / name for name in OURS):
+            _check_overwrite(folder, names)
+        for path in (folder / name for name in RUN_FILES):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     expect_writable(folder, f"--output-dir {folder}", "choose another --output-dir")
     return folder
 
 
-def _expect_free(folder: Path, present: set[str]) -> None:
-    held, other = f"--output-dir {folder}: holds", "choose another --output-dir, or"
-    if "modules.json" in present:
-        raise ConfigError(f"{held} a finished run", f"{other} replace it with --overwrite")
-    if "config.yaml" not in present:
-        raise ConfigError(f"{held} files that are no run's", f"{other} give --overwrite to write among them")
+def _check_overwrite(folder: Path, names: set[str]) -> None:
+    """Raise a ConfigError if the folder contains a finished run, a run with checkpoints, or files of no run."""
+    contains, hint = f"--output-dir {folder} contains", "choose another --output-dir, or"
+    if "modules.json" in names:
+        raise ConfigError(f"{contains} a finished run", f"{hint} replace the run with --overwrite")
+    if "config.yaml" not in names:
+        raise ConfigError(f"{contains} files that do not belong to a run", f"{hint} write to it anyway with --overwrite")
     if any((folder / "states").glob("step-*")):
-        raise ConfigError(f"{held} an unfinished run", "go on with --resume, or begin anew with --overwrite")
+        raise ConfigError(f"{contains} an unfinished run", "continue it with --resume, or replace it with --overwrite")

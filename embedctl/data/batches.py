@@ -1,6 +1,7 @@
-"""Which texts meet in which step: a pure function of seed, epoch and step, the same for any number of processes.
+"""The batches of training: which queries and candidates each step uses.
 
-A batch names the texts of the whole step, over all ranks; who encodes which of them is decided elsewhere.
+A batch is a pure function of seed, epoch and step, so it does not depend on the number of processes. It contains the
+texts of all ranks; `training/feeder.py` assigns them to ranks.
 """
 
 from __future__ import annotations
@@ -16,27 +17,38 @@ from embedctl.data.visits import BatchSettings, Visits, order_without_duplicates
 from embedctl.distributed.random import random_bits, shuffled
 from embedctl.tokens.spans import Integers, Spans, find_in_sorted
 
-WINDOW = 16  # batches among which rows are exchanged so that no positive stands twice in a batch
+WINDOW = 16  # number of consecutive batches among which visits are exchanged to avoid duplicates within a batch
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Q queries and their candidates among D distinct documents."""
+    """Q queries and their candidates, which are among D distinct documents."""
 
-    texts: Integers  # (U,) distinct text ids; queries and documents index them
-    query_Q: Integers  # into `texts`
-    document_D: Integers  # into `texts`
-    kind_Q: NDArray[np.uint8]  # into `KINDS`
-    own_QC: Integers  # into `document_D`: the positive (or graded texts), then the negatives; -1 for none
-    score_QC: NDArray[np.float32]  # teacher's score or grade of each, NaN for none
-    known_positives: Integers  # (M, 2) query and document where the document is a known positive of the query, not its own
+    texts: Integers  # (U,) distinct text ids of queries and documents
+    query_Q: Integers  # index into `texts`
+    document_D: Integers  # index into `texts`
+    kind_Q: NDArray[np.uint8]  # index into `KINDS`
+    # Candidates from the row of each query, as indices into `document_D`, -1 for none: the positive and then the
+    # negatives, or the graded texts of a graded row.
+    own_QC: Integers
+    score_QC: NDArray[np.float32]  # teacher score or grade of each candidate, NaN for none
+    known_positives: Integers  # (M, 2) pairs of query and document: known positives other than the query's own positive
 
     def __len__(self) -> int:
         return len(self.query_Q)
 
 
 class BatchPlan:
-    """All batches of a run."""
+    """All batches of a run.
+
+    The visits of an epoch are divided into pools, and each batch takes its visits from one pool. There is one pool per
+    file with `--one-dataset-per-batch`, else one pool for all files.
+
+    Attributes:
+        pools: one span per pool: the numbers of its visits in an epoch.
+        batches: one span per pool: the numbers of its batches in an epoch.
+        steps_per_epoch: number of batches in an epoch.
+    """
 
     def __init__(self, rows: RowStore, settings: BatchSettings) -> None:
         self.rows, self.settings = rows, settings
@@ -45,49 +57,50 @@ class BatchPlan:
         self.pools = Spans.from_lengths(visits if settings.one_dataset_per_batch else visits.sum(keepdims=True))
         self.batches = Spans.from_lengths(-(-self.pools.lengths // settings.batch_size))
         self.steps_per_epoch = int(self.batches.lengths.sum())
-        self._window = lru_cache(maxsize=4)(self._draw_window)
+        self._window = lru_cache(maxsize=4)(self._sample_window)
 
     def batch(self, epoch: int, step: int) -> Batch:
-        """The batch of a step, `step` counted within the epoch."""
-        place = np.array([step])
+        """Return the batch of a step. `step` is counted from the start of the epoch."""
+        index = np.array([step])
         if self.settings.one_dataset_per_batch:
-            place = shuffled(place, self.steps_per_epoch, self.settings.key(epoch, 1))
-        pool, within = (int(found[0]) for found in self.batches.locate(place))
-        window, offset = divmod(within, WINDOW)
-        row, positive = self._window(epoch, pool, window)[offset]
+            index = shuffled(index, self.steps_per_epoch, self.settings.key(epoch, 1))  # mixes the files
+        pool, index_in_pool = (int(found[0]) for found in self.batches.locate(index))
+        window, index_in_window = divmod(index_in_pool, WINDOW)
+        row, positive = self._window(epoch, pool, window)[index_in_window]
         return self._assemble(row, self._candidates(epoch, row, positive))
 
-    def _draw_window(self, epoch: int, pool: int, window: int) -> list[tuple[Integers, Integers]]:
-        """Rows and positives of the batches of a window; batches differ in size by one at the most."""
+    def _sample_window(self, epoch: int, pool: int, window: int) -> list[tuple[Integers, Integers]]:
+        """Return the rows and positives of each batch of a window. The sizes of batches differ by at most 1."""
         size, batches = int(self.pools.lengths[pool]), int(self.batches.lengths[pool])
-        borders = np.arange(window * WINDOW, min((window + 1) * WINDOW, batches) + 1) * size // batches
-        places = shuffled(np.arange(borders[0], borders[-1]), size, self.settings.key(epoch, 2, pool))
-        row, positive = self.visits.at(epoch, self.pools.starts[pool] + places)
+        bounds = np.arange(window * WINDOW, min((window + 1) * WINDOW, batches) + 1) * size // batches
+        visits = shuffled(np.arange(bounds[0], bounds[-1]), size, self.settings.key(epoch, 2, pool))
+        row, positive = self.visits.rows_and_positives(epoch, self.pools.starts[pool] + visits)
         text = np.asarray(self.rows.text[self.rows.positives(row).starts + positive])
-        order = order_without_duplicates(text, self.rows.query_of(row), np.diff(borders))
-        return [(row[piece], positive[piece]) for piece in np.split(order, borders[1:-1] - borders[0])]
+        order = order_without_duplicates(text, self.rows.query_of(row), np.diff(bounds))
+        return [(row[batch], positive[batch]) for batch in np.split(order, bounds[1:-1] - bounds[0])]
 
     def _candidates(self, epoch: int, row: Integers, positive: Integers) -> Integers:
-        """(Q, 1 + neg_nums) places in `rows.text` of each query's own candidates, -1 for none.
+        """Return (Q, 1 + neg_nums) the candidates from the row of each query, as indices in `rows.text`, -1 for none.
 
-        They are the positive, then negatives; of a graded row any of its texts, each once.
+        They are the positive and then a sample of the negatives. For a graded row they are a sample of its graded
+        texts, each at most once.
         """
-        seed, wanted, graded = self.settings.seed, self.settings.neg_nums, self.rows.kind[row] == GRADED
-        place_QC = np.full((len(row), 1 + wanted), -1)
+        seed, neg_nums, graded = self.settings.seed, self.settings.neg_nums, self.rows.kind[row] == GRADED
+        index_QC = np.full((len(row), 1 + neg_nums), -1)
         ungraded, visit = row[~graded], positive[~graded]
-        place_QC[~graded, 0] = self.rows.positives(ungraded).starts + visit
-        place_QC[~graded, 1:] = draw(self.rows.negatives(ungraded), wanted, (seed, epoch, 5), ungraded, visit)
+        index_QC[~graded, 0] = self.rows.positives(ungraded).starts + visit
+        index_QC[~graded, 1:] = sample(self.rows.negatives(ungraded), neg_nums, (seed, epoch, 5), ungraded, visit)
         if graded.any():
             texts, key = self.rows.positives(row[graded]), (seed, epoch, 6)
-            place_QC[graded] = draw(texts, 1 + wanted, key, row[graded], positive[graded], repeat=False)
-        return place_QC
+            index_QC[graded] = sample(texts, 1 + neg_nums, key, row[graded], positive[graded], repeat=False)
+        return index_QC
 
-    def _assemble(self, row: Integers, place_QC: Integers) -> Batch:
-        """The batch of these rows' queries and of the candidates at these places."""
-        query, there = self.rows.query_of(row), place_QC >= 0
-        own_QC, score_QC = np.full(there.shape, -1), np.full(there.shape, np.nan, dtype=np.float32)
-        documents, own_QC[there] = np.unique(self.rows.text[place_QC[there]], return_inverse=True)
-        score_QC[there] = self.rows.score[place_QC[there]]
+    def _assemble(self, row: Integers, index_QC: Integers) -> Batch:
+        """Return the batch of the queries of these rows and of the candidates with these indices in `rows.text`."""
+        query, exists = self.rows.query_of(row), index_QC >= 0
+        own_QC, score_QC = np.full(exists.shape, -1), np.full(exists.shape, np.nan, dtype=np.float32)
+        documents, own_QC[exists] = np.unique(self.rows.text[index_QC[exists]], return_inverse=True)
+        score_QC[exists] = self.rows.score[index_QC[exists]]
         texts = np.union1d(query, documents)
         return Batch(
             texts=texts,
@@ -96,33 +109,47 @@ class BatchPlan:
             kind_Q=np.asarray(self.rows.kind[row]),
             own_QC=own_QC,
             score_QC=score_QC,
-            known_positives=self._known_pairs(query, documents, own_QC[:, 0]),
+            known_positives=self._known_positives(query, documents, own_QC[:, 0]),
         )
 
-    def _known_pairs(self, query: Integers, documents: Integers, own_Q: Integers) -> Integers:
-        """(M, 2) pairs whose document some row lists as a positive of that query; a query's own is left out."""
-        which, row = self.rows.by_query.find(query)
+    def _known_positives(self, query: Integers, documents: Integers, own_Q: Integers) -> Integers:
+        """Return (M, 2) the pairs of query and document where any row lists the document as a positive of the query.
+
+        The positive that the batch uses for the query (`own_Q`) is left out. The texts of graded rows do not count as
+        positives.
+        """
+        query_index, row = self.rows.by_query.find(query)
         ungraded = self.rows.kind[row] != GRADED
-        which, positives = which[ungraded], self.rows.positives(row[ungraded])
-        which, document = which[positives.span_indices], find_in_sorted(documents, positives.take(self.rows.text))
-        known = (document >= 0) & (document != own_Q[which])
-        pairs = np.unique(which[known] * len(documents) + document[known])  # faster than of pairs as rows
+        query_index, positives = query_index[ungraded], self.rows.positives(row[ungraded])
+        query_index = query_index[positives.span_indices]
+        document = find_in_sorted(documents, positives.take(self.rows.text))
+        known = (document >= 0) & (document != own_Q[query_index])
+        # A pair is encoded as one integer, because np.unique of integers is faster than np.unique of rows.
+        pairs = np.unique(query_index[known] * len(documents) + document[known])
         return np.stack(np.divmod(pairs, len(documents)), axis=1)
 
 
-def draw(
-    spans: Spans, wanted: int, key: tuple[int, ...], row: Integers, visit: Integers, *, repeat: bool = True
+def sample(
+    spans: Spans, count: int, key: tuple[int, ...], row: Integers, visit: Integers, *, repeat: bool = True
 ) -> Integers:
-    """(Q, wanted) a random choice of places of each row's span, anew for each key, row and visit; -1 for none.
+    """Return (Q, count) a random sample of the indices of each span, without replacement; -1 for none.
 
-    All of them in random order, and over again from the start, if there are fewer than wanted; with `repeat` off, the
-    rest is none.
+    If a span has fewer than `count` indices, the sample contains all of them in random order, and then the same order
+    again until it is full. Without `repeat`, the rest is -1 instead.
+
+    Args:
+        spans: (Q,) spans of indices.
+        count: size of each sample.
+        key: together with `row` and `visit` it determines the random order.
+        row: (Q,) the row of each span.
+        visit: (Q,) a number that differs between visits of the same row.
+        repeat: whether indices are repeated.
     """
-    owner, places = spans.span_indices, spans.indices
-    order = np.lexsort((random_bits(*key, row[owner], visit[owner], places - spans.starts[owner]), owner))
-    reordered, first_Q = places[order], Spans.from_lengths(spans.lengths).starts
-    turn, length_Q1 = np.arange(wanted), spans.lengths[:, None]
-    there = (length_Q1 > 0) & ((turn < length_Q1) | repeat)
-    chosen = np.full(there.shape, -1)
-    chosen[there] = reordered[(first_Q[:, None] + turn % np.maximum(length_Q1, 1))[there]]
+    span, index = spans.span_indices, spans.indices
+    order = np.lexsort((random_bits(*key, row[span], visit[span], index - spans.starts[span]), span))
+    shuffled_index, first_Q = index[order], Spans.from_lengths(spans.lengths).starts
+    column, length_Q1 = np.arange(count), spans.lengths[:, None]
+    exists = (length_Q1 > 0) & ((column < length_Q1) | repeat)
+    chosen = np.full(exists.shape, -1)
+    chosen[exists] = shuffled_index[(first_Q[:, None] + column % np.maximum(length_Q1, 1))[exists]]
     return chosen

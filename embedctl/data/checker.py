@@ -1,4 +1,4 @@
-"""Checking the rows of a file one after the other, or many at once where nothing is wrong with them."""
+"""Check the rows of one file: many lines per call if their rows are clean, else one row after the other."""
 
 from __future__ import annotations
 
@@ -11,72 +11,80 @@ from typing import Any
 
 import numpy as np
 
-from embedctl.data.columns import Columns, clean_texts
-from embedctl.data.oddities import few_negatives, find_damage, find_oddities, may_be_damaged
-from embedctl.data.rows import check, to_row
-from embedctl.reading.documents import Document, Elements, Lines, Problem, pieces
+from embedctl.data.columns import Columns, parse_clean_rows
+from embedctl.data.row_warnings import few_negatives, find_encoding_damage, find_warnings, may_have_encoding_damage
+from embedctl.data.rows import find_errors, to_row
+from embedctl.reading.json_values import ArrayElements, JsonValue, Lines, Problem, read_blocks
 
-WARNING_CODES = {"blank-line"}
+READING_WARNINGS = {"blank-line"}  # codes of problems found by the reader that are warnings; all others are errors
 BLOCK_BYTES = 1 << 22
-LINES_AT_ONCE = 1000  # one odd line makes so many slow
-Place = tuple[int, int, int]  # line, number of the row (rows of an array may share a line), count of faults before
+FAST_PATH_LINES = (
+    1000  # lines per call of `parse_clean_rows`; one row that is not clean sends all of them to the slow path
+)
+SortKey = tuple[int, int, int]  # line, number of the row (rows of an array can share a line), order of discovery
 
 
 class Findings:
-    """Faults of one severity: all are counted, at most `limit` of each code are kept to be listed."""
+    """The problems of one severity. All are counted; the first `limit` problems per code are kept for the report."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.counts: Counter[str] = Counter()
         self.total = 0
-        self._kept: dict[str, list[tuple[Place, Problem]]] = defaultdict(list)
+        self._kept: dict[str, list[tuple[SortKey, Problem]]] = defaultdict(list)
 
-    def add(self, line: int, fault: Problem, row: int = 0) -> None:
-        """Count a fault, and keep it if it is among the first of its code by line and number of the row."""
-        place, kept = (line, row, self.total), self._kept[fault.code]
-        self.counts[fault.code] += 1
+    def add(self, line: int, problem: Problem, number: int = 0) -> None:
+        """Count a problem, and keep it if it is among the first ones of its code by line and number of the row."""
+        key, kept = (line, number, self.total), self._kept[problem.code]
+        self.counts[problem.code] += 1
         self.total += 1
-        if len(kept) < self.limit or (kept and place < kept[-1][0]):
-            insort(kept, (place, fault), key=itemgetter(0))
+        if len(kept) < self.limit or (kept and key < kept[-1][0]):
+            insort(kept, (key, problem), key=itemgetter(0))
             del kept[self.limit :]
 
-    def count(self, code: str, more: int) -> None:
-        """Count faults of a code that come too late to be kept."""
-        if more:
-            self.counts[code] += more
-            self.total += more
+    def count(self, code: str, count: int) -> None:
+        """Count problems of a code without keeping them, because enough earlier ones are kept."""
+        if count:
+            self.counts[code] += count
+            self.total += count
 
     def listed(self) -> list[dict[str, Any]]:
-        """At most `limit` findings by line, each code in turn, so that a frequent one does not hide a rare one."""
-        turns = chain.from_iterable(zip_longest(*self._kept.values()))
-        chosen = [finding for finding in turns if finding][: self.limit]
+        """Return at most `limit` problems, sorted by line.
+
+        The codes take turns until the limit is reached, so that a frequent code does not hide a rare one.
+        """
+        in_turn = chain.from_iterable(zip_longest(*self._kept.values()))
+        chosen = [kept for kept in in_turn if kept][: self.limit]
         return [
-            {"line": line, "field": fault.field, "code": fault.code, "message": fault.message}
-            for (line, _, _), fault in sorted(chosen, key=itemgetter(0))
+            {"line": line, "field": problem.field, "code": problem.code, "message": problem.message}
+            for (line, _, _), problem in sorted(chosen, key=itemgetter(0))
         ]
 
 
 class Checker:
-    """Reads the rows of one file: valid ones are returned in blocks, faults are kept as errors and warnings.
+    """Reads one file, yields its valid rows in blocks, and collects its errors and warnings.
 
-    Args: see `validate`.
+    Args:
+        path: the file; `-` is stdin.
+        neg_nums: a row with fewer negatives gets a warning.
+        max_listed: number of errors, and of warnings, that are kept for the report.
     """
 
-    def __init__(self, path: str, neg_nums: int, keep: int) -> None:
+    def __init__(self, path: str, neg_nums: int, max_listed: int) -> None:
         self.path, self.neg_nums = path, neg_nums
-        self.errors, self.warnings = Findings(keep), Findings(keep)
+        self.errors, self.warnings = Findings(max_listed), Findings(max_listed)
         self._number, self._last_line = 0, 0
-        self._lines_are_shared = False
+        self._rows_share_lines = False
 
     def blocks(self) -> Iterator[tuple[Columns, int]]:
-        """The valid rows, a few megabytes at a time, and how many bytes of the file were read for them."""
+        """Yield the valid rows in blocks of a few megabytes, each with the number of bytes that were read for it."""
         block, size = Columns(), 0
-        for piece in pieces(self.path):
-            if isinstance(piece, Document):
-                self._check(piece, block)
-                size += len(piece.raw)
+        for item in read_blocks(self.path):
+            if isinstance(item, JsonValue):
+                self._check_row(item, block)
+                size += len(item.raw)
             else:
-                for lines in piece.cut(LINES_AT_ONCE):
+                for lines in item.split(FAST_PATH_LINES):
                     self._check_lines(lines, block)
                     size += sum(map(len, lines.raw))
             if size >= BLOCK_BYTES:
@@ -84,51 +92,56 @@ class Checker:
                 block, size = Columns(), 0
         yield block, size
 
-    def warn(self, line: int, number: int, fault: Problem) -> None:
-        """Add a warning about the row of this number."""
-        self.warnings.add(line, self._placed(fault, number), number)
+    def add_warning(self, line: int, number: int, problem: Problem) -> None:
+        """Add a warning about the row with this line and number."""
+        self.warnings.add(line, self._with_row_number(problem, number), number)
 
     def _check_lines(self, lines: Lines, block: Columns) -> None:
-        """Check all of them at once if they are clean, else one after the other."""
-        if isinstance(lines, Elements):
-            self._lines_are_shared |= len({self._last_line, *lines.numbers}) <= len(lines.numbers)
+        """Check the lines with the fast path if all their rows are clean, else row by row.
+
+        Both ways give the same report: a clean row has no errors, and its only possible warning is `few-negatives`,
+        which is added here.
+        """
+        if isinstance(lines, ArrayElements):
+            self._rows_share_lines |= len({self._last_line, *lines.numbers}) <= len(lines.numbers)
             self._last_line = lines.numbers[-1]
-        texts = clean_texts(lines.raw)
+        texts = parse_clean_rows(lines.raw)
         if texts is None:
-            for document in lines.documents():
-                self._check(document, block)
+            for value in lines.parse():
+                self._check_row(value, block)
             return
         numbers = range(self._number, self._number + len(lines.raw))
         self._number = numbers.stop
-        block.add_clean(lines.numbers, numbers, texts)
+        block.add_clean_rows(lines.numbers, numbers, texts)
         counts = np.frombuffer(texts.neg.counts, dtype=np.int64)
         few = np.flatnonzero(counts < self.neg_nums)
-        for place in few[: self.warnings.limit].tolist():
-            self.warn(lines.numbers[place], numbers[place], few_negatives(int(counts[place]), self.neg_nums))
+        for index in few[: self.warnings.limit].tolist():
+            warning = few_negatives(int(counts[index]), self.neg_nums)
+            self.add_warning(lines.numbers[index], numbers[index], warning)
         self.warnings.count("few-negatives", len(few[self.warnings.limit :]))
 
-    def _check(self, document: Document, block: Columns) -> None:
-        """Check one row, or say what stands in its place."""
-        line, number, fault = document.line, self._number, document.fault
-        self._number += fault is None or fault.field != "file"
-        if fault is not None:
-            (self.warnings if fault.code in WARNING_CODES else self.errors).add(line, fault, number)
+    def _check_row(self, value: JsonValue, block: Columns) -> None:
+        """Check one row, or record the problem that the reader found in its place."""
+        line, number, problem = value.line, self._number, value.problem
+        self._number += problem is None or problem.field != "file"
+        if problem is not None:
+            (self.warnings if problem.code in READING_WARNINGS else self.errors).add(line, problem, number)
             return
-        faults = check(document.value)
-        for fault in faults:
-            self.errors.add(line, self._placed(fault, number), number)
-        if faults:
+        errors = find_errors(value.value)
+        for error in errors:
+            self.errors.add(line, self._with_row_number(error, number), number)
+        if errors:
             return
-        row = to_row(document.value)
+        row = to_row(value.value)
         block.add(line, number, row)
-        for fault in find_oddities(row, self.neg_nums):
-            self.warn(line, number, fault)
-        if not document.raw or may_be_damaged(document.raw):
-            for fault in find_damage(row):
-                self.warn(line, number, fault)
+        for warning in find_warnings(row, self.neg_nums):
+            self.add_warning(line, number, warning)
+        if not value.raw or may_have_encoding_damage(value.raw):
+            for warning in find_encoding_damage(row):
+                self.add_warning(line, number, warning)
 
-    def _placed(self, fault: Problem, number: int) -> Problem:
-        """The fault as it stands where a line number does not say which row is meant."""
-        if not self._lines_are_shared:
-            return fault
-        return Problem(f"[{number}].{fault.field}", fault.code, fault.message)
+    def _with_row_number(self, problem: Problem, number: int) -> Problem:
+        """Prepend the row's index to the field if several rows share a line, because the line is ambiguous then."""
+        if not self._rows_share_lines:
+            return problem
+        return Problem(f"[{number}].{problem.field}", problem.code, problem.message)

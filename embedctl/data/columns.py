@@ -1,7 +1,8 @@
-"""Rows as columns, and the quick way to them: many lines of a file looked at together, by what runs in C.
+"""Valid rows stored as one list per field, and a fast parser for lines whose rows have no errors and no warnings.
 
-The quick way takes lines only in which nothing at all is wrong or odd. Whatever else there is, it leaves the lines to
-those who look at them one by one and say what it is.
+The fast parser handles many lines per call, with functions that run in C. It returns texts only if the slow path
+(`find_errors`, `find_warnings` and `find_encoding_damage`, row by row) would find no error and no warning in any line.
+Otherwise it returns None, and the caller runs the slow path on the same lines. The report is therefore the same.
 """
 
 from __future__ import annotations
@@ -16,70 +17,71 @@ from typing import Any
 
 import orjson
 
-from embedctl.data.oddities import DAMAGE, may_be_damaged
+from embedctl.data.row_warnings import ENCODING_DAMAGE, may_have_encoding_damage
 from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, Row, RowKind
 
-# Rows with these are of the kinds that are looked at one by one.
-RARE_KEYS = frozenset((*SCORE_KEYS, *PROMPT_KEYS))
+# Rows with these keys always take the slow path: few files have them.
+SLOW_PATH_KEYS = frozenset((*SCORE_KEYS, *PROMPT_KEYS))
 
 
 @dataclass(slots=True)
-class Lists:
-    """Lists of texts one behind the other: all texts, and how many each list has."""
+class TextLists:
+    """The `pos` or `neg` lists of some rows, joined to one list: `texts`, and the length of each row's list."""
 
     texts: list[str] = field(default_factory=list)
     counts: array[int] = field(default_factory=lambda: array("q"))
 
     @classmethod
-    def of(cls, lists: Sequence[Sequence[str]]) -> Lists:
-        """The lists flattened."""
+    def join(cls, lists: Sequence[Sequence[str]]) -> TextLists:
+        """Join one list per row."""
         return cls(list(chain.from_iterable(lists)), array("q", map(len, lists)))
 
-    def extend(self, more: Lists) -> None:
-        """Add other lists at the end."""
-        self.texts += more.texts
-        self.counts += more.counts
+    def extend(self, other: TextLists) -> None:
+        """Append the lists of more rows."""
+        self.texts += other.texts
+        self.counts += other.counts
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """The texts of some rows."""
+class RowTexts:
+    """The texts of some rows, without their prompts and scores."""
 
     queries: list[str]
-    pos: Lists
-    neg: Lists
+    pos: TextLists
+    neg: TextLists
 
-    def all(self) -> tuple[list[str], list[str], list[str]]:
-        """The texts of each field."""
+    def by_field(self) -> tuple[list[str], list[str], list[str]]:
+        """Return all queries, all positives and all negatives."""
         return self.queries, self.pos.texts, self.neg.texts
 
 
 @dataclass
 class Columns:
-    """Valid rows, a list for each field; the place of a row is its line and its number in the file."""
+    """Valid rows, one list per field. `lines` and `numbers` locate each row: its line, and its index in the file."""
 
     lines: array[int] = field(default_factory=lambda: array("Q"))
     numbers: array[int] = field(default_factory=lambda: array("Q"))
     kinds: Counter[str] = field(default_factory=Counter)
     prompts: list[str | None] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
-    pos: Lists = field(default_factory=Lists)
-    neg: Lists = field(default_factory=Lists)
+    pos: TextLists = field(default_factory=TextLists)
+    neg: TextLists = field(default_factory=TextLists)
 
     def add(self, line: int, number: int, row: Row) -> None:
-        """Add one row."""
-        self._extend([line], [number], Texts([row.query], Lists.of([row.pos]), Lists.of([row.neg])))
+        """Append one row."""
+        texts = RowTexts([row.query], TextLists.join([row.pos]), TextLists.join([row.neg]))
+        self._extend([line], [number], texts)
         self.kinds[row.kind.value] += 1
         self.prompts.append(row.prompt)
 
-    def add_clean(self, lines: Sequence[int], numbers: Sequence[int], texts: Texts) -> None:
-        """Add what `clean_texts` returned for these lines."""
+    def add_clean_rows(self, lines: Sequence[int], numbers: Sequence[int], texts: RowTexts) -> None:
+        """Append the rows that `parse_clean_rows` returned for these lines; they have no prompts and no scores."""
         self._extend(lines, numbers, texts)
         in_batch = texts.neg.counts.count(0)
         self.kinds += Counter({RowKind.HARD.value: len(lines) - in_batch, RowKind.IN_BATCH.value: in_batch})
         self.prompts.extend(repeat(None, len(lines)))
 
-    def _extend(self, lines: Sequence[int], numbers: Sequence[int], texts: Texts) -> None:
+    def _extend(self, lines: Sequence[int], numbers: Sequence[int], texts: RowTexts) -> None:
         self.lines.extend(lines)
         self.numbers.extend(numbers)
         self.queries += texts.queries
@@ -87,44 +89,56 @@ class Columns:
         self.neg.extend(texts.neg)
 
 
-def clean_texts(lines: Sequence[bytes]) -> Texts | None:
-    """The texts of lines that all hold a row with which nothing is wrong or odd; None if any does not.
+def parse_clean_rows(lines: Sequence[bytes]) -> RowTexts | None:
+    """Return the texts of the lines if each line is a clean row, else None.
 
-    Such a row has no scores and no prompt. How many negatives it has is not looked at.
+    A clean row has no errors, no warnings, no scores and no prompt. The number of its negatives is not checked: that
+    warning depends on `--neg-nums`, and the caller adds it from the counts that are returned.
+
+    Each condition below is at least as strict as the slow path, so a row that passes has no errors and no warnings.
     """
-    fields = _fields(lines)
-    if fields is None:
+    values = _values_by_key(lines)
+    if values is None:
         return None
-    queries, pos, neg = fields
+    queries, pos, neg = values
     if {*map(type, pos), *map(type, neg)} != {list} or not all(pos):
         return None
-    texts = Texts(queries, Lists.of(pos), Lists.of(neg))
-    if not all(map(_are_texts, texts.all())) or _repeat(texts, pos, neg):
+    texts = RowTexts(queries, TextLists.join(pos), TextLists.join(neg))
+    if not all(map(_are_non_blank_strings, texts.by_field())) or _have_duplicates(texts, pos, neg):
         return None
-    damaged = may_be_damaged(b"\n".join(lines)) and any(map(DAMAGE.search, chain(*texts.all())))
+    # The bytes of all lines are searched once. Only if they can contain damage, each text is searched as well.
+    may_be_damaged = may_have_encoding_damage(b"\n".join(lines))
+    damaged = may_be_damaged and any(map(ENCODING_DAMAGE.search, chain(*texts.by_field())))
     return None if damaged else texts
 
 
-def _fields(lines: Sequence[bytes]) -> tuple[list[Any], list[Any], list[Any]] | None:
-    """What stands under query, pos and neg, if every line is an object with the first two and no rare key."""
+def _values_by_key(lines: Sequence[bytes]) -> tuple[list[Any], list[Any], list[Any]] | None:
+    """Return the values of query, pos and neg, one per line; a missing neg is an empty list.
+
+    Return None if a line is not a JSON object, has no query or no pos, or has one of `SLOW_PATH_KEYS`.
+    """
     try:
         rows = list(map(orjson.loads, lines))
-        if set(map(type, rows)) != {dict} or not RARE_KEYS.isdisjoint(chain.from_iterable(rows)):
+        if set(map(type, rows)) != {dict} or not SLOW_PATH_KEYS.isdisjoint(chain.from_iterable(rows)):
             return None
         queries, pos = list(map(itemgetter("query"), rows)), list(map(itemgetter("pos"), rows))
     except (orjson.JSONDecodeError, KeyError):
         return None
-    nothing: list[str] = []
-    return queries, pos, list(map(dict.get, rows, repeat("neg"), repeat(nothing)))
+    no_negatives: list[str] = []
+    return queries, pos, list(map(dict.get, rows, repeat("neg"), repeat(no_negatives)))
 
 
-def _are_texts(texts: list[Any]) -> bool:
-    """Whether all are strings, none of them blank."""
+def _are_non_blank_strings(texts: list[Any]) -> bool:
     return set(map(type, texts)) <= {str} and all(map(str.strip, texts))
 
 
-def _repeat(texts: Texts, pos: list[list[str]], neg: list[list[str]]) -> bool:
-    """Whether any row holds a passage twice, or its query as a positive."""
+def _have_duplicates(texts: RowTexts, pos: list[list[str]], neg: list[list[str]]) -> bool:
+    """Return whether a row has the same passage twice, in pos, in neg or in both, or its query as a positive.
+
+    The distinct passages are counted per row and summed over the rows. A row with a duplicate has fewer distinct
+    passages than passages, so the sum is smaller than the number of passages if and only if a row has a duplicate. If
+    each row has only one passage, there is nothing to count.
+    """
     passages = len(texts.pos.texts) + len(texts.neg.texts)
     if passages > len(pos) and sum(map(len, map(set.union, map(set, pos), neg))) < passages:
         return True

@@ -1,7 +1,7 @@
-"""What only all rows of a file together show: queries and texts that repeat, negatives that are positives elsewhere.
+"""Duplicate queries and passages of a file, and negatives that are positives of the same query in another row.
 
-Texts are compared by 64-bit hashes that lie on the disk: 32 bytes a passage, 24 a query. Among a billion texts, two
-different ones share a hash once in some forty files.
+Texts are compared by 64-bit hashes on disk: 32 bytes per passage and 24 bytes per query. For a file with a
+billion texts, the probability that two different texts have the same hash is about 1/40.
 """
 
 from __future__ import annotations
@@ -13,77 +13,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl.data.columns import Columns
-from embedctl.distributed.random import mix
-from embedctl.reading.documents import Problem
-from embedctl.reading.hashes import Hashes, HashParts
+from embedctl.distributed.random import random_bits
+from embedctl.reading.hashes import Hashes, HashPartitions
+from embedctl.reading.json_values import Problem
 
-Place = tuple[int, int]
+RowLocation = tuple[int, int]  # line, and index of the row in the file: rows of an array can share a line
 POSITIVE, NEGATIVE = 0, 1
 
 
 class CrossCheck:
-    """Gathers the rows' hashes, then compares them; each question can be asked once, after the last row.
+    """Compares the texts of all rows of a file by their hashes.
 
-    A row's place is its line and its number in the file: rows of an array may stand on one line. The hashes lie in
-    `folder`, which the caller removes.
+    Call `add` for all rows first. Each of the other methods can be called once, because it deletes its hashes. The
+    hashes are in `folder`, which the caller removes.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._texts = HashParts(folder / "texts")
-        self._queries = HashParts(folder / "queries", 3)
-        self._pairs = HashParts(folder / "pairs", 3)
+        self._texts = HashPartitions(folder / "texts")
+        self._queries = HashPartitions(folder / "queries", 3)  # hash, line, row
+        self._pairs = HashPartitions(folder / "pairs", 3)  # hash of query and passage, line, 2 * row + role
 
     def add(self, rows: Columns) -> None:
-        """Add some rows."""
-        line_of, number_of = (np.frombuffer(of, dtype=np.uint64) for of in (rows.lines, rows.numbers))
+        """Add the hashes of some rows."""
+        line_of, number_of = (np.frombuffer(column, dtype=np.uint64) for column in (rows.lines, rows.numbers))
         queries = _hashes(rows.queries)
         self._queries.add(np.column_stack([queries, line_of, number_of]))
         for role, lists in ((POSITIVE, rows.pos), (NEGATIVE, rows.neg)):
             if lists.texts:
                 texts = _hashes(lists.texts)
-                owner = np.repeat(np.arange(len(queries)), np.frombuffer(lists.counts, dtype=np.int64))
+                row = np.repeat(np.arange(len(queries)), np.frombuffer(lists.counts, dtype=np.int64))
                 self._texts.add(texts)
-                pairs = mix(queries[owner], texts)
-                self._pairs.add(np.column_stack([pairs, line_of[owner], number_of[owner] * 2 + role]))
+                pairs = random_bits(queries[row], texts)
+                self._pairs.add(np.column_stack([pairs, line_of[row], number_of[row] * 2 + role]))
 
-    def warnings(self) -> Iterator[tuple[Place, Problem]]:
-        """What is odd about a row beside others, and the place of the row."""
-        for place, line in self.repeated_queries():
-            yield place, Problem("query", "duplicate-query", f"the query of line {line} again")
-        for place, line in self.contradictions():
-            message = f"a negative is a positive of the same query on line {line}"
-            yield place, Problem("neg", "positive-is-negative", message)
+    def warnings(self) -> Iterator[tuple[RowLocation, Problem]]:
+        """Yield the location of each row that conflicts with another row, and the warning."""
+        for location, line in self.duplicate_queries():
+            message = f"line {line} has the same query. Merge the two rows or delete one of them"
+            yield location, Problem("query", "duplicate-query", message)
+        for location, line in self.negatives_that_are_positives():
+            message = f"line {line} lists one of the negatives as a positive of the same query. Remove it from one row"
+            yield location, Problem("neg", "positive-is-negative", message)
 
-    def repeated_queries(self) -> Iterator[tuple[Place, int]]:
-        """The place of each row whose query an earlier row has, and the line of the first that has it."""
-        for part in self._queries.repeated_parts():
-            first = np.maximum.accumulate(np.where(_differs_from_last(part[:, 0]), np.arange(len(part)), 0))
-            for again in np.flatnonzero(first != np.arange(len(part))):
-                yield (int(part[again, 1]), int(part[again, 2])), int(part[first[again], 1])
+    def duplicate_queries(self) -> Iterator[tuple[RowLocation, int]]:
+        """Yield the location of each row whose query occurs in an earlier row, and the line of its first occurrence."""
+        for part in self._queries.sorted_duplicates():
+            index = np.arange(len(part))
+            first = np.maximum.accumulate(np.where(_differs_from_previous(part[:, 0]), index, 0))
+            for duplicate in np.flatnonzero(first != index):
+                yield (int(part[duplicate, 1]), int(part[duplicate, 2])), int(part[first[duplicate], 1])
 
-    def repeated_texts(self) -> int:
-        """Passages that stand in the file already, in this row or an earlier one."""
-        return sum(len(part) - int(_differs_from_last(part[:, 0]).sum()) for part in self._texts.repeated_parts())
+    def count_duplicate_texts(self) -> int:
+        """Count the passages that occur before in the same row or in an earlier one."""
+        parts = self._texts.sorted_duplicates()
+        return sum(len(part) - int(_differs_from_previous(part[:, 0]).sum()) for part in parts)
 
-    def contradictions(self) -> Iterator[tuple[Place, int]]:
-        """The place of each negative that is a positive of another row with the same query, and that row's line."""
-        for part in self._pairs.repeated_parts():
-            number, negative = part[:, 2] >> np.uint64(1), (part[:, 2] & np.uint64(1)).astype(bool)
-            positives, owners = part[~negative], number[~negative]
-            asked, askers = part[negative], number[negative]
-            low, high = (np.searchsorted(positives[:, 0], asked[:, 0], side=side) for side in ("left", "right"))
-            for place in np.flatnonzero(high > low):
-                others = np.flatnonzero(owners[low[place] : high[place]] != askers[place])
+    def negatives_that_are_positives(self) -> Iterator[tuple[RowLocation, int]]:
+        """Yield the location of each negative that another row with the same query lists as a positive, and its line.
+
+        Positives of the same row are not considered here: `find_warnings` compares the texts within a row.
+        """
+        for part in self._pairs.sorted_duplicates():
+            number, is_negative = part[:, 2] >> np.uint64(1), (part[:, 2] & np.uint64(1)).astype(bool)
+            positives, positive_number = part[~is_negative], number[~is_negative]
+            negatives, negative_number = part[is_negative], number[is_negative]
+            # Hashes are sorted, so the positives with the hash of a negative are one slice of the positives.
+            start, end = (np.searchsorted(positives[:, 0], negatives[:, 0], side=side) for side in ("left", "right"))
+            for index in np.flatnonzero(end > start):
+                others = np.flatnonzero(positive_number[start[index] : end[index]] != negative_number[index])
                 if len(others):
-                    line = int(positives[low[place] + others[0], 1])
-                    yield (int(asked[place, 1]), int(askers[place])), line
+                    line = int(positives[start[index] + others[0], 1])
+                    yield (int(negatives[index, 1]), int(negative_number[index])), line
 
 
 def _hashes(texts: list[str]) -> Hashes:
-    """Python's own hashes: fast, and the same within a process, which is all that is asked here."""
+    """Return Python's own hashes, which are fast. They differ between processes, but are used in this process only."""
     return np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts)).view(np.uint64)
 
 
-def _differs_from_last(values: Hashes) -> NDArray[np.bool_]:
-    """(n,) where a value differs from the one before it; the first does."""
+def _differs_from_previous(values: Hashes) -> NDArray[np.bool_]:
+    """Return (n,) whether each value differs from the previous one; True for the first value."""
     return np.concatenate([[True], values[1:] != values[:-1]])

@@ -1,63 +1,68 @@
-"""Reading passages to search: lines of text, BEIR's corpus.jsonl, the texts of rows, or tables with their columns."""
+"""Read passages from text lines, BEIR files, training rows, or tables with the same columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, TEXT_KEYS, check
+from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, TEXT_KEYS, find_errors
 from embedctl.errors import DataError
-from embedctl.reading.files import without_compression
-from embedctl.reading.readers import read_lines, read_objects, reader_of
-from embedctl.reading.records import Record, Wanted
+from embedctl.reading.files import without_compression_suffix
+from embedctl.reading.readers import read_lines, read_objects, reader_for
+from embedctl.reading.records import ReadOptions, Record
 
-HINT = 'a passage is a line of a .txt file, {"text": ...} or a row'
-ROW = Wanted(("text", "title", *TEXT_KEYS, *SCORE_KEYS, *PROMPT_KEYS), column_hint=HINT, line_hint=HINT)
-BEIR = Wanted(("text", "title", "_id"), column_hint=HINT, line_hint=HINT)
+PASSAGE_HINT = 'write passages as lines of a .txt file, as records with "text", or as rows with "query" and "pos"'
+BEIR_HINT = 'write one record per text, with "_id" and "text"; "title" is optional'
+PASSAGE_OPTIONS = ReadOptions(
+    ("text", "title", *TEXT_KEYS, *SCORE_KEYS, *PROMPT_KEYS), column_hint=PASSAGE_HINT, line_hint=PASSAGE_HINT
+)
+BEIR_OPTIONS = ReadOptions(("text", "title", "_id"), column_hint=BEIR_HINT, line_hint=BEIR_HINT)
 
 
 def read_passages(path: str) -> Iterator[str]:
-    """The passages of a file, in its order, empty ones left out.
+    """Yield the passages of a file in the order of the file, without empty ones.
 
     Raises:
-        DataError: a line holds no passage.
+        DataError: a record contains no passage.
     """
-    otherwise = read_lines if without_compression(path).suffix == ".txt" else read_objects
-    for record in reader_of(path, otherwise)(path, ROW):
-        yield from (text for text in _passages(record) if text.strip())
+    default = read_lines if without_compression_suffix(path).suffix == ".txt" else read_objects
+    for record in reader_for(path, default)(path, PASSAGE_OPTIONS):
+        yield from (text for text in _passages_of(record) if text.strip())
 
 
 def read_beir(path: str) -> dict[str, str]:
-    """The texts of BEIR's corpus.jsonl or queries.jsonl, or of a table with its columns, by their id.
+    """Return the texts of BEIR's corpus.jsonl or queries.jsonl, or of a table with the same columns, by their `_id`.
 
     Raises:
-        DataError: a line has no text or no id, or the id of an earlier line.
+        DataError: a record has no text or no `_id`, or the `_id` of an earlier record.
     """
     texts: dict[str, str] = {}
-    for record in reader_of(path, otherwise=read_objects)(path, BEIR):
-        text, key = _titled(record), record.value.get("_id")
+    for record in reader_for(path, read_objects)(path, BEIR_OPTIONS):
+        text, key = _title_and_text(record, BEIR_HINT), record.value.get("_id")
         if not isinstance(key, str | int):
-            raise DataError(f"{record.place}: _id: a string is expected", 'BEIR\'s lines are {"_id": ..., "text": ...}')
+            message = "the key is missing, or its value is neither a string nor an integer"
+            raise DataError(f"{record.location}: _id: {message}", BEIR_HINT)
         if str(key) in texts:
-            raise DataError(f"{record.place}: _id: {key!r} stands on an earlier line, too", "each _id must occur once")
+            message = f"{record.location}: _id: an earlier record has the same _id, {key!r}"
+            raise DataError(message, "give each record a different _id")
         texts[str(key)] = text
     return texts
 
 
-def _passages(record: Record) -> list[str]:
+def _passages_of(record: Record) -> list[str]:
     value = record.value
     if isinstance(value, str):
         return [value.strip()]
     if not isinstance(value, dict) or "pos" not in value:
-        return [_titled(record)]
-    if faults := check(value):
-        message = f"{record.place}: {faults[0].field}: {faults[0].message}"
-        raise DataError(message, f"see `embedctl validate-data {record.file}`")
+        return [_title_and_text(record, PASSAGE_HINT)]
+    if errors := find_errors(value):
+        message = f"{record.location}: {errors[0].field}: {errors[0].message}"
+        raise DataError(message, f"run `embedctl validate-data {record.file}` to list all errors, and fix the rows")
     return [*value["pos"], *(value.get("neg") or ())]
 
 
-def _titled(record: Record) -> str:
-    """Title, a space, text."""
+def _title_and_text(record: Record, hint: str) -> str:
+    """Return the title, if there is one, and the text, separated by a space."""
     value = record.value
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-        raise DataError(f"{record.place}: text: a string is expected", HINT)
+        raise DataError(f"{record.location}: text: the key is missing, or its value is not a string", hint)
     return f"{value.get('title') or ''} {value['text']}".strip()

@@ -1,4 +1,4 @@
-"""A row of training data: its kinds, and the one place that says what is wrong with an object that should be one."""
+"""One row of training data, its kinds, the errors of an object that should be a row, and the reader of rows."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from embedctl.console import plural
 from embedctl.errors import DataError
-from embedctl.reading.documents import Problem, documents
+from embedctl.reading.json_values import Problem, read_json_values
 
 TEXT_KEYS = ("query", "pos", "neg")
 SCORE_KEYS = ("scores", "pos_scores", "neg_scores")
 PROMPT_KEYS = ("prompt_for_query", "prompt")
-SHOWN = 20  # faults that an error lists
+MAX_LISTED_ERRORS = 20  # in the message of a DataError
+EXAMPLE = '{"query": "...", "pos": ["..."]}'
 
 
 class RowKind(Enum):
-    """What a row trains.
+    """The kind of a row, which determines the losses that can be used.
 
-    IN_BATCH: query, pos. HARD: query, pos, neg. GRADED: query, pos, scores (a grade of each pos).
-    TEACHER: query, pos, neg, pos_scores, neg_scores (a teacher's score of each text).
+    IN_BATCH: query, pos. HARD: query, pos, neg. GRADED: query, pos, scores (one grade per positive).
+    TEACHER: query, pos, neg, pos_scores, neg_scores (one teacher score per text).
     """
 
     IN_BATCH = "in-batch"
@@ -32,7 +34,7 @@ class RowKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A valid row. Score tuples are empty, or as long as the texts that they grade."""
+    """A valid row. Each tuple of scores is empty or has one score per text of its list."""
 
     query: str
     pos: tuple[str, ...]
@@ -44,7 +46,7 @@ class Row:
 
     @property
     def kind(self) -> RowKind:
-        """The row's kind, from the keys that it has."""
+        """Return the kind of the row, which follows from its keys."""
         if self.pos_scores:
             return RowKind.TEACHER
         if self.scores:
@@ -53,106 +55,122 @@ class Row:
 
 
 def read_rows(path: str) -> Iterator[Row]:
-    """The rows of a file; blank lines are passed over.
+    """Yield the rows of a file and skip blank lines. After the first error, no more rows are yielded.
 
     Raises:
-        DataError: lists the first faults as `file:line: field: message`, or says that there are no rows.
+        DataError: rows have errors (the message lists the first ones as `file:line: field: message`), or the file
+            contains no rows.
     """
-    faults: list[str] = []
+    errors: list[str] = []
     rows = 0
-    for document in documents(path):
-        if document.fault is not None and document.fault.code == "blank-line":
+    for value in read_json_values(path):
+        if value.problem is not None and value.problem.code == "blank-line":
             continue
-        found = [document.fault] if document.fault else check(document.value)
-        faults += [f"{path}:{document.line}: {fault.field}: {fault.message}" for fault in found]
-        if len(faults) >= SHOWN:
+        found = [value.problem] if value.problem else find_errors(value.value)
+        errors += [f"{path}:{value.line}: {problem.field}: {problem.message}" for problem in found]
+        if len(errors) >= MAX_LISTED_ERRORS:
             break
-        if not found and not faults:
+        if not found and not errors:
             rows += 1
-            yield to_row(document.value)
-    if faults:
-        raise DataError("\n  ".join(faults[:SHOWN]), f"`embedctl validate-data {path}` lists every fault")
+            yield to_row(value.value)
+    if errors:
+        hint = f"run `embedctl validate-data {path}` to list all errors, and fix the rows"
+        raise DataError("\n  ".join(errors[:MAX_LISTED_ERRORS]), hint)
     if not rows:
-        raise DataError(f"{path}: has no rows", "see the README for the format of rows")
+        raise DataError(f"{path}: the file has no rows", f"write one JSON object per line, such as {EXAMPLE}")
 
 
-def check(document: Any) -> list[Problem]:
-    """Every fault of a parsed JSON value that should be a row; none if it is one."""
-    if not isinstance(document, dict):
-        return [Problem("row", "not-an-object", f"an object is expected, not {_name(document)}")]
-    faults = _check_query(document) + _check_texts(document, "pos", required=True) + _check_texts(document, "neg")
+def find_errors(value: Any) -> list[Problem]:
+    """Return every error of a parsed JSON value that should be a row; the list is empty for a valid row."""
+    if not isinstance(value, dict):
+        message = f"a row must be a JSON object such as {EXAMPLE}, not {_json_type(value)}"
+        return [Problem("row", "not-an-object", message)]
+    errors = _check_query(value) + _check_texts(value, "pos", required=True) + _check_texts(value, "neg")
     for key in PROMPT_KEYS:
-        if not isinstance(document.get(key, ""), str | None):
-            faults.append(Problem(key, "not-a-string", f"a string is expected, not {_name(document[key])}"))
-    faults += _check_scores(document, "scores", "pos") + _check_scores(document, "pos_scores", "pos")
-    faults += _check_scores(document, "neg_scores", "neg")
-    if bool(document.get("neg_scores")) and not document.get("pos_scores"):
-        faults.append(Problem("pos_scores", "missing", "neg_scores without pos_scores"))
-    if document.get("pos_scores") and document.get("neg") and not document.get("neg_scores"):
-        faults.append(Problem("neg_scores", "missing", "pos_scores without neg_scores"))
-    return faults
+        if not isinstance(value.get(key, ""), str | None):
+            errors.append(_not_a_string(key, value[key]))
+    errors += _check_scores(value, "scores", "pos") + _check_scores(value, "pos_scores", "pos")
+    errors += _check_scores(value, "neg_scores", "neg")
+    if bool(value.get("neg_scores")) and not value.get("pos_scores"):
+        message = "the row has neg_scores but no pos_scores. Add one score per positive, or remove neg_scores"
+        errors.append(Problem("pos_scores", "missing", message))
+    if value.get("pos_scores") and value.get("neg") and not value.get("neg_scores"):
+        message = "the row has pos_scores but no neg_scores. Add one score per negative, or remove pos_scores"
+        errors.append(Problem("neg_scores", "missing", message))
+    return errors
 
 
-def to_row(document: dict[str, Any]) -> Row:
-    """The row of an object in which `check` found no fault."""
+def to_row(fields: dict[str, Any]) -> Row:
+    """Convert an object without errors (see `find_errors`) to a row."""
     return Row(
-        query=document["query"],
-        pos=tuple(document["pos"]),
-        neg=tuple(document.get("neg") or ()),
-        scores=tuple(document.get("scores") or ()),
-        pos_scores=tuple(document.get("pos_scores") or ()),
-        neg_scores=tuple(document.get("neg_scores") or ()),
-        prompt=document.get("prompt_for_query", document.get("prompt")),
+        query=fields["query"],
+        pos=tuple(fields["pos"]),
+        neg=tuple(fields.get("neg") or ()),
+        scores=tuple(fields.get("scores") or ()),
+        pos_scores=tuple(fields.get("pos_scores") or ()),
+        neg_scores=tuple(fields.get("neg_scores") or ()),
+        prompt=fields.get("prompt_for_query", fields.get("prompt")),
     )
 
 
-def _name(value: Any) -> str:
+def _json_type(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
     return names.get(type(value), "null")
 
 
-def _check_query(document: dict[str, Any]) -> list[Problem]:
-    if "query" not in document:
-        return [Problem("query", "missing", "the key is missing")]
-    query = document["query"]
+def _not_a_string(field: str, value: Any) -> Problem:
+    return Problem(field, "not-a-string", f"the value must be a string, not {_json_type(value)}")
+
+
+def _missing(key: str) -> Problem:
+    return Problem(key, "missing", f"the key is missing. A row must have query and pos, such as {EXAMPLE}")
+
+
+def _check_query(fields: dict[str, Any]) -> list[Problem]:
+    if "query" not in fields:
+        return [_missing("query")]
+    query = fields["query"]
     if not isinstance(query, str):
-        return [Problem("query", "not-a-string", f"a string is expected, not {_name(query)}")]
-    return [] if query.strip() else [Problem("query", "empty", "the query is empty")]
+        return [_not_a_string("query", query)]
+    return [] if query.strip() else [Problem("query", "empty", "the query is empty. Write a query or delete the row")]
 
 
-def _check_texts(document: dict[str, Any], key: str, *, required: bool = False) -> list[Problem]:
-    if document.get(key) is None and not required:
+def _check_texts(fields: dict[str, Any], key: str, *, required: bool = False) -> list[Problem]:
+    if fields.get(key) is None and not required:
         return []
-    if key not in document:
-        return [Problem(key, "missing", "the key is missing")]
-    texts = document[key]
+    if key not in fields:
+        return [_missing(key)]
+    texts = fields[key]
     if not isinstance(texts, list):
-        return [Problem(key, "not-a-list", f"a list of strings is expected, not {_name(texts)}")]
+        return [Problem(key, "not-a-list", f"the value must be a list of strings, not {_json_type(texts)}")]
     if required and not texts:
-        return [Problem(key, "empty", "the list is empty")]
-    faults = []
-    for place, text in enumerate(texts):
+        return [Problem(key, "empty", "the list is empty. Add a positive or delete the row")]
+    errors = []
+    for index, text in enumerate(texts):
         if not isinstance(text, str):
-            faults.append(Problem(f"{key}[{place}]", "not-a-string", f"a string is expected, not {_name(text)}"))
+            errors.append(_not_a_string(f"{key}[{index}]", text))
         elif not text.strip():
-            faults.append(Problem(f"{key}[{place}]", "empty", "the text is empty"))
-    return faults
+            message = "the text is empty. Write a text or remove it from the list"
+            errors.append(Problem(f"{key}[{index}]", "empty", message))
+    return errors
 
 
-def _check_scores(document: dict[str, Any], key: str, texts: str) -> list[Problem]:
-    scores = document.get(key)
+def _check_scores(fields: dict[str, Any], key: str, texts_key: str) -> list[Problem]:
+    scores = fields.get(key)
     if scores is None:
         return []
     if not isinstance(scores, list):
-        return [Problem(key, "not-a-list", f"a list of numbers is expected, not {_name(scores)}")]
-    faults = []
-    for place, score in enumerate(scores):
+        return [Problem(key, "not-a-list", f"the value must be a list of numbers, not {_json_type(scores)}")]
+    errors = []
+    for index, score in enumerate(scores):
+        field = f"{key}[{index}]"
         if isinstance(score, bool) or not isinstance(score, int | float):
-            faults.append(Problem(f"{key}[{place}]", "not-a-number", f"a number is expected, not {_name(score)}"))
+            errors.append(Problem(field, "not-a-number", f"the value must be a number, not {_json_type(score)}"))
         elif not math.isfinite(score):
-            faults.append(Problem(f"{key}[{place}]", "not-finite", f"{score} is no score"))
-    graded = document.get(texts)
-    expected = len(graded) if isinstance(graded, list) else 0
+            errors.append(Problem(field, "not-finite", f"the score must be a finite number, not {score}"))
+    texts = fields.get(texts_key)
+    expected = len(texts) if isinstance(texts, list) else 0
     if len(scores) != expected:
-        faults.append(Problem(key, "length", f"{len(scores)} scores for {expected} texts in {texts}"))
-    return faults
+        counts = f"the list has {plural(len(scores), 'score')}, but {texts_key} has {plural(expected, 'text')}"
+        errors.append(Problem(key, "length", f"{counts}. Write one score per text"))
+    return errors

@@ -1,4 +1,4 @@
-"""`--dataset FILE` and `--dataset FILE:2`: which files, and how often an epoch visits each of their rows."""
+"""The data files of `--dataset FILE` and `--dataset FILE:WEIGHT`, and their weights."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from embedctl.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Source:
-    """A data file and the visits of each of its rows in an epoch."""
+    """A data file and its weight: the number of visits per row and epoch."""
 
     path: str
     weight: float = 1.0
 
 
-def parse(spec: str) -> Source:
-    """The source that a `--dataset` names; a file whose own name ends in `:2` is taken as that file.
+def parse_dataset_option(spec: str) -> Source:
+    """Return the source of one `--dataset` value. If a file with the name `FILE:2` exists, it is that file.
 
     Raises:
         ConfigError: the weight is not above 0.
@@ -27,25 +27,26 @@ def parse(spec: str) -> Source:
     if not colon or Path(spec).exists() or not weight.replace(".", "", 1).isdigit():
         return Source(spec)
     if float(weight) <= 0:
-        hint = "leave the file out to visit none of its rows"
+        hint = "omit the file to train without its rows"
         raise ConfigError(f"--dataset {spec}: the weight must be above 0", hint)
     return Source(path, float(weight))
 
 
-def parse_all(specs: Sequence[str]) -> list[Source]:
-    """The sources of all `--dataset` flags.
+def parse_dataset_options(specs: Sequence[str]) -> list[Source]:
+    """Return the sources of all `--dataset` options.
 
     Raises:
         ConfigError: a weight is not above 0.
         DataError: a file is missing.
     """
-    sources = [parse(spec) for spec in specs]
+    sources = [parse_dataset_option(spec) for spec in specs]
     for source in sources:
         if not Path(source.path).is_file():
-            raise DataError(missing(source.path), "check --dataset; without it the example rows are used")
+            hint = "correct the path in --dataset, or omit --dataset to train on the example rows"
+            raise DataError(missing_file_message(source.path), hint)
     return sources
 
 
-def missing(path: str) -> str:
-    """What is wrong with a path that is no file."""
+def missing_file_message(path: str) -> str:
+    """Return the error message for a path that is not a file."""
     return f"{path}: is a folder, not a data file" if Path(path).is_dir() else f"{path}: no such file"

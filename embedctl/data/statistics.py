@@ -1,6 +1,7 @@
-"""What the valid rows of a file hold: how many of each kind, and how long their texts are.
+"""Statistics of the valid rows of a file: the number of rows per kind, and the lengths of the texts per field.
 
-Lengths, in characters or tokens, are kept as a histogram a field, whatever the number of texts.
+Lengths, in characters or tokens, are stored as one histogram per field, so the memory does not depend on the number of
+texts.
 """
 
 from __future__ import annotations
@@ -16,90 +17,94 @@ from numpy.typing import NDArray
 from embedctl.data.columns import Columns
 from embedctl.data.rows import TEXT_KEYS
 
-LONGEST = 1 << 16  # longer texts count as this long in the percentiles, not in mean and maximum
+# Longer texts count with this length in the percentiles, and with their real length in the mean and the maximum.
+MAX_HISTOGRAM_LENGTH = 1 << 16
 
 
 class Lengths:
-    """Lengths of the texts of one field."""
+    """Histogram, sum and maximum of the lengths of one field's texts."""
 
     def __init__(self) -> None:
-        self._histogram: NDArray[np.int64] = np.zeros(LONGEST + 1, dtype=np.int64)
-        self._total, self._longest = 0, 0
+        self._histogram: NDArray[np.int64] = np.zeros(MAX_HISTOGRAM_LENGTH + 1, dtype=np.int64)
+        self._total, self._max = 0, 0
 
     def add(self, lengths: Sequence[int] | NDArray[np.int64]) -> None:
         """Add the lengths of some texts."""
         if not len(lengths):
             return
         values = np.asarray(lengths)
-        counts = np.bincount(np.minimum(values, LONGEST))
+        counts = np.bincount(np.minimum(values, MAX_HISTOGRAM_LENGTH))
         self._histogram[: len(counts)] += counts
-        self._total, self._longest = self._total + int(values.sum()), max(self._longest, int(values.max()))
+        self._total, self._max = self._total + int(values.sum()), max(self._max, int(values.max()))
 
     @property
     def count(self) -> int:
-        """Texts."""
+        """Return the number of texts."""
         return int(self._histogram.sum())
 
-    def above(self, limit: int) -> int:
-        """Texts longer than `limit`."""
-        return int(self._histogram[min(limit, LONGEST - 1) + 1 :].sum())
+    def count_above(self, limit: int) -> int:
+        """Return the number of texts that are longer than `limit`."""
+        return int(self._histogram[min(limit, MAX_HISTOGRAM_LENGTH - 1) + 1 :].sum())
 
     def summary(self) -> dict[str, float]:
-        """Count, mean, median, 95th percentile (both by nearest rank) and greatest length."""
+        """Return the number of texts, and the mean, median, 95th percentile and maximum of their lengths.
+
+        Median and percentile are computed by the nearest-rank method.
+        """
         if not self.count:
             return {"count": 0, "mean": 0.0, "p50": 0, "p95": 0, "max": 0}
-        cumulated = np.cumsum(self._histogram)
-        p50, p95 = (int(np.searchsorted(cumulated, share * self.count)) for share in (0.5, 0.95))
+        cumulative = np.cumsum(self._histogram)
+        p50, p95 = (int(np.searchsorted(cumulative, share * self.count)) for share in (0.5, 0.95))
         mean = round(self._total / self.count, 1)
-        return {"count": self.count, "mean": mean, "p50": p50, "p95": p95, "max": self._longest}
+        return {"count": self.count, "mean": mean, "p50": p50, "p95": p95, "max": self._max}
 
 
 @dataclass(frozen=True)
-class TokenCount:
-    """Counts tokens, special ones included."""
+class TokenCounter:
+    """A function that counts tokens, special tokens included, and the maximum lengths of queries and passages."""
 
-    count: Callable[[list[str]], list[int]]  # maps texts to their numbers of tokens
-    limits: dict[str, int]  # tokens at which the texts of each field are cut
+    count: Callable[[list[str]], list[int]]  # returns the number of tokens per text
+    limits: dict[str, int]  # number of tokens per field after which a text is truncated
 
     def summary(self, field: str, lengths: Lengths) -> dict[str, Any]:
-        """The lengths of a field, how many texts are cut at its limit and their share."""
-        truncated = lengths.above(self.limits[field])
+        """Return the summary of a field's lengths, and the number and share of texts that are truncated."""
+        truncated = lengths.count_above(self.limits[field])
         share = round(truncated / max(lengths.count, 1), 4)
         return {**lengths.summary(), "truncated": truncated, "truncated_share": share}
 
 
 class Statistics:
-    """Kinds of rows and lengths of texts, in memory that does not grow with their number.
+    """Numbers of rows and lengths of texts, in constant memory.
 
     Args:
-        tokens: counts tokens; None for characters only.
+        tokens: counts the tokens of texts; None for lengths in characters only.
     """
 
-    def __init__(self, tokens: TokenCount | None) -> None:
+    def __init__(self, tokens: TokenCounter | None) -> None:
         self.kinds: Counter[str] = Counter()
         self.prompted = 0
-        self._count_tokens = tokens
+        self._token_counter = tokens
         self._characters = {name: Lengths() for name in TEXT_KEYS}
         self._tokens = {name: Lengths() for name in TEXT_KEYS}
 
     def add(self, rows: Columns) -> None:
-        """Add some rows."""
+        """Add the rows of one block."""
         self.kinds += rows.kinds
         self.prompted += len(rows.prompts) - rows.prompts.count(None)
         texts_of = dict(zip(TEXT_KEYS, (rows.queries, rows.pos.texts, rows.neg.texts), strict=True))
         for name, texts in texts_of.items():
             self._characters[name].add(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
-        if self._count_tokens is None:
+        if self._token_counter is None:
             return
         texts_of["query"] = [(prompt or "") + text for prompt, text in zip(rows.prompts, rows.queries, strict=True)]
         for name, texts in texts_of.items():
             if texts:
-                self._tokens[name].add(self._count_tokens.count(texts))
+                self._tokens[name].add(self._token_counter.count(texts))
 
     def lengths(self) -> dict[str, dict[str, Any]]:
-        """The lengths of each field in characters, and in tokens if they are counted."""
-        found = {"characters": {name: lengths.summary() for name, lengths in self._characters.items()}}
-        if self._count_tokens is None:
-            return found
-        summary = self._count_tokens.summary
-        return found | {"tokens": {name: summary(name, lengths) for name, lengths in self._tokens.items()}}
+        """Return the summary of each field in characters, and in tokens if they are counted."""
+        summaries = {"characters": {name: lengths.summary() for name, lengths in self._characters.items()}}
+        if self._token_counter is None:
+            return summaries
+        summary_of = self._token_counter.summary
+        return summaries | {"tokens": {name: summary_of(name, lengths) for name, lengths in self._tokens.items()}}

@@ -1,7 +1,7 @@
-"""Rows and texts as memory-mapped arrays: each distinct text once, each row as numbers.
+"""The token store: the distinct texts of the training files and their rows, in memory-mapped arrays.
 
-A text's id is the rank of its hash among all hashes, so equal texts have equal ids in every row and file and no table
-has to be kept in memory. `build.py` writes the folder that is opened here.
+The id of a text is the index of its hash in the sorted array of all hashes. Equal texts therefore have equal ids in all
+rows and files, and no table from text to id has to be kept in memory. `build.py` writes the folder of a store.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from embedctl.tokens.spans import Integers, Spans
 
 KINDS = list(RowKind)
 GRADED = KINDS.index(RowKind.GRADED)
-KINDS_WITHOUT_SCORES = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]  # others have scores of their own texts
+# Indices into KINDS. Rows of the other kinds have a score for each of their own texts.
+KINDS_WITHOUT_SCORES = [KINDS.index(kind) for kind in (RowKind.IN_BATCH, RowKind.HARD)]
 DTYPES: dict[str, Any] = {
     "hashes": np.uint64,
     "starts": np.int64,
@@ -42,22 +43,29 @@ DTYPES: dict[str, Any] = {
 
 
 def read_array(folder: Path, name: str) -> NDArray[Any]:
-    """The array `name` of a store, memory-mapped."""
+    """Return the array `name` of a store, memory-mapped."""
     path = folder / f"{name}.bin"
     if path.stat().st_size == 0:
         return np.zeros(0, dtype=DTYPES[name])
     return np.memmap(path, dtype=DTYPES[name], mode="r")
 
 
-def append(folder: Path, name: str, values: ArrayLike) -> None:
-    """Add values at the end of the array `name` of a store that is being written."""
+def append_array(folder: Path, name: str, values: ArrayLike) -> None:
+    """Append values to the array `name` of a store that is being written."""
     with (folder / f"{name}.bin").open("ab") as stream:
         np.asarray(values, dtype=DTYPES[name]).tofile(stream)
 
 
 @dataclass(frozen=True)
 class TextStore:
-    """N distinct texts. `hashes` (N,) ascending, `starts` and `lengths` (N,) into `tokens` (all tokens)."""
+    """The tokens of N distinct texts. A text that is both a query and a passage counts as two texts.
+
+    Attributes:
+        hashes: (N,) in ascending order.
+        starts: (N,) index of each text's first token in `tokens`.
+        lengths: (N,) number of tokens per text.
+        tokens: the tokens of all texts.
+    """
 
     hashes: NDArray[np.uint64]
     starts: Integers
@@ -68,46 +76,61 @@ class TextStore:
         return len(self.hashes)
 
     def tokens_of(self, ids: Integers) -> Ragged:
-        """The tokens of the texts `ids`."""
+        """Return the tokens of the texts with these ids, in this order."""
         spans = Spans(self.starts[ids], self.lengths[ids])
         return Ragged(spans.take(self.tokens), spans.lengths)
 
 
 @dataclass(frozen=True)
 class RowsByKey:
-    """Rows sorted by a key, so that all rows of a key are found without going through the others.
+    """An index of rows by a key, for example by query: all rows of a key are found by binary search.
 
-    `keys` (R,) ascending, `rows` (R,) the row of each; rows of equal keys ascend.
+    Attributes:
+        keys: (R,) in ascending order.
+        rows: (R,) the row of each key; rows with equal keys are in ascending order.
     """
 
     keys: NDArray[Any]
     rows: Integers
 
     @classmethod
-    def of(cls, key_R: NDArray[Any]) -> RowsByKey:
-        """The rows sorted by the key of each."""
+    def build(cls, key_R: NDArray[Any]) -> RowsByKey:
+        """Sort the rows by their keys (R,)."""
         order = np.argsort(key_R, kind="stable")
         return cls(key_R[order], order)
 
-    def find(self, wanted_K: NDArray[Any]) -> tuple[Integers, Integers]:
-        """All M rows that have one of the wanted keys: (M,) the number of the key, ascending, and (M,) the row."""
-        first, end = (np.searchsorted(self.keys, wanted_K, side=side) for side in ("left", "right"))
+    def find(self, key_K: NDArray[Any]) -> tuple[Integers, Integers]:
+        """Find all M rows that have one of the K keys.
+
+        Returns:
+            (M,) the index of the key in `key_K`, in ascending order, and (M,) the row.
+        """
+        first, end = (np.searchsorted(self.keys, key_K, side=side) for side in ("left", "right"))
         found = Spans(first, end - first)
         return found.span_indices, found.take(self.rows)
 
 
 def visits_with_explode(kind: NDArray[np.uint8], pos_count: Integers) -> Integers:
-    """How often each row is visited if each positive is a visit; a graded row, whose texts belong together, is one."""
+    """Return (R,) the visits per row and epoch with `--positives explode`: one per positive.
+
+    A graded row has a single visit, because its loss needs all its texts together.
+    """
     return np.where(kind == GRADED, 1, pos_count)
 
 
 @dataclass(frozen=True)
 class RowStore:
-    """R rows. Row r owns `text[bounds[r]:bounds[r+1]]`: its query, then its positives, then its negatives.
+    """R rows. The text ids of row r are `text[bounds[r]:bounds[r+1]]`: its query, its positives and its negatives.
 
-    `score` has the shape of `text`: a grade or a teacher's score, NaN for none. `kind` (R,) indexes `KINDS`,
-    `source` (R,) the files, ascending, `pos_count` (R,) says how many positives there are. `by_query` finds
-    the rows of a query's text id, and `positive_ends` (R,) counts the visits (`visits_with_explode`) up to and with each row.
+    Attributes:
+        kind: (R,) index into `KINDS`.
+        source: (R,) index of the file, in ascending order.
+        bounds: (R + 1,) index of each row's first text in `text`.
+        pos_count: (R,) number of positives.
+        text: (T,) text ids of all rows.
+        score: (T,) grade or teacher score of each text; NaN if it has none.
+        by_query: the rows by the text id of their query.
+        positive_ends: (R,) cumulative sum of `visits_with_explode`.
     """
 
     kind: NDArray[np.uint8]
@@ -124,50 +147,58 @@ class RowStore:
 
     @property
     def query(self) -> Integers:
-        """(R,) each row's query."""
+        """Return (R,) the text id of each row's query."""
         return self.query_of(np.arange(len(self)))
 
     def query_of(self, row: Integers) -> Integers:
-        """The query of each of some rows."""
+        """Return the text ids of the queries of some rows."""
         return np.asarray(self.text[self.bounds[row]])
 
     def positives(self, row: Integers) -> Spans:
-        """Where in `text` the positives of each of some rows are."""
+        """Return the indices in `text` of the positives of some rows, one span per row."""
         return Spans(self.bounds[row] + 1, self.pos_count[row])
 
     def negatives(self, row: Integers) -> Spans:
-        """Where in `text` the negatives of each of some rows are."""
+        """Return the indices in `text` of the negatives of some rows, one span per row."""
         start = self.positives(row).ends
         return Spans(start, self.bounds[row + 1] - start)
 
     def with_negatives(self, mined_QN: Integers, query_R: Integers) -> RowStore:
-        """The rows with other negatives, which have no scores; what finds rows stays, as queries and positives do.
+        """Return the rows with mined negatives, which have no scores, in the place of their own negatives.
 
-        Row r gets the text ids `mined_QN[query_R[r]]`, where -1 is none. It keeps its own negatives if `query_R[r]` is
-        -1, or if there are none.
+        Queries and positives do not change, so `by_query` and `positive_ends` remain valid.
+
+        Args:
+            mined_QN: text ids of the negatives of each mined query, -1 for none.
+            query_R: index into `mined_QN` for each row, -1 for none. A row with -1, or whose query has no mined
+                negative, keeps its own negatives.
         """
-        there = mined_QN >= 0
-        mined, number_Q = mined_QN[there], there.sum(axis=1)
-        mined_R = Spans.from_lengths(number_Q, first=len(self.text))[query_R]  # they are appended to the rows' texts
+        is_mined = mined_QN >= 0
+        mined, count_Q = mined_QN[is_mined], is_mined.sum(axis=1)
+        mined_R = Spans.from_lengths(count_Q, first=len(self.text))[query_R]  # `mined` is appended to `text` below
         kept, own = Spans(self.bounds[:-1], 1 + self.pos_count), self.negatives(np.arange(len(self)))
         replaced_R = (query_R >= 0) & (mined_R.lengths > 0)
         negatives = Spans.where(replaced_R, mined_R, own)
-        rows = Spans.interleave(kept, negatives)
+        texts = Spans.interleave(kept, negatives)
         unscored = np.full(len(mined), np.nan, dtype=np.float32)
         return replace(
             self,
             bounds=np.append(0, np.cumsum(kept.lengths + negatives.lengths)),
-            text=rows.take(np.concatenate([self.text, mined])),
-            score=rows.take(np.concatenate([self.score, unscored])),
+            text=texts.take(np.concatenate([self.text, mined])),
+            score=texts.take(np.concatenate([self.score, unscored])),
         )
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from, opened from a store folder.
+    """The content of a store.
 
-    `query_as_passage` (R,) is the hash that each row's query has where it is a passage: the same whatever the row's
-    prompt.
+    Attributes:
+        texts: tokens of the distinct texts.
+        rows: the rows, as text ids.
+        query_as_passage: (R,) hash that the text of each row's query has as a passage. It does not depend on the
+            prompt of the row: equal queries with different prompts, and a passage with the same text, have this hash.
+        facts: numbers of rows, distinct texts and tokens, and of rows per kind.
     """
 
     texts: TextStore
@@ -177,7 +208,7 @@ class TrainingData:
 
     @classmethod
     def open(cls, folder: Path) -> TrainingData:
-        """The store in `folder`."""
+        """Open the store in `folder`."""
         array = partial(read_array, folder)
         facts = json.loads((folder / "facts.json").read_text())
         texts = TextStore(array("hashes"), array("starts"), array("lengths"), array("tokens"))

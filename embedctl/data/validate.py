@@ -1,7 +1,6 @@
-"""What is wrong with a data file, what is odd about it, and what is in it: one pass, in memory that does not grow.
+"""Validate one data file: errors, warnings and statistics, in one pass and in constant memory.
 
-Errors make rows unusable; warnings are what a person would want to know. Rows with errors count in no statistics.
-Texts are taken as they stand: two that differ in a space are two.
+Rows with errors are left out of the statistics. Texts are compared exactly: a difference of one space makes two texts.
 """
 
 from __future__ import annotations
@@ -16,59 +15,61 @@ from typing import Any
 from embedctl.console import Bar
 from embedctl.data.checker import Checker
 from embedctl.data.crosscheck import CrossCheck
-from embedctl.data.statistics import Statistics, TokenCount
+from embedctl.data.rows import EXAMPLE
+from embedctl.data.statistics import Statistics, TokenCounter
 from embedctl.errors import DataError
-from embedctl.reading.documents import Problem
+from embedctl.reading.json_values import Problem
 
 MEGABYTE = 1_000_000
 
 
-def validate(path: str, neg_nums: int, keep: int, tokens: TokenCount | None, bar: Bar) -> dict[str, Any]:
-    """Look at one file.
+def validate(path: str, neg_nums: int, max_listed: int, tokens: TokenCounter | None, bar: Bar) -> dict[str, Any]:
+    """Check one file and return its report.
 
     Args:
-        path: of the file; `-` is stdin.
+        path: the file; `-` is stdin.
         neg_nums: a row with fewer negatives gets a warning.
-        keep: errors, and warnings, that are listed; all are counted.
-        tokens: counts tokens; None for characters only.
-        bar: advances with the megabytes read.
+        max_listed: number of errors, and of warnings, in the report; all are counted.
+        tokens: counts the tokens of texts; None to report characters only.
+        bar: progress in megabytes read.
 
     Returns:
         path, rows, kinds, errors, warnings and stats, as `--json` prints them.
 
     Raises:
-        DataError: the file can't be opened, or there is no space for its hashes.
+        DataError: the file cannot be opened, or there is no disk space for the hashes.
     """
-    checker, statistics = Checker(path, neg_nums, keep), Statistics(tokens)
-    with tempfile.TemporaryDirectory(prefix="embedctl-") as folder, _collector_by_hand():
+    checker, statistics = Checker(path, neg_nums, max_listed), Statistics(tokens)
+    with tempfile.TemporaryDirectory(prefix="embedctl-") as folder, _no_automatic_garbage_collection():
         try:
-            across = CrossCheck(Path(folder))
-            _read(checker, statistics, across, bar)
-            for place, fault in across.warnings():
-                checker.warn(*place, fault)
-            repeated_texts = across.repeated_texts()
+            cross_check = CrossCheck(Path(folder))
+            _read(checker, statistics, cross_check, bar)
+            for location, warning in cross_check.warnings():
+                checker.add_warning(*location, warning)
+            duplicate_texts = cross_check.count_duplicate_texts()
         except OSError as cause:
-            hint = "32 bytes a text are needed: set TMPDIR to a folder with more space"
-            raise DataError(f"{tempfile.gettempdir()}: can't be written: {cause}", hint) from cause
+            hint = "set the environment variable TMPDIR to a folder with more space: 32 bytes per text are needed"
+            raise DataError(f"{tempfile.gettempdir()}: temporary files cannot be written: {cause}", hint) from cause
     if not statistics.kinds and not checker.errors.total:
-        checker.errors.add(1, Problem("file", "no-rows", "the file has no rows"))
-    return _report(checker, statistics, repeated_texts)
+        message = f"the file has no rows. Write one JSON object per line, such as {EXAMPLE}"
+        checker.errors.add(1, Problem("file", "no-rows", message))
+    return _report(checker, statistics, duplicate_texts)
 
 
-def _read(checker: Checker, statistics: Statistics, across: CrossCheck, bar: Bar) -> None:
-    """Read the file once, a block of rows at a time."""
-    done = 0
+def _read(checker: Checker, statistics: Statistics, cross_check: CrossCheck, bar: Bar) -> None:
+    """Read the file once, block by block."""
+    bytes_read = 0
     for rows, size in checker.blocks():
-        across.add(rows)
+        cross_check.add(rows)
         statistics.add(rows)
-        del rows  # before the next block is read
+        del rows  # so that only one block is in memory when the next one is read
         gc.collect(0)
-        done += size
-        bar.advance(-(-done // MEGABYTE) - bar.done)
+        bytes_read += size
+        bar.advance(-(-bytes_read // MEGABYTE) - bar.done)
 
 
-def _report(checker: Checker, statistics: Statistics, repeated_texts: int) -> dict[str, Any]:
-    """The file's part of the document of `--json`."""
+def _report(checker: Checker, statistics: Statistics, duplicate_texts: int) -> dict[str, Any]:
+    """Return the part of the `--json` document that describes the file."""
     errors, warnings = checker.errors, checker.warnings
     stats = {
         "errors": errors.total,
@@ -77,7 +78,7 @@ def _report(checker: Checker, statistics: Statistics, repeated_texts: int) -> di
         "warning_counts": dict(warnings.counts),
         "prompted": statistics.prompted,
         "duplicate_queries": warnings.counts["duplicate-query"],
-        "duplicate_texts": repeated_texts,
+        "duplicate_texts": duplicate_texts,
         **statistics.lengths(),
     }
     return {
@@ -91,12 +92,15 @@ def _report(checker: Checker, statistics: Statistics, repeated_texts: int) -> di
 
 
 @contextlib.contextmanager
-def _collector_by_hand() -> Iterator[None]:
-    """Python searches for cycles when there are many new lists and dicts: for rows that is a tenth of the time."""
-    was_on = gc.isenabled()
+def _no_automatic_garbage_collection() -> Iterator[None]:
+    """Disable the automatic garbage collection, which takes a tenth of the time; `_read` collects after each block.
+
+    Python starts it whenever many lists and dicts were created, and parsing rows creates many.
+    """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

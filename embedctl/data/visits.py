@@ -1,7 +1,8 @@
-"""Which row, and which of its positives, each visit of an epoch is for: a pure function of the seed.
+"""The visits of an epoch: which row and which of its positives each visit uses, as a pure function of the seed.
 
-An epoch has a number of visits per file, numbered file after file. A file is gone through unit by unit, where a unit is
-a row, or one positive of a row if positives are exploded; in a new random order each time all units were visited.
+The number of visits per file and epoch depends on the weight of the file. Visits are numbered from 0, file after file.
+A unit is what one visit uses: a row, or one positive of a row with `--positives explode`. A cycle visits each unit of a
+file once, in a random order that differs between cycles. A cycle can be longer or shorter than an epoch.
 """
 
 from __future__ import annotations
@@ -18,77 +19,90 @@ from embedctl.tokens.spans import Integers, Spans
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How rows are drawn."""
+    """Settings of the order of the rows and of the content of batches."""
 
-    batch_size: int  # queries of a step over all ranks
-    neg_nums: int  # hard negatives of a query
-    seed: int  # of everything random
-    explode: bool = False  # whether each positive is a visit of its own
-    one_dataset_per_batch: bool = False  # whether a batch's rows come from one file
-    weights: tuple[float, ...] = ()  # visits of each row and epoch, by file; 1 where there are none
+    batch_size: int  # queries per batch, over all ranks
+    neg_nums: int  # hard negatives per query
+    seed: int  # of all random choices
+    explode: bool = False  # whether each positive has its own visit
+    one_dataset_per_batch: bool = False  # whether all rows of a batch are from the same file
+    weights: tuple[float, ...] = ()  # visits per row and epoch, for each file; if empty, 1
 
-    def key(self, *parts: int) -> int:
-        """A random number that follows from the seed and from what it is for."""
-        return int(random_bits(self.seed, *parts)[0])
+    def key(self, *purpose: int) -> int:
+        """Return a random number that depends on the seed and on the numbers that identify its purpose."""
+        return int(random_bits(self.seed, *purpose)[0])
 
 
 class Visits:
-    """The visits of all epochs."""
+    """The visits of all epochs.
+
+    Attributes:
+        units: one span per file: the numbers of its units.
+        by_file: one span per file: the numbers of its visits in an epoch.
+    """
 
     def __init__(self, rows: RowStore, settings: BatchSettings) -> None:
         self.rows, self.settings = rows, settings
         self.positive_ends = rows.positive_ends
         files = int(rows.source[-1]) + 1
-        borders = self._first_unit(np.searchsorted(rows.source, np.arange(files + 1, dtype=rows.source.dtype)))
-        self.units = Spans(borders[:-1], np.diff(borders))
+        first_unit = self._first_unit(np.searchsorted(rows.source, np.arange(files + 1, dtype=rows.source.dtype)))
+        self.units = Spans(first_unit[:-1], np.diff(first_unit))
         weights = np.array(settings.weights or (1.0,) * files)
         self.by_file = Spans.from_lengths(np.rint(self.units.lengths * weights).astype(np.int64))
 
-    def at(self, epoch: int, visits: Integers) -> tuple[Integers, Integers]:
-        """Row and positive of each of some visits of an epoch."""
-        file, place = self.by_file.locate(visits)
-        units = self.units.lengths[file]
-        turn, place = np.divmod(place + epoch * self.by_file.lengths[file], units)
+    def rows_and_positives(self, epoch: int, visits: Integers) -> tuple[Integers, Integers]:
+        """Return the row of each visit of an epoch, and the index of its positive within the row."""
+        file, offset = self.by_file.locate(visits)
+        cycle, offset = np.divmod(offset + epoch * self.by_file.lengths[file], self.units.lengths[file])
         unit = self.units.starts[file]
-        order = turn * len(self.units) + file
-        for number in np.unique(order).tolist():
-            (now, one), mine = divmod(number, len(self.units)), order == number
-            unit[mine] += shuffled(place[mine], int(self.units.lengths[one]), self.settings.key(now, 3, one))
+        permutation = cycle * len(self.units) + file  # one per cycle and file
+        for number in np.unique(permutation).tolist():
+            (one_cycle, one_file), selected = divmod(number, len(self.units)), permutation == number
+            key, size = self.settings.key(one_cycle, 3, one_file), int(self.units.lengths[one_file])
+            unit[selected] += shuffled(offset[selected], size, key)
         if self.settings.explode:
             row = np.searchsorted(self.positive_ends, unit, side="right")
             return row, unit - self._first_unit(row)
+        # The first cycle uses a random positive of each row, and each later cycle uses the next one.
         positives = self.rows.positives(unit).lengths
         first = (random_bits(self.settings.seed, 4, unit) % positives.astype(np.uint64)).astype(np.int64)
-        return unit, (first + turn) % positives
+        return unit, (first + cycle) % positives
 
     def _first_unit(self, row: Integers) -> Integers:
-        """The number of each row's first unit."""
+        """Return the number of each row's first unit."""
         if not self.settings.explode:
             return row
         return np.where(row > 0, self.positive_ends[np.maximum(row, 1) - 1], 0)
 
 
 def order_without_duplicates(positive: Integers, query: Integers, sizes: Integers) -> Integers:
-    """An order of the visits in which consecutive batches of `sizes` hold no positive and no query twice, if possible.
+    """Return an order of visits in which no batch contains a positive or a query twice, if possible.
 
-    A visit that would repeat one waits for a later batch; those that are left over at the end stand in the last ones.
+    A visit whose positive or query is already in the batch is moved to a later batch. Visits for which no such batch is
+    left fill the last batches, where duplicates are then possible.
+
+    Args:
+        positive: (N,) text id of the positive of each visit.
+        query: (N,) text id of the query of each visit.
+        sizes: sizes of the batches; their sum is N.
     """
-    texts = list(zip(positive.tolist(), query.tolist(), strict=True))  # no text is both: roles have ids of their own
+    # One set for both is enough: a query and a positive never have the same text id.
+    texts = list(zip(positive.tolist(), query.tolist(), strict=True))
     order: list[int] = []
-    waiting: list[int] = []
-    fresh = iter(range(len(texts)))
+    postponed: list[int] = []
+    new_visits = iter(range(len(texts)))
     for size in sizes.tolist():
-        first, chosen, repeats, taken = iter(waiting), list[int](), list[int](), set[int]()
-        for visit in chain(first, fresh):
-            if taken.isdisjoint(texts[visit]):
+        earlier, chosen, duplicates, used = iter(postponed), list[int](), list[int](), set[int]()
+        for visit in chain(earlier, new_visits):
+            if used.isdisjoint(texts[visit]):
                 chosen.append(visit)
-                taken.update(texts[visit])
+                used.update(texts[visit])
             else:
-                repeats.append(visit)
+                duplicates.append(visit)
             if len(chosen) == size:
                 break
-        waiting = [*repeats, *first]
+        postponed = [*duplicates, *earlier]
         missing = size - len(chosen)
-        order += [*chosen, *waiting[:missing]]
-        waiting = waiting[missing:]
+        order += [*chosen, *postponed[:missing]]
+        postponed = postponed[missing:]
     return np.array(order, dtype=np.int64)

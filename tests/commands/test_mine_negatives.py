@@ -194,7 +194,7 @@ def test_what_is_refused_before_the_model_is_loaded(mine, flags, message, monkey
 
 
 def test_wrong_rows_and_an_empty_corpus_are_named(mine):
-    with pytest.raises(DataError, match=r"bad\.jsonl:1: pos: a list of strings is expected"):
+    with pytest.raises(DataError, match=r"bad\.jsonl:1: pos: the value must be a list of strings"):
         mine([write("bad.jsonl", [{"query": "q", "pos": "p"}])])
     Path("none.txt").write_text("\n\n")
     with pytest.raises(DataError, match=r"none\.txt: has no passages"):
@@ -308,5 +308,5 @@ def test_a_page_to_read_is_written_if_asked_for(mine):
     mine(report="page.html", max_score="0.9")
     page = Path("page.html").read_text(encoding="utf-8")
     assert page.count("<section>") == 10
-    assert page.count('<img alt="similarity to the query, by the model" src="data:image/svg+xml;base64,') == 1
+    assert page.count('<img alt="cosine similarity of query and passage (embedding model)" src="data:image/svg+xml;base64,') == 1
     assert ROWS[3]["query"] in page

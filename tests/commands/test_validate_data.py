@@ -50,10 +50,11 @@ def test_findings_go_to_stdout_also_when_quiet(capsys):
     printed = capsys.readouterr()
     assert printed.err == ""
     assert printed.out.splitlines() == [
-        "bad.jsonl:2: pos: a list of strings is expected, not a string [not-a-list]",
-        "bad.jsonl:3: pos: a list of strings is expected, not a string [not-a-list]",
+        "bad.jsonl:2: pos: the value must be a list of strings, not a string [not-a-list]",
+        "bad.jsonl:3: pos: the value must be a list of strings, not a string [not-a-list]",
         "bad.jsonl: 1 more errors (--max-errors lists more)",
-        "bad.jsonl:1: neg: 1 of 15 negatives: some are drawn twice [few-negatives]",
+        "bad.jsonl:1: neg: the row has 1 negative, but --neg-nums is 15, so training repeats negatives. "
+        "Add negatives (see `embedctl mine-negatives --help`) or lower --neg-nums [few-negatives]",
     ]
 
 

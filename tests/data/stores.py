@@ -1,11 +1,11 @@
-"""Rows as arrays in memory, for tests of what draws from them or mines them."""
+"""Row stores in memory, for tests of batches and mining."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedctl.data.store import RowsByKey, RowStore, visits_of
+from embedctl.data.store import RowsByKey, RowStore, visits_with_explode
 from embedctl.tokens.spans import Integers
 
 
@@ -17,6 +17,6 @@ def row_store(
     text: Integers,
     score: NDArray[np.float32],
 ) -> RowStore:
-    """Rows of these arrays, and what finds them, made by sorting in memory."""
-    by_query, ends = RowsByKey.of(text[bounds[:-1]]), np.cumsum(visits_of(kind, pos_count))
+    """Return a row store of these arrays, with the index by query and the cumulative visits computed in memory."""
+    by_query, ends = RowsByKey.build(text[bounds[:-1]]), np.cumsum(visits_with_explode(kind, pos_count))
     return RowStore(kind, source, bounds, pos_count, text, score, by_query, ends)

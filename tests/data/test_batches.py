@@ -1,4 +1,4 @@
-"""Batches as pure functions of seed, epoch and step: what every plan has to keep."""
+"""Batches are pure functions of seed, epoch and step; the properties that every plan has."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections import Counter
 
 import numpy as np
 
-from embedctl.data.batches import BatchPlan, draw
+from embedctl.data.batches import BatchPlan, sample
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore
-from embedctl.data.visits import Mix
+from embedctl.data.visits import BatchSettings
 from embedctl.tokens.spans import Spans
 from tests.data.stores import row_store
 
 
 def store(seed: int = 0, rows: int = 100, kinds: tuple[RowKind, ...] = (RowKind.HARD,), queries: int = 90) -> RowStore:
-    """Random rows of two files: 1 to 3 positives, 0 to 6 negatives; some queries stand in several rows."""
-    draws = np.random.default_rng(seed)
-    pos, neg = draws.integers(1, 4, rows), draws.integers(0, 7, rows)
+    """Return random rows of two files, with 1 to 3 positives and 0 to 6 negatives. Some queries have several rows."""
+    generator = np.random.default_rng(seed)
+    pos, neg = generator.integers(1, 4, rows), generator.integers(0, 7, rows)
     bounds = np.concatenate([[0], np.cumsum(1 + pos + neg)])
-    text = draws.integers(1000, 1400, bounds[-1])
-    text[bounds[:-1]] = draws.integers(0, queries, rows)
+    text = generator.integers(1000, 1400, bounds[-1])
+    text[bounds[:-1]] = generator.integers(0, queries, rows)
     kind = np.array([KINDS.index(kinds[row % len(kinds)]) for row in range(rows)], dtype=np.uint8)
     source = (np.arange(rows) >= rows * 2 // 3).astype(np.int32)
     return row_store(kind, source, bounds, pos, text, np.arange(bounds[-1], dtype=np.float32))
 
 
-def visited(plan: BatchPlan, epoch: int) -> list[tuple[int, int]]:
-    """Query and positive text of each visit of an epoch."""
+def visited_pairs(plan: BatchPlan, epoch: int) -> list[tuple[int, int]]:
+    """Return the text ids of query and positive of each visit of an epoch."""
     pairs = []
     for step in range(plan.steps_per_epoch):
         batch = plan.batch(epoch, step)
@@ -40,79 +40,79 @@ def visited(plan: BatchPlan, epoch: int) -> list[tuple[int, int]]:
 
 def test_an_epoch_visits_every_row_once():
     rows = store()
-    plan = BatchPlan(rows, Mix(16, 3, seed=1))
-    assert Counter(query for query, _ in visited(plan, 0)) == Counter(rows.query.tolist())
+    plan = BatchPlan(rows, BatchSettings(16, 3, seed=1))
+    assert Counter(query for query, _ in visited_pairs(plan, 0)) == Counter(rows.query.tolist())
 
 
 def test_all_positives_are_visited_over_the_epochs():
     rows = store()
-    plan = BatchPlan(rows, Mix(16, 3, seed=1))
-    seen = {pair for epoch in range(3) for pair in visited(plan, epoch)}
+    plan = BatchPlan(rows, BatchSettings(16, 3, seed=1))
+    seen = {pair for epoch in range(3) for pair in visited_pairs(plan, epoch)}
     listed = {
-        (int(rows.query[row]), int(rows.text[rows.bounds[row] + 1 + place]))
+        (int(rows.query[row]), int(rows.text[rows.bounds[row] + 1 + index]))
         for row in range(100)
-        for place in range(rows.pos_count[row])
+        for index in range(rows.pos_count[row])
     }
     assert seen == listed
 
 
 def test_exploded_positives_are_all_visited_in_one_epoch():
     rows = store()
-    plan = BatchPlan(rows, Mix(16, 3, seed=1, explode=True))
-    assert len(visited(plan, 0)) == rows.pos_count.sum()
+    plan = BatchPlan(rows, BatchSettings(16, 3, seed=1, explode=True))
+    assert len(visited_pairs(plan, 0)) == rows.pos_count.sum()
 
 
-def test_batches_are_near_equal_in_size_and_none_is_dropped():
-    plan = BatchPlan(store(), Mix(32, 3, seed=1))
+def test_batches_have_nearly_equal_sizes_and_none_is_dropped():
+    plan = BatchPlan(store(), BatchSettings(32, 3, seed=1))
     sizes = [len(plan.batch(0, step)) for step in range(plan.steps_per_epoch)]
     assert sizes == [25, 25, 25, 25]
 
 
-def test_the_same_step_is_the_same_batch_in_any_order():
-    one, two = (BatchPlan(store(), Mix(16, 3, seed=1)) for _ in range(2))
+def test_a_batch_does_not_depend_on_the_order_of_the_calls():
+    one, two = (BatchPlan(store(), BatchSettings(16, 3, seed=1)) for _ in range(2))
     later, earlier = two.batch(1, 3), two.batch(0, 2)
     assert (one.batch(0, 2).own_QC == earlier.own_QC).all()
     assert (one.batch(1, 3).texts == later.texts).all()
-    assert (BatchPlan(store(), Mix(16, 3, seed=2)).batch(0, 2).texts.tolist()) != earlier.texts.tolist()
+    assert (BatchPlan(store(), BatchSettings(16, 3, seed=2)).batch(0, 2).texts.tolist()) != earlier.texts.tolist()
 
 
-def test_negatives_are_drawn_anew_each_visit_and_from_the_rows_own():
+def test_each_visit_samples_new_negatives_of_its_row():
     rows = store(rows=30, queries=30)
-    plan = BatchPlan(rows, Mix(30, 2, seed=1))
+    plan = BatchPlan(rows, BatchSettings(30, 2, seed=1))
     chosen = []
     for epoch in range(2):
         batch = plan.batch(epoch, 0)
         by_query: dict[int, set[int]] = {}
-        for place, own in enumerate(batch.own_QC):
-            taken = {int(batch.texts[batch.document_D[d]]) for d in own[1:] if d >= 0}
-            by_query.setdefault(int(batch.texts[batch.query_Q[place]]), set()).update(taken)
+        for index, own in enumerate(batch.own_QC):
+            sampled = {int(batch.texts[batch.document_D[d]]) for d in own[1:] if d >= 0}
+            by_query.setdefault(int(batch.texts[batch.query_Q[index]]), set()).update(sampled)
         chosen.append(by_query)
     allowed: dict[int, set[int]] = {}
     for row in range(30):
         start, end = rows.bounds[row] + 1 + rows.pos_count[row], rows.bounds[row + 1]
         allowed.setdefault(int(rows.query[row]), set()).update(rows.text[start:end].tolist())
-    assert all(taken <= allowed[query] for epoch in chosen for query, taken in epoch.items())
+    assert all(sampled <= allowed[query] for epoch in chosen for query, sampled in epoch.items())
     assert chosen[0] != chosen[1]
 
 
-def test_draw_repeats_only_when_there_are_too_few():
+def test_a_sample_repeats_indices_only_if_there_are_too_few():
     row, spans = np.arange(3), Spans(np.zeros(3, dtype=np.int64), np.array([5, 2, 0]))
-    items = draw(spans, 4, (1, 2), row, row)
-    assert len(set(items[0].tolist())) == 4
-    assert Counter(items[1].tolist()) == {0: 2, 1: 2}
-    assert (items < 0).tolist() == [[False] * 4, [False] * 4, [True] * 4]
-    items = draw(spans, 4, (1, 2), row, row, repeat=False)
-    assert (items < 0).sum(axis=1).tolist() == [0, 2, 4]
+    indices = sample(spans, 4, (1, 2), row, row)
+    assert len(set(indices[0].tolist())) == 4
+    assert Counter(indices[1].tolist()) == {0: 2, 1: 2}
+    assert (indices < 0).tolist() == [[False] * 4, [False] * 4, [True] * 4]
+    indices = sample(spans, 4, (1, 2), row, row, repeat=False)
+    assert (indices < 0).sum(axis=1).tolist() == [0, 2, 4]
 
 
-def test_drawn_places_lie_in_their_span():
+def test_a_sample_is_taken_from_its_span():
     row, spans = np.arange(2), Spans(np.array([40, 7]), np.array([3, 4]))
-    assert np.sort(draw(spans, 3, (1, 2), row, row)[0]).tolist() == [40, 41, 42]
-    assert np.sort(draw(spans, 4, (1, 2), row, row)[1]).tolist() == [7, 8, 9, 10]
+    assert np.sort(sample(spans, 3, (1, 2), row, row)[0]).tolist() == [40, 41, 42]
+    assert np.sort(sample(spans, 4, (1, 2), row, row)[1]).tolist() == [7, 8, 9, 10]
 
 
-def test_known_positives_of_any_row_are_named():
-    """Two rows share a query; each one's positive is no negative of the other."""
+def test_known_positives_of_all_rows_are_listed():
+    """Two rows have the same query, and the positive of each row is a negative of the other row."""
     bounds = np.array([0, 3, 6])
     text = np.array([1, 50, 60, 1, 60, 50])  # row 0: pos 50, neg 60; row 1: pos 60, neg 50
     rows = row_store(
@@ -123,43 +123,43 @@ def test_known_positives_of_any_row_are_named():
         text,
         np.zeros(6, np.float32),
     )
-    plan = BatchPlan(rows, Mix(2, 1, seed=0))
+    plan = BatchPlan(rows, BatchSettings(2, 1, seed=0))
     for step in range(plan.steps_per_epoch):
         batch = plan.batch(0, step)
-        named = {(int(q), int(batch.texts[batch.document_D[d]])) for q, d in batch.known_pairs}
+        pairs = {(int(q), int(batch.texts[batch.document_D[d]])) for q, d in batch.known_positives}
         for query in range(len(batch)):
             own = int(batch.texts[batch.document_D[batch.own_QC[query, 0]]])
-            assert (query, 110 - own) in named
-            assert (query, own) not in named
+            assert (query, 110 - own) in pairs
+            assert (query, own) not in pairs
 
 
-def test_weights_set_the_visits_of_a_file():
+def test_the_weight_of_a_file_sets_its_visits():
     rows = store(rows=90)
-    plan = BatchPlan(rows, Mix(16, 1, seed=1, weights=(2.0, 0.5)))
+    plan = BatchPlan(rows, BatchSettings(16, 1, seed=1, weights=(2.0, 0.5)))
     assert plan.visits.by_file.lengths.tolist() == [120, 15]
-    twice = Counter(query for query, _ in visited(plan, 0))
+    twice = Counter(query for query, _ in visited_pairs(plan, 0))
     first = Counter(rows.query[:60].tolist())
     assert all(twice[query] >= 2 * count for query, count in first.items())
-    halves = Counter(query for epoch in range(2) for query, _ in visited(plan, epoch))
+    halves = Counter(query for epoch in range(2) for query, _ in visited_pairs(plan, epoch))
     assert sum(halves.values()) == 270
     assert all(halves[int(query)] > 0 for query in rows.query[60:])
 
 
-def test_one_file_per_batch():
+def test_each_batch_has_rows_of_one_file():
     rows = store(rows=90, queries=10**6)
     source_of = dict(zip(rows.query.tolist(), rows.source.tolist(), strict=True))
-    plan = BatchPlan(rows, Mix(16, 1, seed=1, one_dataset_per_batch=True))
-    pairs = []
+    plan = BatchPlan(rows, BatchSettings(16, 1, seed=1, one_dataset_per_batch=True))
+    queries = []
     for step in range(plan.steps_per_epoch):
         batch = plan.batch(0, step)
         assert len({source_of[int(text)] for text in batch.texts[batch.query_Q]}) == 1
-        pairs += batch.texts[batch.query_Q].tolist()
-    assert Counter(pairs) == Counter(rows.query.tolist())
+        queries += batch.texts[batch.query_Q].tolist()
+    assert Counter(queries) == Counter(rows.query.tolist())
 
 
-def test_graded_rows_bring_several_texts_with_their_grades():
+def test_graded_rows_have_several_candidates_with_grades():
     rows = store(kinds=(RowKind.GRADED,))
-    batch = BatchPlan(rows, Mix(10, 3, seed=1)).batch(0, 0)
+    batch = BatchPlan(rows, BatchSettings(10, 3, seed=1)).batch(0, 0)
     counts = (batch.own_QC >= 0).sum(axis=1)
     assert counts.max() > 1
     assert (np.isnan(batch.score_QC) == (batch.own_QC < 0)).all()

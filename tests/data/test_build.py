@@ -1,4 +1,4 @@
-"""The token store holds what tokenising row by row gives, each text once, and is reused."""
+"""The token store contains the tokens of each distinct text once, and is reused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from embedctl.data import build
-from embedctl.data.build import Recipe, open_or_build
+from embedctl.data.build import TextSettings, open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS
 from embedctl.errors import DataError
@@ -44,25 +44,25 @@ def tokenizer(tiny_model):
     return AutoTokenizer.from_pretrained(tiny_model)
 
 
-RECIPE = Recipe(query_max_len=4, passage_max_len=6, query_prompt="q ", passage_prompt="p ")
+RECIPE = TextSettings(query_max_len=4, passage_max_len=6, query_prompt="q ", passage_prompt="p ")
 
 
-def test_every_text_of_every_row_has_its_tokens(files, tokenizer, tmp_path):
+def test_the_tokens_of_each_text_are_those_of_the_tokenizer(files, tokenizer, tmp_path):
     data = open_or_build(files, tokenizer, RECIPE, tmp_path / "stores")
-    place = 0
+    index = 0
     for row in ROWS:
-        words = [row.get("prompt", "q ") + row["query"], *("p " + text for text in row["pos"] + row.get("neg", []))]
-        for number, text in enumerate(words):
+        texts = [row.get("prompt", "q ") + row["query"], *("p " + text for text in row["pos"] + row.get("neg", []))]
+        for number, text in enumerate(texts):
             limit = 6 if number else 4
-            found = data.texts.ragged(np.array([data.rows.text[place]])).ids.tolist()
+            found = data.texts.tokens_of(np.array([data.rows.text[index]])).ids.tolist()
             assert found == tokenizer(text, truncation=True, max_length=limit)["input_ids"]
-            place += 1
-    assert place == len(data.rows.text)
+            index += 1
+    assert index == len(data.rows.text)
 
 
-def test_equal_texts_of_a_role_are_stored_once(files, tokenizer, tmp_path):
+def test_equal_queries_and_equal_passages_are_stored_once(files, tokenizer, tmp_path):
     data = open_or_build(files, tokenizer, RECIPE, tmp_path / "stores")
-    assert len(data.texts) == 3 + 7  # queries; passages, among them one that is a query too
+    assert len(data.texts) == 3 + 7  # 3 queries and 7 passages; one text is both
     assert data.rows.query[0] == data.rows.query[1]
 
 
@@ -76,7 +76,7 @@ def test_kinds_scores_and_sources(files, tokenizer, tmp_path):
     assert np.isnan(rows.score[: rows.bounds[2]]).all()
 
 
-def test_rows_are_found_as_if_they_had_been_sorted_in_memory(files, tokenizer, tmp_path):
+def test_the_index_by_query_equals_an_index_built_in_memory(files, tokenizer, tmp_path):
     rows = open_or_build(files * 40, tokenizer, RECIPE, tmp_path / "stores").rows
     expected = row_store(rows.kind, rows.source, rows.bounds, rows.pos_count, rows.text, rows.score)
     assert rows.by_query.rows.tolist() == expected.by_query.rows.tolist()
@@ -85,21 +85,21 @@ def test_rows_are_found_as_if_they_had_been_sorted_in_memory(files, tokenizer, t
     assert expected.positive_ends[:4].tolist() == [2, 3, 4, 5]
 
 
-def test_a_store_is_built_once_for_the_same_bytes_and_tokens(files, tokenizer, tmp_path, monkeypatch):
-    cache, built = tmp_path / "stores", []
-    monkeypatch.setattr(build, "_build", lambda *given, real=build._build: (built.append(1), real(*given)))
-    for recipe in (RECIPE, RECIPE, Recipe(5, 6)):
-        open_or_build(files, tokenizer, recipe, cache)
-    assert len(built) == 2
-    tokenizer("something", truncation=True, max_length=3)  # leaves a setting behind in the tokenizer
+def test_a_store_is_reused_for_the_same_bytes_tokenizer_and_settings(files, tokenizer, tmp_path, monkeypatch):
+    cache, builds = tmp_path / "stores", []
+    monkeypatch.setattr(build, "_build", lambda *args, real=build._build: (builds.append(1), real(*args)))
+    for text_settings in (RECIPE, RECIPE, TextSettings(5, 6)):
+        open_or_build(files, tokenizer, text_settings, cache)
+    assert len(builds) == 2
+    tokenizer("something", truncation=True, max_length=3)  # changes the state of the tokenizer, but not its tokens
     open_or_build(files, tokenizer, RECIPE, cache)
-    assert len(built) == 2
+    assert len(builds) == 2
     tokenizer.truncation_side = "left"
     open_or_build(files, tokenizer, RECIPE, cache)
-    assert len(built) == 3
+    assert len(builds) == 3
 
 
-def test_a_failed_build_leaves_nothing_that_looks_whole(tokenizer, tmp_path):
+def test_a_failed_build_leaves_no_complete_store(tokenizer, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"query": "a", "pos": ["b"]}\n{"query": "a"}\n')
     with pytest.raises(DataError, match=r"bad\.jsonl:2: pos"):

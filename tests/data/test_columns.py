@@ -1,4 +1,4 @@
-"""The texts of clean lines, and None for lines of which any is wrong or odd."""
+"""The fast path returns texts exactly if the slow path finds no error and no warning."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ import json
 import pytest
 from hypothesis import given, settings
 
-from embedctl.data.columns import clean_texts
-from embedctl.data.oddities import find_damage, find_oddities
-from embedctl.data.rows import check, to_row
-from embedctl.reading.documents import Lines
+from embedctl.data.columns import parse_clean_rows
+from embedctl.data.row_warnings import find_encoding_damage, find_warnings
+from embedctl.data.rows import find_errors, to_row
+from embedctl.reading.json_values import Lines
 from embedctl.resources import example_data
 from tests.data.lines import LINE
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(LINE)
-def test_a_line_is_clean_if_nothing_can_be_said_against_it(line):
-    document = next(Lines([1], [line]).documents())
-    texts = clean_texts([line])
-    if document.fault is not None or check(document.value):
+def test_the_fast_path_accepts_a_line_if_the_slow_path_finds_nothing(line):
+    value = next(Lines([1], [line]).parse())
+    texts = parse_clean_rows([line])
+    if value.problem is not None or find_errors(value.value):
         assert texts is None
         return
-    row = to_row(document.value)
-    rare = {"prompt", "scores"} & set(document.value) or document.value.get("neg", []) is None
-    assert (texts is not None) == (not rare and not find_oddities(row, 0) and not find_damage(row))
+    row = to_row(value.value)
+    takes_slow_path = {"prompt", "scores"} & set(value.value) or value.value.get("neg", []) is None
+    has_warnings = find_warnings(row, 0) or find_encoding_damage(row)
+    assert (texts is not None) == (not takes_slow_path and not has_warnings)
     if texts is not None:
         assert (texts.queries[0], tuple(texts.pos.texts), tuple(texts.neg.texts)) == (row.query, row.pos, row.neg)
 
 
 @pytest.mark.parametrize("name", ["train.json", "kinds/hard_negatives.jsonl", "kinds/in_batch.jsonl"])
-def test_the_example_rows_go_the_quick_way(name):
+def test_the_example_rows_take_the_fast_path(name):
     lines = example_data(name).read_bytes().splitlines()
-    texts = clean_texts(lines)
+    texts = parse_clean_rows(lines)
     assert texts is not None
     assert list(texts.queries) == [json.loads(line)["query"] for line in lines]
 
 
 @pytest.mark.parametrize("name", ["kinds/graded.jsonl", "kinds/teacher.jsonl", "kinds/prompted.jsonl"])
-def test_rare_kinds_go_one_by_one(name):
-    assert clean_texts(example_data(name).read_bytes().splitlines()) is None
+def test_rows_with_scores_or_prompts_take_the_slow_path(name):
+    assert parse_clean_rows(example_data(name).read_bytes().splitlines()) is None

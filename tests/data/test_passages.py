@@ -1,4 +1,4 @@
-"""Passages and BEIR's texts from every format of a corpus, and the line of what is none."""
+"""Passages and BEIR texts from every format of a corpus, and the messages about records without a passage."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def test_layouts(tmp_path: Path, name, content, passages, packed):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"text": "x"}\n{"txt": "y"}\n', r"a\.jsonl:2: text: a string is expected"),
+        ("a.jsonl", b'{"text": "x"}\n{"txt": "y"}\n', r"a\.jsonl:2: text: the key is missing, or"),
         ("a.jsonl", b'{"text": "x"}\n{"text": \n', r"a\.jsonl:2: line: not JSON"),
-        ("a.jsonl", b'{"query": "q", "pos": "p"}\n', r"a\.jsonl:1: pos: a list of strings is expected"),
-        ("a.txt", b"one\n\xff\n", r"a\.txt:2: line: byte 0 is not UTF-8"),
-        ("a.csv", b"id,body\n1,x\n", r"a\.csv:1: text: no such column; it has id, body"),
-        ("a.csv", b"id,title\n1,x\n", r"a\.csv:2: text: a string is expected"),
-        ("a.csv", b"query,pos\nq,p\n", r"a\.csv:2: pos: a list of strings is expected, not a string"),
+        ("a.jsonl", b'{"query": "q", "pos": "p"}\n', r"a\.jsonl:1: pos: the value must be a list of strings"),
+        ("a.txt", b"one\n\xff\n", r"a\.txt:2: line: byte 0 is not valid UTF-8"),
+        ("a.csv", b"id,body\n1,x\n", r"a\.csv:1: text: no such column; existing columns: id, body"),
+        ("a.csv", b"id,title\n1,x\n", r"a\.csv:2: text: the key is missing, or"),
+        ("a.csv", b"query,pos\nq,p\n", r"a\.csv:2: pos: the value must be a list of strings, not a string"),
     ],
 )
-def test_faults_name_their_line(tmp_path: Path, name, content, message):
+def test_errors_contain_the_line(tmp_path: Path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         list(read_passages(str(tmp_path / name)))
@@ -60,21 +60,21 @@ def test_a_table_of_passages_and_a_table_of_rows(tmp_path: Path):
     parquet.write_table(pa.table(rows), path)
     assert list(read_passages(str(path))) == ["a", "b", "c", "b"]
     parquet.write_table(pa.table(rows | {"query": ["q", None]}), path)
-    with pytest.raises(DataError, match=r"a\.parquet:2: query: a string is expected, not null"):
+    with pytest.raises(DataError, match=r"a\.parquet:2: query: the value must be a string, not null"):
         list(read_passages(str(path)))
 
 
-def test_beir_in_other_formats_than_lines(tmp_path: Path):
+def test_beir_files_can_be_tables(tmp_path: Path):
     path = tmp_path / "corpus.csv"
     path.write_text("_id,title,text\n1,Tea,is hot\nd2,,rain\n")
     assert read_beir(str(path)) == {"1": "Tea is hot", "d2": "rain"}
     path.write_text("title,text\nTea,is hot\n")
-    with pytest.raises(DataError, match=r"corpus\.csv:2: _id: a string is expected"):
+    with pytest.raises(DataError, match=r"corpus\.csv:2: _id: the key is missing, or its value"):
         read_beir(str(path))
     parquet.write_table(pa.table({"_id": [1, 2], "text": ["x", "y"]}), tmp_path / "corpus.parquet")
     assert read_beir(str(tmp_path / "corpus.parquet")) == {"1": "x", "2": "y"}
 
 
-def test_beir_of_any_other_suffix_is_json(tmp_path: Path):
+def test_beir_files_with_another_suffix_are_json(tmp_path: Path):
     (tmp_path / "queries.txt").write_text('{"_id": "1", "text": "x"}\n')
     assert read_beir(str(tmp_path / "queries.txt")) == {"1": "x"}

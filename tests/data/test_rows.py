@@ -1,4 +1,4 @@
-"""What a row is, kind by kind, each fault that an object can have, and the rows of a file whatever its layout."""
+"""The kinds of rows, each error that an object can have, and reading rows from files of every layout."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from typing import BinaryIO
 import pytest
 import zstandard
 
-from embedctl.data.rows import Row, RowKind, check, read_rows, to_row
+from embedctl.data.rows import Row, RowKind, find_errors, read_rows, to_row
 from embedctl.errors import DataError
-from embedctl.reading import documents
-from embedctl.reading.documents import Document
+from embedctl.reading import json_values
+from embedctl.reading.json_values import JsonValue
 from embedctl.resources import example_data
 
 
-def faults(**changes: object) -> list[tuple[str, str]]:
-    """Field and code of what is wrong with a good row after these changes; `...` takes a key away."""
+def errors(**changes: object) -> list[tuple[str, str]]:
+    """Return field and code of the errors of a valid row after these changes; the value `...` removes a key."""
     row = {"query": "q", "pos": ["p"]} | changes
-    return [
-        (fault.field, fault.code) for fault in check({key: value for key, value in row.items() if value is not ...})
-    ]
+    found = find_errors({key: value for key, value in row.items() if value is not ...})
+    return [(error.field, error.code) for error in found]
 
 
 @pytest.mark.parametrize(
@@ -59,17 +58,17 @@ def faults(**changes: object) -> list[tuple[str, str]]:
         ({"neg": ["n"], "neg_scores": [1.0]}, [("pos_scores", "missing")]),
     ],
 )
-def test_each_fault_has_its_field_and_code(changes, expected):
-    assert faults(**changes) == expected
+def test_each_error_has_its_field_and_code(changes, expected):
+    assert errors(**changes) == expected
 
 
 @pytest.mark.parametrize("value", [None, 1, "text", ["q", "p"]])
 def test_only_an_object_is_a_row(value):
-    assert [fault.code for fault in check(value)] == ["not-an-object"]
+    assert [error.code for error in find_errors(value)] == ["not-an-object"]
 
 
-def test_all_faults_are_found_at_once():
-    assert faults(query="", pos="x", neg=3) == [("query", "empty"), ("pos", "not-a-list"), ("neg", "not-a-list")]
+def test_all_errors_of_a_row_are_found():
+    assert errors(query="", pos="x", neg=3) == [("query", "empty"), ("pos", "not-a-list"), ("neg", "not-a-list")]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +84,7 @@ def test_kinds(row, kind):
     assert row.kind is kind
 
 
-def test_both_names_of_a_prompt():
+def test_a_prompt_can_have_either_key():
     assert to_row({"query": "q", "pos": ["p"], "prompt_for_query": "find: "}).prompt == "find: "
     assert to_row({"query": "q", "pos": ["p"], "prompt": "find: "}).prompt == "find: "
     assert to_row({"query": "q", "pos": ["p"]}).prompt is None
@@ -102,7 +101,7 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_example_file_of_a_kind_holds_that_kind_in_both_languages(name):
+def test_the_example_file_of_a_kind_contains_that_kind_in_both_languages(name):
     rows = list(read_rows(str(example_data(f"kinds/{name}.jsonl"))))
     assert {row.kind for row in rows} == EXAMPLES[name]
     assert all(row.prompt for row in rows) == (name == "prompted")
@@ -113,12 +112,12 @@ def test_every_kind_has_an_example_file():
     assert {path.stem for path in example_data("kinds").glob("*.jsonl")} == set(EXAMPLES)
 
 
-def test_a_row_keeps_what_the_object_says():
+def test_a_row_has_the_values_of_its_object():
     for name in EXAMPLES:
-        for document in documents.documents(str(example_data(f"kinds/{name}.jsonl"))):
-            row, value = to_row(document.value), json.loads(document.raw)
-            assert [*row.pos, *row.neg] == value["pos"] + (value.get("neg") or [])
-            scores = [value.get(key) or [] for key in ("scores", "pos_scores", "neg_scores")]
+        for value in json_values.read_json_values(str(example_data(f"kinds/{name}.jsonl"))):
+            row, fields = to_row(value.value), json.loads(value.raw)
+            assert [*row.pos, *row.neg] == fields["pos"] + (fields.get("neg") or [])
+            scores = [fields.get(key) or [] for key in ("scores", "pos_scores", "neg_scores")]
             assert [list(row.scores), list(row.pos_scores), list(row.neg_scores)] == scores
 
 
@@ -151,46 +150,46 @@ def test_every_layout_and_compression_gives_the_same_rows(tmp_path, layout, pack
     ]
 
 
-def test_a_new_layout_of_files_is_a_new_format_of_rows(tmp_path, monkeypatch):
-    def read_pairs(stream: BinaryIO) -> Iterator[Document]:
+def test_rows_are_read_from_a_new_layout(tmp_path, monkeypatch):
+    def read_pairs(stream: BinaryIO) -> Iterator[JsonValue]:
         for number, line in enumerate(stream, start=1):
             query, positive = line.decode().rstrip().split("=")
-            yield Document(number, {"query": query, "pos": [positive] if positive else []})
+            yield JsonValue(number, {"query": query, "pos": [positive] if positive else []})
 
-    monkeypatch.setitem(documents.LAYOUTS, b"q=", read_pairs)
+    monkeypatch.setitem(json_values.LAYOUTS, b"q=", read_pairs)
     assert list(read_rows(write(tmp_path, gzip.compress(b"q=p\nr=s\n")))) == [Row("q", ("p",)), Row("r", ("s",))]
     with pytest.raises(DataError, match=":2: pos: the list is empty"):
         list(read_rows(write(tmp_path, b"q=p\nr=\n")))
 
 
-def test_nan_and_numbers_too_large_are_left_to_the_check_of_rows(tmp_path):
+def test_nan_and_infinity_are_errors_of_the_row_not_of_the_json(tmp_path):
     path = write(tmp_path, '{"query":"q","pos":["a","b"],"scores":[NaN,1e999]}')
-    assert [document.fault for document in documents.documents(path)] == [None]
-    with pytest.raises(DataError) as wrong:
+    assert [value.problem for value in json_values.read_json_values(path)] == [None]
+    with pytest.raises(DataError) as raised:
         list(read_rows(path))
-    assert f"{path}:1: scores[0]: nan" in wrong.value.message
-    assert f"{path}:1: scores[1]: inf" in wrong.value.message
+    assert f"{path}:1: scores[0]: the score must be a finite number, not nan" in raised.value.message
+    assert f"{path}:1: scores[1]: the score must be a finite number, not inf" in raised.value.message
 
 
-def test_read_rows_lists_the_first_faults_and_names_the_fix(tmp_path):
+def test_read_rows_lists_the_first_errors_and_the_next_command(tmp_path):
     path = write(tmp_path, b"\xef\xbb\xbf" + b'{"query":"","pos":"x"}\n' * 30)
-    with pytest.raises(DataError) as wrong:
+    with pytest.raises(DataError) as raised:
         list(read_rows(path))
-    lines = wrong.value.message.splitlines()
+    lines = raised.value.message.splitlines()
     assert len(lines) == 20
-    assert lines[0] == f"{path}:1: file: begins with a byte order mark: save it as UTF-8 without BOM"
-    assert lines[2] == f"  {path}:1: pos: a list of strings is expected, not a string"
-    assert "validate-data" in wrong.value.hint
+    assert lines[0] == f"{path}:1: file: the file begins with a byte order mark; save it as UTF-8 without BOM"
+    assert lines[2] == f"  {path}:1: pos: the value must be a list of strings, not a string"
+    assert f"`embedctl validate-data {path}`" in raised.value.hint
 
 
-def test_read_rows_passes_over_blank_lines_only(tmp_path):
-    good = '{"query":"q","pos":["a"]}'
-    assert len(list(read_rows(write(tmp_path, f"\n{good}\n\n{good}\n")))) == 2
+def test_read_rows_skips_only_blank_lines(tmp_path):
+    row = '{"query":"q","pos":["a"]}'
+    assert len(list(read_rows(write(tmp_path, f"\n{row}\n\n{row}\n")))) == 2
     with pytest.raises(DataError, match=":3: line: not JSON"):
-        list(read_rows(write(tmp_path, f"{good}\n\nnope\n{good}")))
+        list(read_rows(write(tmp_path, f"{row}\n\nnope\n{row}")))
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "[]"])
-def test_a_file_without_rows(tmp_path, content):
+def test_a_file_without_rows_is_an_error(tmp_path, content):
     with pytest.raises(DataError, match="has no rows"):
         list(read_rows(write(tmp_path, content)))

@@ -1,20 +1,20 @@
-"""Which file `--dataset` names, and how often its rows are visited."""
+"""Values of `--dataset`: files, with or without a weight."""
 
 from __future__ import annotations
 
 import pytest
 
-from embedctl.data.sources import Source, parse, parse_all
+from embedctl.data.sources import Source, parse_dataset_option, parse_dataset_options
 from embedctl.errors import ConfigError, DataError
 
 
-def test_a_dataset_may_carry_a_weight(tmp_path):
-    odd = tmp_path / "name:2"
-    odd.write_text("")
-    assert parse("a.json:2.5") == Source("a.json", 2.5)
-    assert parse("a.json") == Source("a.json", 1.0)
-    assert parse(str(odd)) == Source(str(odd), 1.0)
+def test_a_dataset_can_have_a_weight(tmp_path):
+    file_with_colon = tmp_path / "name:2"
+    file_with_colon.write_text("")
+    assert parse_dataset_option("a.json:2.5") == Source("a.json", 2.5)
+    assert parse_dataset_option("a.json") == Source("a.json", 1.0)
+    assert parse_dataset_option(str(file_with_colon)) == Source(str(file_with_colon), 1.0)
     with pytest.raises(ConfigError, match="above 0"):
-        parse("a.json:0")
+        parse_dataset_option("a.json:0")
     with pytest.raises(DataError, match="no such file"):
-        parse_all([str(tmp_path / "none.json")])
+        parse_dataset_options([str(tmp_path / "none.json")])

@@ -1,4 +1,4 @@
-"""Kinds and lengths of rows that come in any number of blocks; figures of lengths, by hand and against a plain sort."""
+"""Numbers of rows and lengths of texts, for any block size; the summary of lengths, compared with sorting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from embedctl.data.columns import Columns
 from embedctl.data.rows import Row
-from embedctl.data.statistics import LONGEST, Lengths, Statistics, TokenCount
+from embedctl.data.statistics import MAX_HISTOGRAM_LENGTH, Lengths, Statistics, TokenCounter
 
 ROWS = [
     Row("q", ("one", "three"), ("seven77",)),
@@ -20,8 +20,8 @@ ROWS = [
 
 
 @pytest.mark.parametrize("block", [1, 3, 4])
-def test_the_size_of_a_block_changes_nothing(block):
-    statistics = Statistics(TokenCount(lambda texts: list(map(len, texts)), {"query": 7, "pos": 3, "neg": 9}))
+def test_statistics_do_not_depend_on_the_block_size(block):
+    statistics = Statistics(TokenCounter(lambda texts: list(map(len, texts)), {"query": 7, "pos": 3, "neg": 9}))
     for start in range(0, len(ROWS), block):
         rows = Columns()
         for number, row in enumerate(ROWS[start : start + block], start=start):
@@ -35,20 +35,20 @@ def test_the_size_of_a_block_changes_nothing(block):
     assert [tokens[name]["truncated"] for name in ("query", "pos", "neg")] == [1, 1, 0]
 
 
-def test_tokens_are_left_out_where_they_are_not_counted():
+def test_without_a_token_counter_only_characters_are_reported():
     assert list(Statistics(None).lengths()) == ["characters"]
 
 
-def test_by_hand():
+def test_the_summary_of_a_few_lengths():
     lengths = Lengths()
     lengths.add([4, 1, 3])
     lengths.add([])
     lengths.add([2])
     assert lengths.summary() == {"count": 4, "mean": 2.5, "p50": 2, "p95": 4, "max": 4}
-    assert [lengths.above(limit) for limit in (0, 1, 2, 3, 4, 10**9)] == [4, 3, 2, 1, 0, 0]
+    assert [lengths.count_above(limit) for limit in (0, 1, 2, 3, 4, 10**9)] == [4, 3, 2, 1, 0, 0]
 
 
-def test_against_sorting():
+def test_the_summary_equals_that_of_sorted_lengths():
     draw = random.Random(3)
     values = [int(draw.lognormvariate(4, 1)) for _ in range(1001)]
     lengths = Lengths()
@@ -62,22 +62,22 @@ def test_against_sorting():
     assert summary["mean"] == round(sum(values) / len(values), 1)
 
 
-def test_very_long_texts_count_whole_in_mean_and_maximum():
+def test_very_long_texts_count_fully_in_mean_and_maximum():
     lengths = Lengths()
-    lengths.add([10 * LONGEST, 0])
-    assert lengths.summary()["max"] == 10 * LONGEST
-    assert lengths.summary()["mean"] == 5 * LONGEST
-    assert lengths.above(2 * LONGEST) == 1
+    lengths.add([10 * MAX_HISTOGRAM_LENGTH, 0])
+    assert lengths.summary()["max"] == 10 * MAX_HISTOGRAM_LENGTH
+    assert lengths.summary()["mean"] == 5 * MAX_HISTOGRAM_LENGTH
+    assert lengths.count_above(2 * MAX_HISTOGRAM_LENGTH) == 1
 
 
 def test_no_texts():
     assert Lengths().summary() == {"count": 0, "mean": 0.0, "p50": 0, "p95": 0, "max": 0}
 
 
-def test_the_share_that_is_cut_is_by_the_limit_of_the_field():
+def test_the_truncated_share_depends_on_the_limit_of_the_field():
     lengths = Lengths()
     lengths.add([8, 9, 9, 10])
-    tokens = TokenCount(lambda texts: [len(text) for text in texts], {"query": 8, "pos": 9, "neg": 10})
-    shares = {name: tokens.summary(name, lengths) for name in tokens.limits}
-    assert [facts["truncated"] for facts in shares.values()] == [3, 1, 0]
-    assert [facts["truncated_share"] for facts in shares.values()] == [0.75, 0.25, 0.0]
+    tokens = TokenCounter(lambda texts: [len(text) for text in texts], {"query": 8, "pos": 9, "neg": 10})
+    summaries = {name: tokens.summary(name, lengths) for name in tokens.limits}
+    assert [summary["truncated"] for summary in summaries.values()] == [3, 1, 0]
+    assert [summary["truncated_share"] for summary in summaries.values()] == [0.75, 0.25, 0.0]

@@ -1,4 +1,4 @@
-"""Rows and texts as arrays: where a row's texts are, which rows share a key, and rows with other negatives."""
+"""The texts of a row, the index of rows by a key, rows with mined negatives, and the tokens of texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUERIES, POSITIVES, NEGATIVES = [1, 2, 1], [[50, 51], [52], [53]], [[60], [], [6
 
 @pytest.fixture
 def rows() -> RowStore:
-    """Three rows; the score of a text is its id."""
+    """Return three rows; the score of each text is its id."""
     text = [[query, *pos, *neg] for query, pos, neg in zip(QUERIES, POSITIVES, NEGATIVES, strict=True)]
     flat = np.concatenate(text)
     return row_store(
@@ -27,8 +27,8 @@ def rows() -> RowStore:
     )
 
 
-def lists(rows: RowStore) -> list[tuple[int, list[int], list[int]]]:
-    """Query, positives and negatives of each row, read one row at a time."""
+def texts_per_row(rows: RowStore) -> list[tuple[int, list[int], list[int]]]:
+    """Return query, positives and negatives of each row, read one row at a time."""
     one_by_one = [np.array([row]) for row in range(len(rows))]
     return [
         (
@@ -40,36 +40,36 @@ def lists(rows: RowStore) -> list[tuple[int, list[int], list[int]]]:
     ]
 
 
-def test_a_row_knows_its_texts(rows):
-    assert lists(rows) == list(zip(QUERIES, POSITIVES, NEGATIVES, strict=True))
+def test_the_texts_of_a_row(rows):
+    assert texts_per_row(rows) == list(zip(QUERIES, POSITIVES, NEGATIVES, strict=True))
     assert rows.query.tolist() == QUERIES
     assert rows.positives(np.array([2, 0])).take(rows.text).tolist() == [53, 50, 51]
 
 
 def test_all_rows_of_a_key_are_found(rows):
-    which, row = rows.by_query.find(np.array([2, 7, 1]))
-    assert list(zip(which.tolist(), row.tolist(), strict=True)) == [(0, 1), (2, 0), (2, 2)]
+    key_index, row = rows.by_query.find(np.array([2, 7, 1]))
+    assert list(zip(key_index.tolist(), row.tolist(), strict=True)) == [(0, 1), (2, 0), (2, 2)]
     keys = np.random.default_rng(0).integers(0, 9, 50).astype(np.uint64)
-    which, row = RowsByKey.of(keys).find(np.arange(12, dtype=np.uint64))
-    expected = [(key, place) for key in range(12) for place in np.flatnonzero(keys == key).tolist()]
-    assert list(zip(which.tolist(), row.tolist(), strict=True)) == expected
+    key_index, row = RowsByKey.build(keys).find(np.arange(12, dtype=np.uint64))
+    expected = [(key, index) for key in range(12) for index in np.flatnonzero(keys == key).tolist()]
+    assert list(zip(key_index.tolist(), row.tolist(), strict=True)) == expected
 
 
-def test_other_negatives_take_the_place_of_the_rows_own(rows):
-    """Row 0 gets one text, row 1 is to keep its own, and for row 2 nothing was found."""
+def test_mined_negatives_replace_those_of_the_rows(rows):
+    """Row 0 gets one negative, row 1 is not mined, and the query of row 2 has no mined negatives."""
     mined = np.array([[-1, -1], [70, -1], [71, 72]])
-    fresh = rows.with_negatives(mined, np.array([1, -1, 0]))
-    assert lists(fresh) == list(zip(QUERIES, POSITIVES, [[70], [], [61, 62]], strict=True))
-    scores = fresh.negatives(np.arange(3)).take(fresh.score)
+    mined_rows = rows.with_negatives(mined, np.array([1, -1, 0]))
+    assert texts_per_row(mined_rows) == list(zip(QUERIES, POSITIVES, [[70], [], [61, 62]], strict=True))
+    scores = mined_rows.negatives(np.arange(3)).take(mined_rows.score)
     assert np.isnan(scores).tolist() == [True, False, False]
     assert scores[1:].tolist() == [61, 62]
-    assert lists(rows.with_negatives(mined, np.array([2, 2, 1]))) == list(
+    assert texts_per_row(rows.with_negatives(mined, np.array([2, 2, 1]))) == list(
         zip(QUERIES, POSITIVES, [[71, 72], [71, 72], [70]], strict=True)
     )
 
 
-def test_the_tokens_of_chosen_texts_are_joined():
+def test_the_tokens_of_some_texts_are_joined():
     tokens = np.arange(10, 16, dtype=np.int32)
     texts = TextStore(np.arange(3, dtype=np.uint64), np.array([3, 0, 4]), np.array([1, 3, 2]), tokens)
-    found = texts.ragged(np.array([2, 0]))
+    found = texts.tokens_of(np.array([2, 0]))
     assert (found.ids.tolist(), found.lengths.tolist()) == ([14, 15, 13], [2, 1])

@@ -1,4 +1,4 @@
-"""What one run over a file reports: every error, every warning, the figures."""
+"""The report of one file: all errors, all warnings and the statistics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from embedctl import console
 from embedctl.data import checker
-from embedctl.data.statistics import TokenCount
+from embedctl.data.statistics import TokenCounter
 from embedctl.data.validate import validate
 
 
@@ -20,18 +20,18 @@ def report(folder: Path, content: bytes | str | list[Any], **settings: Any) -> d
         content = "\n".join(json.dumps(row, ensure_ascii=False) for row in content)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     bar = console.Bar("check", None, "MB")
-    return validate(str(path), settings.get("neg_nums", 0), settings.get("keep", 20), settings.get("tokens"), bar)
+    return validate(str(path), settings.get("neg_nums", 0), settings.get("max_listed", 20), settings.get("tokens"), bar)
 
 
 def found(report: dict[str, Any], severity: str) -> list[tuple[int, str, str]]:
-    return [(fault["line"], fault["field"], fault["code"]) for fault in report[severity]]
+    return [(finding["line"], finding["field"], finding["code"]) for finding in report[severity]]
 
 
-def row(query: str = "q", pos: list[str] | None = None, **others: Any) -> dict[str, Any]:
-    return {"query": query, "pos": pos or [f"p of {query}"]} | others
+def row(query: str = "q", pos: list[str] | None = None, **more: Any) -> dict[str, Any]:
+    return {"query": query, "pos": pos or [f"p of {query}"]} | more
 
 
-EVERYTHING_WRONG = b"""\xef\xbb\xbf{"query": "one", "pos": ["a"]}
+FILE_WITH_ERRORS = b"""\xef\xbb\xbf{"query": "one", "pos": ["a"]}
 not json
 
 [1]
@@ -44,9 +44,9 @@ not json
 {"query": "five", "pos": ["b"]}"""
 
 
-def test_every_error_is_found_in_one_run(tmp_path):
-    found_here = report(tmp_path, EVERYTHING_WRONG)
-    assert found(found_here, "errors") == [
+def test_all_errors_are_found_in_one_run(tmp_path):
+    errors = report(tmp_path, FILE_WITH_ERRORS)
+    assert found(errors, "errors") == [
         (1, "file", "bom"),
         (2, "line", "not-json"),
         (4, "row", "not-an-object"),
@@ -61,15 +61,15 @@ def test_every_error_is_found_in_one_run(tmp_path):
         (9, "scores", "length"),
         (10, "line", "not-utf8"),
     ]
-    assert found(found_here, "warnings") == [(3, "line", "blank-line")]
-    assert found_here["rows"] == 2
-    assert found_here["kinds"] == {"in-batch": 2}
+    assert found(errors, "warnings") == [(3, "line", "blank-line")]
+    assert errors["rows"] == 2
+    assert errors["kinds"] == {"in-batch": 2}
 
 
-@pytest.mark.parametrize("keep", [0, 1, 5])
-def test_what_is_listed_is_limited_and_what_is_counted_is_not(tmp_path, keep):
-    limited = report(tmp_path, EVERYTHING_WRONG, keep=keep)
-    assert len(limited["errors"]) == keep
+@pytest.mark.parametrize("max_listed", [0, 1, 5])
+def test_the_listed_findings_are_limited_and_the_counts_are_not(tmp_path, max_listed):
+    limited = report(tmp_path, FILE_WITH_ERRORS, max_listed=max_listed)
+    assert len(limited["errors"]) == max_listed
     assert limited["stats"]["errors"] == 13
     assert sum(limited["stats"]["error_counts"].values()) == 13
 
@@ -93,34 +93,38 @@ WARNINGS = {
     "U+FFFD": (row("caf\ufffd", ["p"]), 0, ("query", "encoding-damage")),
     "control character": (row(pos=["ok", "a\x07"]), 0, ("pos[1]", "encoding-damage")),
     "delete": (row(neg=["a\x7f"]), 0, ("neg[0]", "encoding-damage")),
-    "C1, as of Windows quotes read as Latin-1": (row(neg=["a\x93b\x94"]), 0, ("neg[0]", "encoding-damage")),
+    "C1 control character, from Windows quotes read as Latin-1": (
+        row(neg=["a\x93b\x94"]),
+        0,
+        ("neg[0]", "encoding-damage"),
+    ),
     "in a prompt": (row(prompt="find\x00: "), 0, ("prompt", "encoding-damage")),
 }
 
 
 @pytest.mark.parametrize("name", WARNINGS)
 def test_each_warning_has_its_field_and_code(tmp_path, name):
-    odd, neg_nums, expected = WARNINGS[name]
-    one = report(tmp_path, [odd], neg_nums=neg_nums)
-    assert found(one, "warnings") == ([(1, *expected)] if expected else [])
-    assert one["errors"] == []
+    odd_row, neg_nums, expected = WARNINGS[name]
+    checked = report(tmp_path, [odd_row], neg_nums=neg_nums)
+    assert found(checked, "warnings") == ([(1, *expected)] if expected else [])
+    assert checked["errors"] == []
 
 
-def test_warnings_across_rows(tmp_path):
+def test_warnings_about_several_rows(tmp_path):
     rows = [row("q", ["a"], neg=["b"]), row("r", ["b"]), row("q", ["b"]), row("q", ["c"], neg=["a", "x"])]
-    across = report(tmp_path, rows)
-    assert found(across, "warnings") == [
+    checked = report(tmp_path, rows)
+    assert found(checked, "warnings") == [
         (1, "neg", "positive-is-negative"),
         (3, "query", "duplicate-query"),
         (4, "query", "duplicate-query"),
         (4, "neg", "positive-is-negative"),
     ]
-    assert across["warnings"][0]["message"].endswith("line 3")
-    assert across["stats"]["duplicate_queries"] == 2
-    assert across["stats"]["duplicate_texts"] == 3
+    assert checked["warnings"][0]["message"].startswith("line 3 lists one of the negatives as a positive")
+    assert checked["stats"]["duplicate_queries"] == 2
+    assert checked["stats"]["duplicate_texts"] == 3
 
 
-def test_rows_of_an_array_on_one_line_are_told_apart(tmp_path):
+def test_rows_of_an_array_on_one_line_have_their_index_in_the_field(tmp_path):
     rows = [row("q", ["a"]), row("r"), row("q", ["b"], neg=["b"])]
     one_line = report(tmp_path, json.dumps(rows))
     assert found(one_line, "warnings") == [
@@ -131,8 +135,8 @@ def test_rows_of_an_array_on_one_line_are_told_apart(tmp_path):
     assert {field for _, field, _ in found(indented, "warnings")} == {"neg[0]", "query"}
 
 
-def test_the_first_rows_of_one_line_are_listed(tmp_path):
-    one_line = report(tmp_path, json.dumps([row("q") for _ in range(200)]), keep=3)
+def test_the_first_rows_on_a_line_are_listed(tmp_path):
+    one_line = report(tmp_path, json.dumps([row("q") for _ in range(200)]), max_listed=3)
     assert [field for _, field, _ in found(one_line, "warnings")] == ["[1].query", "[2].query", "[3].query"]
 
 
@@ -145,9 +149,9 @@ def test_characters_of_each_field(tmp_path):
 
 
 def test_tokens_of_each_field_count_the_rows_own_prompt(tmp_path):
-    words = TokenCount(lambda texts: [len(text.split()) for text in texts], {"query": 3, "pos": 2, "neg": 9})
+    counter = TokenCounter(lambda texts: [len(text.split()) for text in texts], {"query": 3, "pos": 2, "neg": 9})
     rows = [row("one two", ["a b c", "a b"], prompt="find: this "), row("one", ["a"], neg=["n"])]
-    stats = report(tmp_path, rows, tokens=words)["stats"]
+    stats = report(tmp_path, rows, tokens=counter)["stats"]
     assert stats["tokens"]["query"] | {"mean": 0} == {
         "count": 2, "mean": 0, "p50": 1, "p95": 4, "max": 4, "truncated": 1, "truncated_share": 0.5
     }  # fmt: skip
@@ -158,12 +162,12 @@ def test_tokens_of_each_field_count_the_rows_own_prompt(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "\n\n", "[]"])
 def test_a_file_without_rows_is_an_error(tmp_path, content):
-    assert ("file", "no-rows") in {fault[1:] for fault in found(report(tmp_path, content), "errors")}
+    assert ("file", "no-rows") in {finding[1:] for finding in found(report(tmp_path, content), "errors")}
 
 
-def test_the_size_of_a_block_changes_nothing(tmp_path, monkeypatch):
+def test_the_report_does_not_depend_on_the_block_size(tmp_path, monkeypatch):
     rows = [row(f"q{number % 40}", [f"p{number % 7}"], neg=[f"p{number % 5}", f"n{number}"]) for number in range(300)]
-    whole = report(tmp_path, rows, keep=10_000)
+    whole = report(tmp_path, rows, max_listed=10_000)
     monkeypatch.setattr(checker, "BLOCK_BYTES", 500)
-    assert report(tmp_path, rows, keep=10_000) == whole
+    assert report(tmp_path, rows, max_listed=10_000) == whole
     assert whole["stats"]["warning_counts"]["positive-is-negative"] > 50

@@ -1,4 +1,4 @@
-"""The order of the visits of an epoch."""
+"""The rows and positives of the visits of an epoch, and their order."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, RowStore
-from embedctl.data.visits import Mix, Visits, without_repeats
+from embedctl.data.visits import BatchSettings, Visits, order_without_duplicates
 from tests.data.stores import row_store
 
 
 def rows() -> RowStore:
-    """Ten rows of two files of six and four, with 1, 2 or 3 positives; row 8, with three texts, is graded."""
+    """Return ten rows with 1 to 3 positives: six of one file and four of another. Row 8 is graded and has 3 texts."""
     pos = np.arange(10) % 3 + 1
     bounds, kind = np.concatenate([[0], np.cumsum(1 + pos)]), np.zeros(10, np.uint8)
     kind[8] = KINDS.index(RowKind.GRADED)
@@ -25,33 +25,33 @@ EXPLODED = [(row, pos) for row in range(10) for pos in range(row % 3 + 1 if row 
 
 
 @pytest.mark.parametrize(("explode", "units", "first"), [(False, ROWS, 6), (True, EXPLODED, 12)])
-def test_a_file_is_gone_through_in_a_new_order_each_time(explode, units, first):
-    """Half of the first file per epoch, the second one twice."""
-    visits = Visits(rows(), Mix(4, 1, seed=3, explode=explode, weights=(0.5, 2.0)))
+def test_each_cycle_visits_all_units_of_a_file_in_a_new_order(explode, units, first):
+    """An epoch visits half of the first file, and the second file twice."""
+    visits = Visits(rows(), BatchSettings(4, 1, seed=3, explode=explode, weights=(0.5, 2.0)))
     half, second = first // 2, len(units) - first
     assert visits.by_file.lengths.tolist() == [half, 2 * second]
     epochs = []
     for epoch in range(4):
-        row, positive = visits.at(epoch, np.arange(half + 2 * second))
+        row, positive = visits.rows_and_positives(epoch, np.arange(half + 2 * second))
         epochs.append(list(zip(row.tolist(), positive.tolist() if explode else [0] * len(row), strict=True)))
-    one, two = (epochs[turn][:half] + epochs[turn + 1][:half] for turn in (0, 2))
-    assert sorted(one) == sorted(two) == units[:first]
-    assert one != two
+    cycles = [epochs[epoch][:half] + epochs[epoch + 1][:half] for epoch in (0, 2)]
+    assert sorted(cycles[0]) == sorted(cycles[1]) == units[:first]
+    assert cycles[0] != cycles[1]
     for epoch in epochs:
-        again, anew = epoch[half : half + second], epoch[half + second :]
-        assert sorted(again) == sorted(anew) == units[first:]
+        one, two = epoch[half : half + second], epoch[half + second :]
+        assert sorted(one) == sorted(two) == units[first:]
 
 
-def test_without_exploding_each_positive_has_its_turn():
+def test_all_positives_are_visited_over_the_epochs_without_explode():
     store = rows()
-    visits = Visits(store, Mix(4, 1, seed=3))
-    seen = {pair for epoch in range(3) for pair in zip(*visits.at(epoch, np.arange(10)), strict=True)}
+    visits = Visits(store, BatchSettings(4, 1, seed=3))
+    seen = {pair for epoch in range(3) for pair in zip(*visits.rows_and_positives(epoch, np.arange(10)), strict=True)}
     assert seen == {(row, pos) for row in range(10) for pos in range(store.pos_count[row])}
 
 
-def test_no_positive_and_no_query_twice_in_a_batch():
+def test_a_batch_contains_no_positive_and_no_query_twice():
     positive, query = np.array([7, 7, 8, 9, 7, 10]), np.array([1, 2, 3, 3, 4, 5])
-    order = without_repeats(positive, query, np.array([2, 2, 2]))
+    order = order_without_duplicates(positive, query, np.array([2, 2, 2]))
     assert sorted(order.tolist()) == list(range(6))
     for start in (0, 2, 4):
         pair = order[start : start + 2]
@@ -59,6 +59,6 @@ def test_no_positive_and_no_query_twice_in_a_batch():
         assert len(set(query[pair])) == 2
 
 
-def test_what_cannot_be_kept_apart_is_still_visited():
-    order = without_repeats(np.array([7, 7, 7]), np.array([1, 2, 3]), np.array([2, 1]))
+def test_visits_with_unavoidable_duplicates_are_kept():
+    order = order_without_duplicates(np.array([7, 7, 7]), np.array([1, 2, 3]), np.array([2, 1]))
     assert sorted(order.tolist()) == [0, 1, 2]

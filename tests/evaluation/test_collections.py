@@ -169,10 +169,10 @@ def test_wrong_qrels(beir, qrels, message):
 @pytest.mark.parametrize(
     ("corpus", "message"),
     [
-        ([{"_id": "d1", "text": "x"}, {"_id": "d1", "text": "y"}], r"gz:2: _id: 'd1' stands on an earlier line"),
-        ([{"text": "x"}], r"gz:1: _id: a string is expected"),
-        ([{"_id": "d1"}], r"gz:1: text: a string is expected"),
-        ([["d1", "x"]], r"gz:1: text: a string is expected"),
+        ([{"_id": "d1", "text": "x"}, {"_id": "d1", "text": "y"}], r"gz:2: _id: an earlier record has the same _id, 'd1'"),
+        ([{"text": "x"}], r"gz:1: _id: the key is missing"),
+        ([{"_id": "d1"}], r"gz:1: text: the key is missing"),
+        ([["d1", "x"]], r"gz:1: text: the key is missing"),
     ],
 )
 def test_wrong_corpus(beir, corpus, message):

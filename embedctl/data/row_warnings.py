@@ -1,0 +1,98 @@
+"""Warnings about a single row: duplicate texts, missing negatives, and characters that a wrong conversion left behind.
+
+A row with warnings can be used for training. Warnings that need several rows are in `crosscheck.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from embedctl.console import plural
+from embedctl.data.rows import Row
+from embedctl.reading.json_values import Problem
+
+# U+FFFD and the control characters, except for tab, line feed, carriage return and U+0085 (next line).
+ENCODING_DAMAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]")
+# The ways in which JSON can contain such a character: as it is, or as an escape sequence. (JSON does not allow control
+# characters below U+0020 as they are.) A line that matches none of the patterns contains no damage. The search for the
+# single byte before each pattern is much faster than the pattern and excludes most lines.
+DAMAGE_PATTERNS = (
+    (b"\x7f", re.compile(rb"\x7f")),
+    (b"\\", re.compile(rb"\\[ubf]")),
+    (b"\xc2", re.compile(rb"\xc2[\x80-\x84\x86-\x9f]")),
+    (b"\xef", re.compile(rb"\xef\xbf\xbd")),
+)
+
+
+def find_warnings(row: Row, neg_nums: int) -> list[Problem]:
+    """Return the warnings about the texts of a row; encoding damage is a separate check.
+
+    Args:
+        row: a valid row.
+        neg_nums: number of negatives per query in training (`--neg-nums`).
+    """
+    warnings = []
+    if len(row.neg) < neg_nums and not row.scores:
+        warnings.append(few_negatives(len(row.neg), neg_nums))
+    if row.query in row.pos:
+        message = "the positive is the same text as the query. Remove it"
+        warnings.append(Problem(f"pos[{row.pos.index(row.query)}]", "query-is-positive", message))
+    distinct = set(row.neg)
+    if not distinct.isdisjoint(row.pos):
+        index = next(index for index, text in enumerate(row.neg) if text in row.pos)
+        message = f"the negative is the same text as pos[{row.pos.index(row.neg[index])}]. Remove one of them"
+        warnings.append(Problem(f"neg[{index}]", "positive-is-negative", message))
+    if len(distinct) < len(row.neg):
+        warnings += _first_duplicate("neg", row.neg)
+    if len(row.pos) > 1:
+        warnings += _first_duplicate("pos", row.pos)
+    return warnings
+
+
+def few_negatives(count: int, neg_nums: int) -> Problem:
+    """Return the warning about a row that has fewer negatives than training uses per query."""
+    found = plural(count, "negative") if count else "no negatives"
+    effect = ", so training repeats negatives" if count else ""
+    fix = "Add negatives (see `embedctl mine-negatives --help`) or lower --neg-nums"
+    message = f"the row has {found}, but --neg-nums is {neg_nums}{effect}. {fix}"
+    return Problem("neg", "few-negatives", message)
+
+
+def _first_duplicate(key: str, texts: Sequence[str]) -> Iterator[Problem]:
+    """Yield a warning about the first text of a list that is equal to an earlier one, if there is such a text."""
+    first: dict[str, int] = {}
+    for index, text in enumerate(texts):
+        if first.setdefault(text, index) != index:
+            message = f"the text is the same as {key}[{first[text]}]. Remove one of them"
+            yield Problem(f"{key}[{index}]", "duplicate-text", message)
+            return
+
+
+def may_have_encoding_damage(raw: bytes) -> bool:
+    """Return False if the bytes, one or more lines of JSON, certainly contain no encoding damage.
+
+    True means that `find_encoding_damage` has to examine the parsed texts.
+    """
+    for byte, pattern in DAMAGE_PATTERNS:  # noqa: SIM110  any() takes twice as long, and this runs for each row
+        if byte in raw and pattern.search(raw):
+            return True
+    return False
+
+
+def find_encoding_damage(row: Row) -> list[Problem]:
+    """Return a warning per field about its first text with U+FFFD or a control character."""
+    warnings = []
+    for key, texts in (("query", (row.query,)), ("pos", row.pos), ("neg", row.neg), ("prompt", (row.prompt or "",))):
+        for index, text in enumerate(texts):
+            found = ENCODING_DAMAGE.search(text)
+            if found:
+                field = f"{key}[{index}]" if key in ("pos", "neg") else key
+                if found[0] == "\ufffd":
+                    kind, fix = "replacement character", "Convert the original file to UTF-8 again"
+                else:
+                    kind, fix = "control character", "Remove it, or convert the original file to UTF-8 again"
+                message = f"the text contains U+{ord(found[0]):04X} ({kind}) at index {found.start()}. {fix}"
+                warnings.append(Problem(field, "encoding-damage", message))
+                break
+    return warnings
