@@ -1,6 +1,6 @@
-"""Opening data files: plain or compressed, recognised by their first bytes, in constant memory.
+"""Open data files, plain or compressed, in constant memory. The first bytes of a file tell how it is compressed.
 
-To add a compression: one line in `OPENERS`.
+To add a compression, add one line in `DECOMPRESSORS`.
 """
 
 from __future__ import annotations
@@ -18,68 +18,70 @@ import zstandard
 from embedctl.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes per read
 
 
-class _Unpacked(io.BufferedReader):
-    """A decompressor that closes the file below it, too."""
+class _DecompressedReader(io.BufferedReader):
+    """A buffered reader of decompressed bytes that also closes the compressed file."""
 
-    def __init__(self, decompressor: Any, below: BinaryIO) -> None:
+    def __init__(self, decompressor: Any, compressed: BinaryIO) -> None:
         super().__init__(decompressor, CHUNK)
-        self._below = below
+        self._compressed = compressed
 
     def close(self) -> None:
-        """Close both."""
+        """Close the decompressor and the compressed file."""
         super().close()
-        self._below.close()
+        self._compressed.close()
 
 
-# The suffix of a compression, the bytes with which its files begin, and what reads them.
-OPENERS: dict[str, tuple[bytes, Callable[[BinaryIO], Any]]] = {
+# Suffix -> the bytes with which a compressed file begins, and a function that returns its decompressed stream.
+DECOMPRESSORS: dict[str, tuple[bytes, Callable[[BinaryIO], Any]]] = {
     ".gz": (b"\x1f\x8b", lambda stream: gzip.GzipFile(fileobj=stream)),
     ".zst": (
         b"\x28\xb5\x2f\xfd",
         lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True),
     ),
 }
-DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
+READ_ERRORS = (EOFError, OSError, zlib.error, zstandard.ZstdError)  # what reading a damaged file raises
 
 
 def open_bytes(path: str) -> BinaryIO:
-    """The decompressed bytes of a file; `-` is stdin.
+    """Open a file and return the stream of its decompressed bytes; `-` is stdin.
 
     Raises:
-        DataError: there is no such file, or it is a folder.
+        DataError: the file does not exist or can't be opened, or it is a folder.
     """
     stream = _open(path)
     start = stream.peek(4)[:4]
-    opener = next((opener for magic, opener in OPENERS.values() if start.startswith(magic)), None)
-    return _Unpacked(opener(stream), stream) if opener else stream
+    decompress = next((decompress for magic, decompress in DECOMPRESSORS.values() if start.startswith(magic)), None)
+    return _DecompressedReader(decompress(stream), stream) if decompress else stream
 
 
 def _open(path: str) -> io.BufferedReader:
     try:
         raw = sys.stdin.buffer if path == "-" else Path(path).open("rb", buffering=CHUNK)  # noqa: SIM115  the caller closes it
     except IsADirectoryError:
-        raise DataError(f"{path}: is a folder", "name a data file") from None
+        raise DataError(f"{path}: is a folder", "give the path of a data file") from None
     except OSError as cause:
-        raise DataError(f"{path}: {cause.strerror}", "check the name of the file") from None
+        raise DataError(f"{path}: {cause.strerror}", "check the file name") from None
     return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, CHUNK)  # type: ignore[arg-type]
 
 
-def size_to_read(path: str) -> int | None:
-    """The bytes that `documents` will go through, or None where that is not known beforehand: compressed, stdin.
+def known_size(path: str) -> int | None:
+    """Return the number of bytes in a file, or None if it is compressed or stdin, so that the size is not known.
 
     Raises:
-        DataError: there is no such file, or it is a folder.
+        DataError: the file does not exist or can't be opened, or it is a folder.
     """
     if path == "-":
         return None
     with open_bytes(path) as stream:
-        return None if isinstance(stream, _Unpacked) or not stream.seekable() else Path(path).stat().st_size
+        if isinstance(stream, _DecompressedReader) or not stream.seekable():
+            return None
+        return Path(path).stat().st_size
 
 
-def without_compression(path: str) -> Path:
-    """The path without the suffix of a compression."""
-    packed = Path(path)
-    return packed.with_suffix("") if packed.suffix in OPENERS else packed
+def without_compression_suffix(path: str) -> Path:
+    """Return the path without .gz, .zst or another suffix of `DECOMPRESSORS`."""
+    file = Path(path)
+    return file.with_suffix("") if file.suffix in DECOMPRESSORS else file

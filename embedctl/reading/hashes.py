@@ -1,6 +1,7 @@
-"""Many 64-bit hashes on the disk, gone through part by part in their order, with only a small share in memory.
+"""Store many 64-bit hashes on disk and read them back in ascending order, one partition in memory at a time.
 
-Blocks of records, each sorted by the leading bits of its hashes, lie in one file; a part is one slice of each block.
+The leading 8 bits of a hash determine its partition. Records are written to one file in blocks, each ordered by
+partition, so that a partition consists of one slice of each block.
 """
 
 from __future__ import annotations
@@ -14,20 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
-PARTS = 256
+PARTITIONS = 256
 BLOCK_RECORDS = 1 << 19
 
 
 def text_hash(text: str) -> int:
-    """64 bits that stand for a text."""
+    """Return 64 bits that identify a text."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-class HashParts:
-    """Records of one or more 64-bit numbers, the first a hash, that can be gone through in the order of the hashes.
+class HashPartitions:
+    """Records of one or more 64-bit numbers on disk. The first number is a hash, by which the records can be sorted.
 
-    Memory: a block of records, then a part of them; disk: 8 bytes a number, `width` numbers a record, in a file in
-    `folder`, which the caller removes.
+    Memory: one block of records while writing, one partition while reading. Disk: 8 bytes per number.
+
+    Args:
+        folder: where a temporary file is written; the caller removes the folder.
+        width: numbers per record.
     """
 
     def __init__(self, folder: Path, width: int = 1) -> None:
@@ -35,48 +39,51 @@ class HashParts:
         self.width = width
         self._path = folder / "hashes.tmp"
         self._path.touch()
-        self._waiting: list[Hashes] = []
-        self._edges: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]
+        self._pending: list[Hashes] = []
+        self._bounds: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]  # per block: bounds of its partitions
 
     def add(self, records: Hashes) -> None:
         """Append records (N,) or (N, width)."""
-        self._waiting.append(records.reshape(-1, self.width))
-        if sum(map(len, self._waiting)) >= BLOCK_RECORDS:
+        self._pending.append(records.reshape(-1, self.width))
+        if sum(map(len, self._pending)) >= BLOCK_RECORDS:
             self._write_block()
 
     def _write_block(self) -> None:
-        """Append the waiting records to the file, sorted apart by their leading bits."""
-        table = np.concatenate(self._waiting) if self._waiting else np.zeros((0, self.width), dtype=np.uint64)
-        part = (table[:, 0] >> np.uint64(56)).astype(np.uint8)
-        order = np.argsort(part, kind="stable")
+        """Append the pending records to the file, ordered by partition."""
+        records = np.concatenate(self._pending) if self._pending else np.zeros((0, self.width), dtype=np.uint64)
+        partition = (records[:, 0] >> np.uint64(56)).astype(np.uint8)
+        order = np.argsort(partition, kind="stable")
         with self._path.open("ab") as stream:
-            table[order].tofile(stream)
-        ends = np.searchsorted(part[order], np.arange(PARTS), side="right")
-        self._edges.append(self._edges[-1][-1] + np.concatenate([[0], ends]))
-        self._waiting = []
+            records[order].tofile(stream)
+        ends = np.searchsorted(partition[order], np.arange(PARTITIONS), side="right")
+        self._bounds.append(self._bounds[-1][-1] + np.concatenate([[0], ends]))
+        self._pending = []
 
-    def sorted_parts(self) -> Iterator[Hashes]:
-        """The records (n, width), part by part, sorted by hash and then as they came; ends the writing."""
-        for part in self._parts():
-            yield part[np.argsort(part[:, 0], kind="stable")]
+    def sorted_partitions(self) -> Iterator[Hashes]:
+        """Yield all records (n, width) per partition, sorted by hash. Records with equal hashes keep their order.
 
-    def repeated_parts(self) -> Iterator[Hashes]:
-        """The same, without those whose hash no other record has, which is a lot quicker if they are few."""
-        for part in self._parts():
-            ordered = np.sort(part[:, 0])
-            again = ordered[1:][ordered[1:] == ordered[:-1]]
-            if len(again):
-                shared = part[np.isin(part[:, 0], again)]
-                yield shared[np.argsort(shared[:, 0], kind="stable")]
+        No record can be added afterwards.
+        """
+        for partition in self._partitions():
+            yield partition[np.argsort(partition[:, 0], kind="stable")]
 
-    def _parts(self) -> Iterator[Hashes]:
+    def sorted_duplicates(self) -> Iterator[Hashes]:
+        """Yield the same, but only the records whose hash occurs more than once. This is faster if they are few."""
+        for partition in self._partitions():
+            ordered = np.sort(partition[:, 0])
+            repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+            if len(repeated):
+                duplicates = partition[np.isin(partition[:, 0], repeated)]
+                yield duplicates[np.argsort(duplicates[:, 0], kind="stable")]
+
+    def _partitions(self) -> Iterator[Hashes]:
         self._write_block()
         with self._path.open("rb") as stream:
-            for number in range(PARTS):
-                slices = [(int(edges[number]), int(edges[number + 1])) for edges in self._edges[1:]]
-                part = np.concatenate([self._read(stream, *edges) for edges in slices])
-                if len(part):
-                    yield part
+            for number in range(PARTITIONS):
+                slices = [(int(bounds[number]), int(bounds[number + 1])) for bounds in self._bounds[1:]]
+                partition = np.concatenate([self._read(stream, *bounds) for bounds in slices])
+                if len(partition):
+                    yield partition
         self._path.unlink()
 
     def _read(self, stream: BinaryIO, first: int, end: int) -> Hashes:

@@ -1,7 +1,9 @@
-"""Records of a file, whatever its format, and their texts. To add a format: one function and one line in `READERS`.
+"""Read the records of a file of any text format, and the texts of the records.
 
-Order and number are kept: an empty line is a record, too. Blank lines of JSON and of CSV are none. What is no text at
-all is an error, not an empty text.
+To add a format, add one function and one line in `READERS`.
+
+Line n of a text file is record n, so an empty line is an empty text. Blank lines of JSON Lines and CSV files are
+skipped. A value that is not a text is an error, not an empty text.
 """
 
 from __future__ import annotations
@@ -13,17 +15,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from embedctl.errors import DataError
-from embedctl.reading.documents import documents
-from embedctl.reading.files import BOM, CHUNK, DAMAGE, open_bytes, size_to_read, without_compression
-from embedctl.reading.records import Record, Wanted
+from embedctl.reading.files import BOM, CHUNK, READ_ERRORS, known_size, open_bytes, without_compression_suffix
+from embedctl.reading.json_values import read_json_values
+from embedctl.reading.records import ReadOptions, Record
 from embedctl.reading.tables import count_rows, read_tables
 
-Reader = Callable[[str, Wanted], Iterator[Record]]
-LONGEST_CELL = 2**31 - 1  # characters; csv's own limit of 131,072 is less than a long document
+Reader = Callable[[str, ReadOptions], Iterator[Record]]
+MAX_CELL_CHARACTERS = 2**31 - 1  # the default limit of the csv module, 131,072, is too small for long documents
 
 
-def read_lines(path: str, _wanted: Wanted) -> Iterator[Record]:
-    """A text per line; an empty line is an empty text, so that line n is row n."""
+def read_lines(path: str, _options: ReadOptions) -> Iterator[Record]:
+    """Yield one text per line; an empty line is an empty text, so that line n is row n."""
     number = 0
     with open_bytes(path) as stream:
         try:
@@ -31,68 +33,68 @@ def read_lines(path: str, _wanted: Wanted) -> Iterator[Record]:
                 text = line.decode("utf-8").rstrip("\r\n")
                 yield Record(path, number, text.removeprefix("\ufeff") if number == 1 else text)
         except UnicodeDecodeError as cause:
-            message = f"{path}:{number}: line: byte {cause.start} is not UTF-8"
+            message = f"{path}:{number}: line: byte {cause.start} is not valid UTF-8"
             raise DataError(message, "convert the file to UTF-8") from None
-        except DAMAGE as cause:
+        except READ_ERRORS as cause:
             raise _damaged(path, number + 1, cause) from None
 
 
-def read_objects(path: str, wanted: Wanted) -> Iterator[Record]:
-    """The JSON values of a file: one per line, or the elements of an array."""
-    for document in documents(path):
-        if document.fault is None:
-            yield Record(path, document.line, document.value)
-        elif document.fault.code != "blank-line":
-            fault = document.fault
-            raise DataError(f"{path}:{document.line}: {fault.field}: {fault.message}", wanted.line_hint)
+def read_objects(path: str, options: ReadOptions) -> Iterator[Record]:
+    """Yield the JSON values of a file: one per line, or the elements of an array."""
+    for found in read_json_values(path):
+        problem = found.problem
+        if problem is None:
+            yield Record(path, found.line, found.value)
+        elif problem.code != "blank-line":
+            raise DataError(f"{path}:{found.line}: {problem.field}: {problem.message}", options.line_hint)
 
 
-def read_csv(path: str, wanted: Wanted) -> Iterator[Record]:
-    """The rows of a CSV file with a header; an empty cell is an empty text."""
-    csv.field_size_limit(LONGEST_CELL)
+def read_csv(path: str, options: ReadOptions) -> Iterator[Record]:
+    """Yield the rows of a CSV file with a header; an empty cell is an empty text."""
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
     with open_bytes(path) as stream:
         rows = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
         try:
-            wanted.among(f"{path}:1", list(rows.fieldnames or ()))
+            options.select_columns(f"{path}:1", list(rows.fieldnames or ()))
             for row in rows:
                 yield Record(path, rows.line_num, row)
         except (csv.Error, UnicodeDecodeError) as cause:
-            message = f"{path}:{rows.line_num + 1}: {wanted.columns[0]}: {cause}"
-            raise DataError(message, "a CSV file in UTF-8 is expected") from None
-        except DAMAGE as cause:
+            message = f"{path}:{rows.line_num + 1}: {options.columns[0]}: {cause}"
+            raise DataError(message, "check that the file is valid CSV in UTF-8") from None
+        except READ_ERRORS as cause:
             raise _damaged(path, rows.line_num + 1, cause) from None
 
 
 def _damaged(path: str, line: int, cause: Exception) -> DataError:
-    message = f"{path}:{line}: file: the file is damaged and can't be read any further: {cause}"
-    return DataError(message, "get the file anew")
+    message = f"{path}:{line}: file: the file is damaged and cannot be read from this line on: {cause}"
+    return DataError(message, "download or create the file again")
 
 
-# By the suffix of the file, behind which a compression may follow. What any other suffix means is for each use to say.
+# Suffix of a file, without the suffix of a compression -> its reader. Callers choose the reader of other suffixes.
 READERS: dict[str, Reader] = {".json": read_objects, ".jsonl": read_objects, ".csv": read_csv, ".parquet": read_tables}
 
 
-def reader_of(path: str, otherwise: Reader) -> Reader:
-    """What reads a file, a folder of tables, or `-` for stdin; `otherwise` where `READERS` does not know the suffix."""
+def reader_for(path: str, default: Reader) -> Reader:
+    """Return the reader of a file or dataset folder; `default` for stdin (`-`) and for suffixes not in `READERS`."""
     if path != "-" and Path(path).is_dir():
         return read_tables
-    return READERS.get(without_compression(path).suffix.lower(), otherwise)
+    return READERS.get(without_compression_suffix(path).suffix.lower(), default)
 
 
 def read_texts(path: str, field: str) -> Iterator[str]:
-    """The texts of an input; those of a list follow one another.
+    """Return the texts of an input. If a record holds a list of texts, they follow one another.
 
     Args:
-        path: a file of any format in `READERS`, of lines if its suffix is another, a dataset folder, or - for stdin.
-        field: the key or column that holds the text, or a list of texts.
+        path: a file with a suffix in `READERS`, a text file with one text per line, a dataset folder, or `-` for stdin.
+        field: the key or column that holds the text or a list of texts.
 
     Raises:
-        DataError: the input is missing, or something in it is no text.
+        DataError: the input does not exist, or a value is not a text.
     """
     if path != "-" and not Path(path).exists():
         raise DataError(f"{path}: no such file", "check --input")
-    wanted = Wanted((field,), column_hint="name the column with --field", line_hint="mend the line")
-    records = reader_of(path, otherwise=read_lines)(path, wanted)
+    options = ReadOptions((field,), column_hint="give the text column with --field", line_hint="fix the line")
+    records = reader_for(path, default=read_lines)(path, options)
     return (text for record in records for text in _texts(record, field))
 
 
@@ -101,27 +103,31 @@ def _texts(record: Record, field: str) -> list[str]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, dict):
-        raise DataError(f"{record.place}: {field}: an object or a string is expected", "one JSON object a line")
+        message = f"{record.location}: {field}: an object or a string is expected"
+        raise DataError(message, "write one JSON object or string per line")
     if field not in value:
-        message = f"{record.place}: {field}: the key is missing; it has {', '.join(value) or 'no key'}"
-        raise DataError(message, "name the key that holds the text with --field")
+        message = f"{record.location}: {field}: the key is missing; existing keys: {', '.join(value) or 'none'}"
+        raise DataError(message, "give the key that holds the text with --field")
     texts = value[field] if isinstance(value[field], list) else [value[field]]
     for text in texts:
         if not isinstance(text, str):
-            what = f"a string or a list of strings is expected, not {json.dumps(text, default=str)[:60]}"
-            raise DataError(f"{record.place}: {field}: {what}", "mend the row, or name another key with --field")
+            problem = f"a string or a list of strings is expected, not {json.dumps(text, default=str)[:60]}"
+            raise DataError(f"{record.location}: {field}: {problem}", "fix the row, or give another key with --field")
     return texts
 
 
 def count_texts(path: str, field: str) -> int | None:
-    """How many texts an input has, for a bar, or None where a fast look can't tell; blank lines count in JSON too."""
-    count = COUNTS.get(reader_of(path, otherwise=read_lines))
+    """Return the number of texts of an input for a progress bar, or None if counting them would take too long.
+
+    Blank lines of JSON Lines files are counted too.
+    """
+    count = COUNTERS.get(reader_for(path, default=read_lines))
     return count(path, field) if count and path != "-" else None
 
 
 def _count_lines(path: str, _field: str) -> int | None:
-    """The lines of a plain file."""
-    if not _is_plain(path):
+    """Return the number of lines of a plain file, or None for other files."""
+    if not _is_plain_file(path):
         return None
     lines, last = 0, b"\n"
     with open_bytes(path) as stream:
@@ -131,25 +137,25 @@ def _count_lines(path: str, _field: str) -> int | None:
 
 
 def _count_objects(path: str, field: str) -> int | None:
-    """The lines of a plain file that is no JSON array and whose first object holds one text."""
-    if not _is_plain(path):
+    """Return the number of lines of a plain JSON Lines file whose first object holds one text, or None for others."""
+    if not _is_plain_file(path):
         return None
     with open_bytes(path) as stream:
         if stream.peek(CHUNK).removeprefix(BOM).lstrip()[:1] == b"[":  # type: ignore[attr-defined]
             return None
-    first = next(documents(path), None)
+    first = next(read_json_values(path), None)
     value = first.value if first is not None else None
-    one_a_line = isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get(field), str))
-    return _count_lines(path, field) if one_a_line else None
+    has_one_text = isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get(field), str))
+    return _count_lines(path, field) if has_one_text else None
 
 
-def _is_plain(path: str) -> bool:
-    """Whether the file can be read twice, and quickly."""
-    return Path(path).is_file() and size_to_read(path) is not None
+def _is_plain_file(path: str) -> bool:
+    """Return whether `path` is a regular file without compression, which can be read twice and counted fast."""
+    return Path(path).is_file() and known_size(path) is not None
 
 
-# Formats whose texts can be counted without reading them; others are read without knowing how many come.
-COUNTS: dict[Reader, Callable[[str, str], int | None]] = {
+# Readers of formats whose texts can be counted without parsing every record.
+COUNTERS: dict[Reader, Callable[[str, str], int | None]] = {
     read_lines: _count_lines,
     read_objects: _count_objects,
     read_tables: count_rows,

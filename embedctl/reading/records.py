@@ -1,4 +1,4 @@
-"""What the readers of all text formats return, and what they are told about its use."""
+"""The records that the readers of all text formats return, and the options that the readers receive."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from embedctl.errors import DataError
 
 
 class Record(NamedTuple):
-    """One record of a file: a line of text, a JSON value, or a row of a table as a mapping of its columns.
+    """One record of a file: a line of text, a JSON value, or a row of a table as a mapping from column to value.
 
     Attributes:
-        file: where it stands.
-        line: its line in the file, or its row in the table, from 1.
-        value: a text or a mapping; in JSON it may be anything else, which is for the user of the record to refuse.
+        file: path of the file.
+        line: line number in the file, or row number in the table, from 1.
+        value: a string or a mapping. A JSON file may contain any other value, which the caller has to check.
     """
 
     file: str
@@ -23,33 +23,34 @@ class Record(NamedTuple):
     value: Any
 
     @property
-    def place(self) -> str:
-        """`file:line`, as messages begin."""
+    def location(self) -> str:
+        """`file:line`, with which error messages begin."""
         return f"{self.file}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is used of the records, and the next action to name where a file does not have it.
+class ReadOptions:
+    """The columns to read, and the hints of error messages.
 
     Args:
-        columns: those that are used, the one that holds the text first. A reader of tables reads no others.
-        column_hint: for a table that has none of them.
-        line_hint: for a line that can't be read.
+        columns: the columns that the caller uses; the main text column comes first. Readers of tables read no others.
+        column_hint: hint if a table has none of these columns.
+        line_hint: hint if a line can't be read.
     """
 
     columns: tuple[str, ...]
     column_hint: str
     line_hint: str
 
-    def among(self, where: str, columns: Sequence[str]) -> list[str]:
-        """Those of a table's columns that are used.
+    def select_columns(self, location: str, existing: Sequence[str]) -> list[str]:
+        """Return the columns to read among the existing columns of a table, in the order of the table.
 
         Raises:
-            DataError: there are none; `where` begins the message.
+            DataError: the table has none of them; the message begins with `location`.
         """
-        found = [name for name in columns if name in self.columns]
-        if not found:
-            has = ", ".join(columns) or "no columns"
-            raise DataError(f"{where}: {self.columns[0]}: no such column; it has {has}", self.column_hint)
-        return found
+        selected = [name for name in existing if name in self.columns]
+        if not selected:
+            names = ", ".join(existing) or "none"
+            message = f"{location}: {self.columns[0]}: no such column; existing columns: {names}"
+            raise DataError(message, self.column_hint)
+        return selected

@@ -1,4 +1,4 @@
-"""The rows of Parquet files and of the folders that Hugging Face `datasets` writes, without `datasets`."""
+"""Read rows of Parquet files and of the folders that Hugging Face `datasets` writes, without the `datasets` package."""
 
 from __future__ import annotations
 
@@ -9,65 +9,66 @@ from pathlib import Path
 from typing import Any
 
 from embedctl.errors import DataError
-from embedctl.reading.records import Record, Wanted
+from embedctl.reading.records import ReadOptions, Record
 
 BATCH_ROWS = 8192
-# Schema of an open file, what counts its rows, and what reads batches of some columns.
+# Schema of an open file, a function that counts its rows, and a function that reads batches of the given columns.
 Table = tuple[Any, Callable[[], int], Callable[[list[str]], Iterator[Any]]]
 
 
-def read_tables(path: str, wanted: Wanted) -> Iterator[Record]:
-    """The rows of a Parquet file or a dataset folder, the wanted columns of each."""
-    for file in _files(path):
-        with _table(file) as (schema, _, batches):
-            columns = wanted.among(str(file), schema.names)
+def read_tables(path: str, options: ReadOptions) -> Iterator[Record]:
+    """Yield the rows of a Parquet file or a dataset folder, with the columns of `options`."""
+    for file in _table_files(path):
+        with _open_table(file) as (schema, _, batches):
+            columns = options.select_columns(str(file), schema.names)
             rows = (row for batch in batches(columns) for row in batch.to_pylist())
             yield from (Record(str(file), number, row) for number, row in enumerate(rows, start=1))
 
 
 def count_rows(path: str, field: str) -> int | None:
-    """The rows of all files, from their metadata; None where a row may hold several texts."""
+    """Return the number of rows of all files from their metadata, or None if a row may hold several texts."""
     from pyarrow import types
 
     total = 0
-    for file in _files(path):
-        with _table(file) as (schema, count, _):
+    for file in _table_files(path):
+        with _open_table(file) as (schema, count, _):
             if field not in schema.names or types.is_nested(schema.field(field).type):
                 return None
             total += count()
     return total
 
 
-def _files(path: str) -> list[Path]:
-    """The files of an input in their order: state.json of a saved dataset names them, else their names tell.
+def _table_files(path: str) -> list[Path]:
+    """Return the table files of an input, in the order of state.json of a saved dataset or else sorted by name.
 
     Raises:
-        DataError: there is no such file, or the folder holds none or several splits.
+        DataError: the path does not exist, or the folder contains no table files or several splits.
     """
     folder = Path(path)
     if not folder.exists():
-        raise DataError(f"{path}: No such file or directory", "check the name of the file")
+        raise DataError(f"{path}: No such file or directory", "check the file name")
     if not folder.is_dir():
         return [folder]
     splits, state = folder / "dataset_dict.json", folder / "state.json"
     if splits.is_file():
         names = json.loads(splits.read_text(encoding="utf-8"))["splits"]
         if len(names) != 1:
-            raise DataError(f"{path}: holds the splits {', '.join(names)}", f"name one: {folder / names[0]}")
-        return _files(str(folder / names[0]))
+            hint = f"give the folder of one split, for example {folder / names[0]}"
+            raise DataError(f"{path}: the folder contains several splits: {', '.join(names)}", hint)
+        return _table_files(str(folder / names[0]))
     if state.is_file():
-        data = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
-        return [folder / entry["filename"] for entry in data]
+        data_files = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
+        return [folder / entry["filename"] for entry in data_files]
     files = sorted(folder.glob("*.arrow")) or sorted(folder.glob("*.parquet"))
     if not files:
-        hint = "name a file, or a folder written by datasets' save_to_disk"
-        raise DataError(f"{path}: a folder without .arrow or .parquet files", hint)
+        hint = "give a file, or a folder written by `Dataset.save_to_disk` of Hugging Face datasets"
+        raise DataError(f"{path}: the folder contains no .arrow or .parquet files", hint)
     return files
 
 
 @contextmanager
-def _table(file: Path) -> Iterator[Table]:
-    """An open file; what pyarrow finds wrong with it is a user's error."""
+def _open_table(file: Path) -> Iterator[Table]:
+    """Open a file for a with-block; errors of pyarrow are raised as DataError."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -88,4 +89,5 @@ def _table(file: Path) -> Iterator[Table]:
             )
     except (pa.ArrowException, OSError) as cause:
         reason = str(cause).splitlines()[0][:200]
-        raise DataError(f"{file}: can't be read as a table: {reason}", "get the file anew, or convert it") from cause
+        hint = "download or create the file again, or convert it to Parquet"
+        raise DataError(f"{file}: cannot be read as a Parquet or Arrow table: {reason}", hint) from cause

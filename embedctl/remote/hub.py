@@ -1,7 +1,7 @@
-"""The hub of models: whether it answers, asked once, before huggingface's own retries take a minute of silence.
+"""Check once whether the Hugging Face Hub is reachable, and switch to offline mode if it is not.
 
-Where it does not, this process goes on as with HF_HUB_OFFLINE=1: a model in the cache is loaded, any other is an error
-at once.
+Without this check, the retries of huggingface_hub take about a minute and print nothing. In offline mode, which is the
+same as HF_HUB_OFFLINE=1, a cached model is loaded and any other model is an error immediately.
 """
 
 from __future__ import annotations
@@ -14,47 +14,50 @@ from pathlib import Path
 
 from embedctl import console
 
-PATIENCE_SECONDS = 10.0  # huggingface's own for one file; without a network the answer comes at once
-TRUE_WORDS = {"1", "true", "yes", "on"}
+TIMEOUT_SECONDS = 10.0  # huggingface_hub's timeout for one file; without a network, the request fails immediately
+TRUE_VALUES = {"1", "true", "yes", "on"}
 
 
-def address() -> str:
-    """Where the hub, or its mirror, is."""
+def endpoint() -> str:
+    """Return the URL of the hub or of its mirror."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
 def is_offline() -> bool:
-    """Whether the user keeps huggingface off the network."""
-    return any(os.environ.get(name, "").lower() in TRUE_WORDS for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    """Return whether the user has disabled network access of huggingface_hub or transformers."""
+    return any(os.environ.get(name, "").lower() in TRUE_VALUES for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
-def answers(url: str, patience: float) -> bool:
-    """Whether an address answers in so many seconds; looking up its name counts, which a socket's limit leaves out."""
-    answered = threading.Event()
-    ended = threading.Event()
+def is_reachable(url: str, timeout: float) -> bool:
+    """Return whether the server at `url` responds within `timeout` seconds; any HTTP status counts as a response.
 
-    def _ask() -> None:
+    The request runs in a thread because the timeout of a socket does not include the DNS lookup.
+    """
+    responded = threading.Event()
+    finished = threading.Event()
+
+    def _send_request() -> None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=patience):
-                answered.set()
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout):
+                responded.set()
         except urllib.error.HTTPError:
-            answered.set()
+            responded.set()
         except (OSError, ValueError):
             return
         finally:
-            ended.set()
+            finished.set()
 
-    threading.Thread(target=_ask, daemon=True).start()
-    ended.wait(patience)
-    return answered.is_set()
+    threading.Thread(target=_send_request, daemon=True).start()
+    finished.wait(timeout)
+    return responded.is_set()
 
 
-def settle(model: str) -> None:
-    """Go offline if loading `model` would need a hub that does not answer; a model in a folder needs none."""
-    if Path(model).exists() or is_offline() or answers(address(), PATIENCE_SECONDS):
+def go_offline_if_unreachable(model: str) -> None:
+    """Switch to offline mode if `model` is not a local path and the hub is not reachable."""
+    if Path(model).exists() or is_offline() or is_reachable(endpoint(), TIMEOUT_SECONDS):
         return
     from huggingface_hub import constants
 
-    console.info(f"{address()} does not answer: only a model in the cache can be loaded by its name")
-    os.environ["HF_HUB_OFFLINE"] = "1"  # for what this process starts
-    constants.HF_HUB_OFFLINE = True
+    console.info(f"{endpoint()} is not reachable, so only local folders and cached models can be loaded")
+    os.environ["HF_HUB_OFFLINE"] = "1"  # for subprocesses
+    constants.HF_HUB_OFFLINE = True  # for this process, in which huggingface_hub may already have read the variable

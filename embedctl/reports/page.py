@@ -1,4 +1,4 @@
-"""The shell of an HTML page that holds all it shows: no script, nothing fetched."""
+"""Build a self-contained HTML page without scripts and external files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ STYLE = (
 )
 
 
-def page(title: str, body: str) -> str:
-    """A page of HTML whose texts are escaped already, under a heading that is its title, too."""
-    name = escape(title)
+def html_page(title: str, body: str) -> str:
+    """Return an HTML page with `title` as title and heading; `body` is HTML whose texts are already escaped."""
+    escaped = escape(title)
     return (
-        f'<!doctype html><html><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style>'
-        f"</head><body><h1>{name}</h1>{body}</body></html>\n"
+        f'<!doctype html><html><head><meta charset="utf-8"><title>{escaped}</title><style>{STYLE}</style>'
+        f"</head><body><h1>{escaped}</h1>{body}</body></html>\n"
     )

@@ -1,7 +1,6 @@
-"""Exact search by inner product: faiss on the CPU, torch in blocks on a GPU and where scores are equal.
+"""Exact search by inner product: with faiss on a CPU, with torch on a GPU and for queries with tied scores.
 
-Nothing approximate here, and no index on the disk. Q queries, D documents, B of them at a time, H dimensions, k
-nearest.
+Dimensions: Q queries, D documents of the corpus, B documents of a block, H of the embeddings, k nearest documents.
 """
 
 from __future__ import annotations
@@ -17,31 +16,31 @@ from embedctl.errors import ModelError
 
 Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
-# (rows, k) to scores (B, k) and ids (B, k) for a block of B queries; id -1 where fewer than k were found
-Finder = Callable[[slice, int], tuple[Vectors, Ids]]
+# (query numbers, k) -> scores (R, k) and ids (R, k) of R queries; an id is -1 if fewer than k documents were found.
+Searcher = Callable[[slice, int], tuple[Vectors, Ids]]
 
-BLOCK_CELLS = 1 << 24  # similarities held at a time
-BLOCK_DOCUMENTS = {"cpu": 1 << 14}  # documents at a time
+BLOCK_SCORES = 1 << 24  # scores in memory at the same time
+BLOCK_DOCUMENTS = {"cpu": 1 << 14}  # documents per block
 GPU_BLOCK_DOCUMENTS = 1 << 18
 
 
 def search(queries: Vectors, corpus: Vectors, k: int, device: str | None = None) -> tuple[Vectors, Ids]:
-    """The k nearest documents of each query.
+    """Return the k nearest documents of each query.
 
     Args:
         queries: (Q, H).
         corpus: (D, H).
-        k: clipped to D.
-        device: as torch names it; the GPU where there is one by default.
+        k: number of documents per query; at most D are returned.
+        device: name of a torch device; default: the GPU if there is one.
 
     Returns:
-        scores (Q, k) descending and ids (Q, k); of equal scores the lower id comes first and is the one kept.
+        scores (Q, k) in descending order and ids (Q, k). Among equal scores the lower id comes first.
 
     Raises:
-        ModelError: a vector holds NaN or infinity.
+        ModelError: a vector contains NaN or infinity.
     """
-    _expect_finite("query", queries)
-    _expect_finite("document", corpus)
+    _check_finite("query", queries)
+    _check_finite("document", corpus)
     k = min(k, len(corpus))
     if k == 0 or len(queries) == 0:
         return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
@@ -49,19 +48,22 @@ def search(queries: Vectors, corpus: Vectors, k: int, device: str | None = None)
     return search_faiss(queries, corpus, k) if device == "cpu" else search_torch(queries, corpus, k, device)
 
 
-def exact(query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu") -> Finder:
-    """Find the nearest by `search`."""
+def exact_searcher(query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu") -> Searcher:
+    """Return a searcher that calls `search`."""
     return lambda rows, k: search(query_QH[rows], corpus_DH, k, device)
 
 
 def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Ids]:
-    """`search` by what faiss's IndexFlatIP runs, without its copy of the corpus.
+    """Search with the kernel of faiss's IndexFlatIP, but without its copy of the corpus.
 
-    faiss keeps any of the documents that share the k-th score: where one more has it, torch decides for that query.
+    If several documents have the k-th score, faiss returns an arbitrary one of them. A query for which document k + 1
+    has the same score as document k is therefore searched again with torch.
     """
     import faiss
 
-    scores, ids = faiss.knn(_dense(queries), _dense(corpus), min(k + 1, len(corpus)), metric=faiss.METRIC_INNER_PRODUCT)
+    scores, ids = faiss.knn(
+        _contiguous(queries), _contiguous(corpus), min(k + 1, len(corpus)), metric=faiss.METRIC_INNER_PRODUCT
+    )
     order = np.lexsort((ids, -scores), axis=1)
     scores, ids = np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1).astype(np.int64)
     tied = np.flatnonzero(scores[:, k] == scores[:, k - 1]) if k < len(corpus) else ()
@@ -72,26 +74,26 @@ def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Id
 
 
 def search_torch(queries: Vectors, corpus: Vectors, k: int, device: str) -> tuple[Vectors, Ids]:
-    """`search` by torch."""
+    """Search with torch."""
     return search_blocks(queries, _blocks(corpus, device), k, device)
 
 
 def search_blocks(queries: Vectors, blocks: Iterable[Vectors], k: int, device: str) -> tuple[Vectors, Ids]:
-    """`search` by torch in a corpus of which one block (B, H) is held at a time; k is at most the corpus's length."""
-    queries_QH = torch.from_numpy(_dense(queries)).to(device)
+    """Search with torch in a corpus given as blocks (B, H), one at a time; k is at most the length of the corpus."""
+    queries_QH = torch.from_numpy(_contiguous(queries)).to(device)
     found, first_id = TopK(len(queries), k, device), 0
     for block in blocks:
-        block_BH = torch.from_numpy(_dense(block)).to(device)
-        for rows in _slices(len(queries), max(1, BLOCK_CELLS // len(block))):
+        block_BH = torch.from_numpy(_contiguous(block)).to(device)
+        for rows in _slices(len(queries), max(1, BLOCK_SCORES // len(block))):
             found.add(rows, queries_QH[rows] @ block_BH.T, first_id)
         first_id += len(block)
     return found.scores_Qk.cpu().numpy(), found.ids_Qk.cpu().numpy()
 
 
 class TopK:
-    """The k highest scores of each query among the documents added so far, and the documents' ids.
+    """The k highest scores of each query among the documents added so far, and the ids of these documents.
 
-    Each row is in descending order, of equal scores the lower id first. Blocks are added in the order of their ids.
+    Scores are in descending order; among equal scores the lower id comes first. Blocks are added in the order of ids.
     """
 
     def __init__(self, queries: int, k: int, device: str) -> None:
@@ -100,27 +102,28 @@ class TopK:
         self.ids_Qk = torch.zeros((queries, k), dtype=torch.int64, device=device)
 
     def add(self, rows: slice, scores_RB: Tensor, first_id: int) -> None:
-        """Add a block of B documents, with ids from `first_id`, for some of the queries.
+        """Add a block of B documents, whose ids start at `first_id`, for the queries `rows`.
 
-        A document that only equals a query's k-th score so far has a higher id and is left out. The others are written
-        behind the row's current k, in the order of their ids, so that a stable sort puts the lower id first.
+        A document whose score is equal to the current k-th score of a query has a higher id, so it is not added. The
+        other documents are appended to the current k in the order of their ids, so that a stable sort keeps the lower
+        id first.
         """
-        begins = first_id == 0  # nothing has been found yet that would rule out the most of the first block
-        least_R = _just_below_kth(scores_RB, self.k) if begins else self.scores_Qk[rows, -1]
-        row, place = (scores_RB > least_R[:, None]).nonzero(as_tuple=True)
+        is_first_block = first_id == 0  # there are no scores yet to exclude most of its documents
+        threshold_R = _just_below_kth(scores_RB, self.k) if is_first_block else self.scores_Qk[rows, -1]
+        row, document = (scores_RB > threshold_R[:, None]).nonzero(as_tuple=True)
         if not len(row):
             return
         column = self.k + torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
         shape = (len(scores_RB), int(column.max()) + 1)
         scores, ids = scores_RB.new_full(shape, -torch.inf), row.new_zeros(shape)
         scores[:, : self.k], ids[:, : self.k] = self.scores_Qk[rows], self.ids_Qk[rows]
-        scores[row, column], ids[row, column] = scores_RB[row, place], place + first_id
+        scores[row, column], ids[row, column] = scores_RB[row, document], document + first_id
         ordered, order = scores.sort(dim=1, descending=True, stable=True)
         self.scores_Qk[rows], self.ids_Qk[rows] = ordered[:, : self.k], ids.gather(1, order[:, : self.k])
 
 
 def _just_below_kth(scores_RB: Tensor, k: int) -> Tensor:
-    """The highest number (R,) below each row's k-th score, or below its lowest where it has fewer than k."""
+    """Return the highest number (R,) below the k-th score of each row, or below its lowest if it has fewer scores."""
     kth_R = scores_RB.topk(min(k, scores_RB.shape[1]), dim=1).values[:, -1]
     return torch.nextafter(kth_R, torch.full_like(kth_R, -torch.inf))
 
@@ -134,13 +137,14 @@ def _slices(size: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, size)) for start in range(0, size, step))
 
 
-def _dense(vectors: Vectors) -> Vectors:
+def _contiguous(vectors: Vectors) -> Vectors:
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
-def _expect_finite(what: str, vectors: Vectors) -> None:
-    suspects = np.flatnonzero(~np.isfinite(vectors.sum(axis=1)))  # a sum is quick, and shows any that is not finite
-    broken = suspects[~np.isfinite(vectors[suspects]).all(axis=1)]
-    if len(broken):
-        message = f"the vector of {what} {broken[0]} is not finite"
-        raise ModelError(message, "the model is damaged, or its precision is too low for it")
+def _check_finite(what: str, vectors: Vectors) -> None:
+    # The sums are fast to compute. One that is not finite may also be an overflow, so its vector is checked again.
+    candidates = np.flatnonzero(~np.isfinite(vectors.sum(axis=1)))
+    invalid = candidates[~np.isfinite(vectors[candidates]).all(axis=1)]
+    if len(invalid):
+        message = f"the vector of {what} {invalid[0]} is not finite (it contains NaN or infinity)"
+        raise ModelError(message, "check that the model is not damaged; numbers can also overflow in float16")

@@ -1,7 +1,7 @@
-"""A faiss index over vectors, by cosine: building it, and searching it. Lists of texts are in textmap.py.
+"""Build and search a faiss index of embeddings by cosine similarity. The texts are stored separately (textmap.py).
 
-The index holds its vectors in the type they were stored in, and in memory while it is built or searched. N vectors, H
-dimensions, Q queries, k nearest.
+The index keeps the stored type of the vectors. It is in memory while it is built or searched.
+Dimensions: N vectors, H of the embeddings, Q queries, k nearest vectors.
 """
 
 from __future__ import annotations
@@ -14,118 +14,121 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.search.exact import Finder, Ids, Vectors, search_blocks
-from embedctl.search.vectors import unit
-from embedctl.storage.quantization import dequantized
+from embedctl.search.exact import Ids, Searcher, Vectors, search_blocks
+from embedctl.search.vectors import normalize
+from embedctl.storage.quantization import dequantize
 
 STORAGE = {"float32": "Flat", "float16": "SQfp16", "int8": "SQ8"}
-BLOCK = 1 << 16  # vectors added at a time
-SAMPLE = 200  # queries on which `approximate` measures recall
-TRAINING_POINTS = 39  # a list of IVF that faiss asks for at least
-MOST_POINTS = 256  # a list, beyond which k-means gains nothing
-LINKS, EF_CONSTRUCTION, EF_SEARCH = 32, 200, 128  # of HNSW
-PROBED, LEAST_PROBED = 16, 8  # of an IVF's lists, one in 16 is searched, and 8 at least
+BLOCK = 1 << 16  # vectors per call of index.add
+RECALL_QUERIES = 200  # queries on which `approximate_searcher` measures recall
+MIN_POINTS_PER_LIST = 39  # training vectors per IVF list that faiss requires
+MAX_POINTS_PER_LIST = 256  # more training vectors per IVF list do not improve k-means
+HNSW_M, EF_CONSTRUCTION, EF_SEARCH = 32, 200, 128
+PROBE_FRACTION, MIN_PROBES = 16, 8  # an IVF search visits 1/16 of the lists, but at least 8
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Vectors (N, H) as encode left them, in one or several memory-mapped arrays."""
+class StoredVectors:
+    """Vectors (N, H) in the stored type, in one or more memory-mapped arrays."""
 
-    parts: list[NDArray[Any]]  # arrays (n, H), in the order of the rows
-    ranges: NDArray[np.float32] | None = None  # (2, H) of int8, else None
+    parts: list[NDArray[Any]]  # arrays (n, H) in the order of the rows
+    ranges: NDArray[np.float32] | None = None  # (2, H) minimum and maximum of each dimension for int8, else None
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
     def blocks(self) -> Iterator[Vectors]:
-        """All vectors at length 1, some (B, H) at a time."""
+        """Yield all vectors with length 1 in blocks (B, H)."""
         for part in self.parts:
             for start in range(0, len(part), BLOCK):
-                yield unit(dequantized(part[start : start + BLOCK], self.ranges))
+                yield normalize(dequantize(part[start : start + BLOCK], self.ranges))
 
     def take(self, rows: Ids) -> Vectors:
-        """The vectors of ascending rows (R,) at length 1."""
+        """Return the vectors (R, H) of ascending rows (R,), with length 1."""
         ends = np.cumsum([len(part) for part in self.parts])
-        owners = np.searchsorted(ends, rows, side="right")
-        taken = [part[rows[owners == place] - ends[place] + len(part)] for place, part in enumerate(self.parts)]
-        return unit(dequantized(np.concatenate(taken), self.ranges))
+        part_of_row = np.searchsorted(ends, rows, side="right")
+        stored = [
+            part[rows[part_of_row == number] - ends[number] + len(part)] for number, part in enumerate(self.parts)
+        ]
+        return normalize(dequantize(np.concatenate(stored), self.ranges))
 
     def sample(self, count: int) -> Vectors:
-        """At most `count` vectors drawn without repetition, always the same ones."""
-        draw = np.random.default_rng(0)
-        return self.take(np.sort(draw.choice(len(self), size=min(count, len(self)), replace=False)).astype(np.int64))
+        """Return at most `count` random vectors without repetition, the same ones in each call."""
+        rng = np.random.default_rng(0)
+        return self.take(np.sort(rng.choice(len(self), size=min(count, len(self)), replace=False)).astype(np.int64))
 
 
-def lists_for(count: int) -> int:
-    """How many lists an IVF of `count` vectors has: 4 sqrt(N), as faiss advises, and enough vectors for each."""
-    return max(1, min(int(4 * count**0.5), count // TRAINING_POINTS))
+def ivf_list_count(count: int) -> int:
+    """Return the number of IVF lists for `count` vectors: 4 sqrt(N), as faiss recommends, or fewer if N is small."""
+    return max(1, min(int(4 * count**0.5), count // MIN_POINTS_PER_LIST))
 
 
-def build(stored: Stored, kind: str) -> Any:
-    """A faiss index of the vectors, searched by cosine; row n of the input is id n.
+def build_index(stored: StoredVectors, kind: str) -> Any:
+    """Return a faiss index of the vectors for cosine similarity; row n of the input has id n.
 
     Args:
-        stored: the vectors; float16 and int8 stay as small in the index.
-        kind: flat (exact but for the stored type's rounding), hnsw or ivf.
+        stored: the vectors; float16 and int8 vectors keep their size in the index.
+        kind: flat (exact except for the rounding of the stored type), hnsw or ivf.
     """
     import faiss
 
     first = stored.parts[0]
-    lists, storage = lists_for(len(stored)), STORAGE[str(first.dtype)]
-    recipe = {"flat": storage, "hnsw": f"HNSW{LINKS}_{storage}", "ivf": f"IVF{lists},{storage}"}[kind]
-    index: Any = faiss.index_factory(first.shape[1], recipe, faiss.METRIC_INNER_PRODUCT)
+    lists, storage = ivf_list_count(len(stored)), STORAGE[str(first.dtype)]
+    factory = {"flat": storage, "hnsw": f"HNSW{HNSW_M}_{storage}", "ivf": f"IVF{lists},{storage}"}[kind]
+    index: Any = faiss.index_factory(first.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     if kind == "hnsw":
         index.hnsw.efConstruction, index.hnsw.efSearch = EF_CONSTRUCTION, EF_SEARCH
     if kind == "ivf":
-        index.nprobe = min(lists, max(LEAST_PROBED, lists // PROBED))
-        index.cp.min_points_per_centroid = 1  # else faiss warns of few vectors, of which there is one list then
+        index.nprobe = min(lists, max(MIN_PROBES, lists // PROBE_FRACTION))
+        index.cp.min_points_per_centroid = 1  # with fewer than 39 vectors there is one list, and faiss would warn
     if not index.is_trained:
-        index.train(stored.sample(MOST_POINTS * max(lists, 256)))
+        index.train(stored.sample(MAX_POINTS_PER_LIST * max(lists, 256)))
     for block in stored.blocks():
         index.add(block)
     return index
 
 
-def nearest(index: Any, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
-    """Cosines (Q, k), descending, and rows (Q, k); -1 where an approximate index found fewer than k.
+def search_index(index: Any, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
+    """Return cosines (Q, k) in descending order and row numbers (Q, k); -1 if an approximate index found fewer than k.
 
     Args:
-        index: of `build`.
+        index: the result of `build_index`.
         queries: (Q, H) of length 1.
-        k: clipped to N.
+        k: number of vectors per query; at most N are returned.
     """
     k = min(k, index.ntotal)
-    if hasattr(index, "hnsw"):  # with no more than k candidates in the queue, it finds 85 % of 400
+    if hasattr(index, "hnsw"):  # with efSearch = k, recall was only 85 % for k = 400
         index.hnsw.efSearch = max(EF_SEARCH, 2 * k)
     scores, ids = index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
     return scores, ids.astype(np.int64)
 
 
-def measure_recall(index: Any, stored: Stored, queries: Vectors, k: int) -> float:
-    """The share of the exact k nearest of queries (Q, H) that the index finds too."""
+def measure_recall(index: Any, stored: StoredVectors, queries: Vectors, k: int) -> float:
+    """Return the recall@k of the index for queries (Q, H), compared with exact search."""
     expected = search_blocks(queries, stored.blocks(), min(k, len(stored)), "cpu")[1]
-    return recall(nearest(index, queries, k)[1], expected)
+    return recall(search_index(index, queries, k)[1], expected)
 
 
 def recall(found: Ids, expected: Ids) -> float:
-    """The share of the expected ids (Q, k) that were found (Q, k)."""
+    """Return the fraction of the expected ids (Q, k) that are among the found ids (Q, k) of the same query."""
     return sum(len(np.intersect1d(*pair)) for pair in zip(found, expected, strict=True)) / expected.size
 
 
-def approximate(kind: str, query_QH: Vectors, corpus_DH: Vectors, k: int, seed: int) -> Finder:
-    """Find the nearest by a faiss index, after printing its recall.
+def approximate_searcher(kind: str, query_QH: Vectors, corpus_DH: Vectors, k: int, seed: int) -> Searcher:
+    """Build a faiss index, print its recall, and return a searcher that uses it.
 
     Args:
         kind: hnsw or ivf.
         query_QH: vectors of the rows' queries, of length 1.
-        corpus_DH: vectors to search.
-        k: how many will be asked for.
-        seed: of the queries on which recall is measured.
+        corpus_DH: vectors of the corpus.
+        k: number of documents per query for which recall is measured.
+        seed: random seed that selects the queries for measuring recall.
     """
-    stored = Stored([corpus_DH])
-    index = build(stored, kind)
-    sample = query_QH[np.random.default_rng(seed).permutation(len(query_QH))[:SAMPLE]]
+    stored = StoredVectors([corpus_DH])
+    index = build_index(stored, kind)
+    sample = query_QH[np.random.default_rng(seed).permutation(len(query_QH))[:RECALL_QUERIES]]
     k = min(k, len(stored))
-    share = measure_recall(index, stored, sample, k)
-    console.info(f"--ann {kind}: finds {share:.1%} of the {k} nearest (exact search on {len(sample)} of the queries)")
-    return lambda rows, wanted: nearest(index, query_QH[rows], wanted)
+    found = measure_recall(index, stored, sample, k)
+    queries = console.plural(len(sample), "query", "queries")
+    console.info(f"--ann {kind}: recall@{k} is {found:.1%}, compared with exact search on {queries}")
+    return lambda rows, depth: search_index(index, query_QH[rows], depth)

@@ -1,8 +1,8 @@
-"""The folder OUTPUT.index/ that `encode --index` leaves and `search` reads.
+"""The folder OUTPUT.index/ that `encode --index` writes and `search` reads.
 
-index.faiss                  the vectors, row n of the input as id n
+index.faiss                  the vectors; row n of the input has id n
 texts.jsonl, offsets.npy     the texts by row (textmap.py)
-manifest.json                how the vectors were made, and by which model
+manifest.json                the model and the settings of the vectors
 """
 
 from __future__ import annotations
@@ -19,129 +19,134 @@ from embedctl.files import write_atomically
 from embedctl.model.embedder import Embedder
 from embedctl.search import faiss_index
 from embedctl.search.exact import Vectors
-from embedctl.search.faiss_index import Stored
-from embedctl.search.vectors import unit
-from embedctl.storage.quantization import ranges_beside
+from embedctl.search.faiss_index import StoredVectors
+from embedctl.search.vectors import normalize
+from embedctl.storage.quantization import ranges_path
 from embedctl.storage.shards import MANIFEST
 from embedctl.storage.textmap import TextMap
 
 FAISS = "index.faiss"
-SAMPLE, DEPTH = 100, 10  # recall is measured for the 10 nearest of 100 of the index's own vectors
+RECALL_QUERIES, RECALL_K = 100, 10  # recall@10 is measured with 100 vectors of the index as queries
 
 
-def index_beside(output: Path) -> Path:
-    """The index folder of an output of encode."""
+def index_folder_for(output: Path) -> Path:
+    """Return the path of the index folder for an output of `encode`."""
     return output.with_name(f"{output.name}.index")
 
 
-def expect_replaceable(folder: Path) -> None:
-    """Check that nothing but an older index stands where one will be written.
+def check_replaceable(folder: Path) -> None:
+    """Check that an index folder can be written: the path does not exist or is an older index.
 
     Raises:
-        ConfigError: something else does.
+        ConfigError: the path is something else.
     """
     if folder.exists() and not (folder / FAISS).is_file():
-        raise ConfigError(f"--index: {folder} is there and is no index", "move it away, or choose another --output")
+        raise ConfigError(
+            f"--index: {folder} exists and is not an index", "move or delete it, or choose another --output"
+        )
 
 
-def stored_in(output: Path) -> Stored:
-    """The vectors of an output of encode: a .npy file or a folder of shards."""
+def load_stored_vectors(output: Path) -> StoredVectors:
+    """Return the vectors of an output of `encode`: a .npy file or a folder of shards."""
     if output.is_dir():
         manifest = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
         files = [output / entry["file"] for entry in manifest["shards"]]
         ranges = None if manifest["ranges"] is None else np.array(manifest["ranges"], dtype=np.float32)
     else:
         files = [output]
-        beside = ranges_beside(output)
-        ranges = np.load(beside) if beside.is_file() and np.load(output, mmap_mode="r").dtype == np.int8 else None
-    return Stored([np.load(file, mmap_mode="r") for file in files], ranges)
+        path = ranges_path(output)
+        ranges = np.load(path) if path.is_file() and np.load(output, mmap_mode="r").dtype == np.int8 else None
+    return StoredVectors([np.load(file, mmap_mode="r") for file in files], ranges)
 
 
-def write_index(draft: Path, output: Path, kind: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    """Build the index of an output and write it with its manifest.
+def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Build the index of an output of `encode` and write it with its manifest.
 
     Args:
-        draft: the folder to write in; the texts are there already.
-        output: of encode.
+        folder: the folder to write to, which already contains the texts.
+        output: the .npy file or folder of shards that contains the vectors.
         kind: flat, hnsw or ivf.
-        recipe: how the vectors were made.
+        settings: what the vectors depend on.
 
     Returns:
-        The manifest: the recipe, the kind, rows, and the recall measured if the search is approximate.
+        The manifest: the settings, the kind, the number of rows, and the measured recall (1.0 for flat).
     """
     import faiss
 
-    stored = stored_in(output)
-    index = faiss_index.build(stored, kind)
-    faiss.write_index(index, str(draft / FAISS))
-    measured = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, stored.sample(SAMPLE), DEPTH)
-    manifest = {**recipe, "index": kind, "rows": len(stored), "recall": round(measured, 4)}
-    write_atomically(draft / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
+    stored = load_stored_vectors(output)
+    index = faiss_index.build_index(stored, kind)
+    faiss.write_index(index, str(folder / FAISS))
+    queries = stored.sample(RECALL_QUERIES)
+    recall = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, queries, RECALL_K)
+    manifest = {**settings, "index": kind, "rows": len(stored), "recall": round(recall, 4)}
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
     return manifest
 
 
 @dataclass(frozen=True)
 class TextIndex:
-    """An index folder to search in."""
+    """An index folder that can be searched."""
 
     folder: Path  # OUTPUT.index/
-    manifest: dict[str, Any]  # what `write_index` gave
+    manifest: dict[str, Any]  # the result of `write_index`
 
     @classmethod
-    def find(cls, path: str) -> TextIndex:
-        """The index that `path` means: an index folder, or an output of encode that has one.
+    def open(cls, path: str) -> TextIndex:
+        """Open an index folder, or the index folder of an output of `encode`.
 
         Raises:
             ConfigError: there is no index.
         """
-        named = Path(path)
-        folder = named if (named / FAISS).is_file() else index_beside(named)
+        given = Path(path)
+        folder = given if (given / FAISS).is_file() else index_folder_for(given)
         try:
             manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             if not {"model", "name", "dim", "precision", "max_len", "rows"} <= manifest.keys():
                 raise ValueError
         except FileNotFoundError:
-            hint = f"make one: embedctl encode --index flat -o {path}"
-            raise ConfigError(f"--index {path}: there is no index (no {folder}/)", hint) from None
+            hint = f"create one with `embedctl encode --index flat -o {path}`"
+            raise ConfigError(f"--index {path}: there is no index; {folder}/ does not exist", hint) from None
         except (ValueError, AttributeError):
-            raise ConfigError(f"{folder / MANIFEST}: is no manifest of an index", "encode again with --index") from None
+            message = f"{folder / MANIFEST}: the file is not a manifest of an index"
+            raise ConfigError(message, "run `embedctl encode` with --index again") from None
         return cls(folder, manifest)
 
-    def load_model(self, named: str | None, *, device: str | None, trust_remote_code: bool) -> Embedder:
-        """The model of the index.
+    def load_model(self, model: str | None, *, device: str | None, trust_remote_code: bool) -> Embedder:
+        """Load the model of the index.
 
         Args:
-            named: where it is now; by default where it was when it made the index.
-            device: as torch names it.
-            trust_remote_code: whether code that comes with the model may run.
+            model: folder or hub name of the model; default: the one stored in the manifest.
+            device: name of a torch device.
+            trust_remote_code: whether to run code that is part of the model.
 
         Raises:
-            ConfigError: the model's weights are not those that made the index.
-            ModelError: it can't be loaded.
+            ConfigError: the weights of the model differ from those of the model that made the index.
+            ModelError: the model can't be loaded.
         """
-        name, precision, max_len = named or self.manifest["name"], self.manifest["precision"], self.manifest["max_len"]
+        name, precision, max_len = model or self.manifest["name"], self.manifest["precision"], self.manifest["max_len"]
         try:
             embedder = Embedder.from_pretrained(
                 name, device=device, dtype=precision, trust_remote_code=trust_remote_code, max_len=max_len
             )
-        except ModelError as missing:
-            if named is not None:
+        except ModelError as error:
+            if model is not None:
                 raise
-            message = f"the model that made the index can't be used: {missing.message}"
-            raise ModelError(message, "name it with --ckpt") from missing
+            message = f"the model that made the index cannot be loaded: {error.message}"
+            raise ModelError(message, "give the folder or hub name of this model with --ckpt") from error
         if embedder.weights_hash() != self.manifest["model"]:
+            reason = "its weights" if model else "the folder has changed, and its weights"
             raise ConfigError(
-                f"--ckpt {name}: is not the model that made the index: other weights"
-                + ("" if named else "; the folder has changed since"),
-                f"encode the texts again with it and --index, or name the model that {self.manifest['name']} was",
+                f"--ckpt {name}: {reason} differ from those of the model that made the index",
+                f"give the model that made the index ({self.manifest['name']} at that time) with --ckpt, "
+                "or encode the texts again with this model and --index",
             )
         return embedder
 
-    def nearest(self, query_QH: Vectors, k: int) -> list[list[dict[str, Any]]]:
-        """The k nearest texts of each query, descending: row, score (cosine) and text."""
+    def search(self, query_QH: Vectors, k: int) -> list[list[dict[str, Any]]]:
+        """Return the k nearest texts of each query in descending order: row, score (cosine similarity) and text."""
         import faiss
 
-        scores, rows = faiss_index.nearest(faiss.read_index(str(self.folder / FAISS)), unit(query_QH), k)
+        scores, rows = faiss_index.search_index(faiss.read_index(str(self.folder / FAISS)), normalize(query_QH), k)
         texts = TextMap(self.folder)
         return [
             [

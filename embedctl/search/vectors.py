@@ -1,4 +1,4 @@
-"""The vectors of queries and passages as search compares them: each query with its prompt, by cosine."""
+"""Encode queries and passages with their prompts, and normalize the vectors for cosine similarity."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
 
 
-EncodeFunction = Callable[..., Vectors]  # texts (N) with `Embedder.encode`'s prompt, dim and show_progress to (N, H)
+# Texts (N) -> vectors (N, H), with the options prompt, dim and show_progress of `Embedder.encode`.
+EncodeFunction = Callable[..., Vectors]
 
 
 def normalize(vectors: Vectors) -> Vectors:
-    """The vectors (N, H) at length 1; a zero vector stays zero."""
+    """Return the vectors (N, H) scaled to length 1; a zero vector stays zero."""
     lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / lengths.clip(1e-12), dtype=np.float32)
 
@@ -26,32 +27,32 @@ def normalize(vectors: Vectors) -> Vectors:
 def query_vectors(
     embedder: Embedder,
     queries: Sequence[str],
-    own: Sequence[str | None],
+    row_prompts: Sequence[str | None],
     *,
     prompt: str | None = None,
     dim: int | None = None,
     show_progress: bool = False,
     encode: EncodeFunction | None = None,
 ) -> Vectors:
-    """Vectors (Q, H) of length 1.
+    """Return the vectors (Q, H) of queries, with length 1.
 
     Args:
         embedder: the model.
         queries: Q texts.
-        own: the prompt of each query's row, which wins over any other, or None.
-        prompt: put before the other queries; the model's query prompt by default.
-        dim: leading dimensions to keep.
-        show_progress: whether a bar shows rate and time left.
-        encode: in place of the model's own, which it is by default.
+        row_prompts: for each query the prompt given in its row, which has priority over `prompt`, or None.
+        prompt: prompt of the other queries; default: the query prompt of the model.
+        dim: number of leading dimensions to keep; default: all.
+        show_progress: whether to show a progress bar.
+        encode: function that encodes the texts; default: `embedder.encode`.
     """
     encode = encode or embedder.encode
     default = embedder.prompt_for("query")
-    prompts = np.array([first_prompt(mine, prompt, default) for mine in own], dtype=object)
+    prompts = np.array([first_prompt(row_prompt, prompt, default) for row_prompt in row_prompts], dtype=object)
     vectors = np.zeros((len(queries), dim or embedder.dimension), dtype=np.float32)
-    for shared in dict.fromkeys(prompts):
-        places = np.flatnonzero(prompts == shared).tolist()
-        texts = [queries[place] for place in places]
-        vectors[places] = encode(texts, prompt=shared, dim=dim, show_progress=show_progress and "queries")
+    for distinct in dict.fromkeys(prompts):
+        indices = np.flatnonzero(prompts == distinct).tolist()
+        texts = [queries[index] for index in indices]
+        vectors[indices] = encode(texts, prompt=distinct, dim=dim, show_progress=show_progress and "queries")
     return normalize(vectors)
 
 
@@ -64,7 +65,7 @@ def passage_vectors(
     show_progress: bool = False,
     encode: EncodeFunction | None = None,
 ) -> Vectors:
-    """Vectors (D, H) of length 1; `prompt` is put before each passage, the model's own by default."""
+    """Return the vectors (D, H) of passages, with length 1. Default of `prompt`: the passage prompt of the model."""
     prompt = first_prompt(prompt, embedder.prompt_for("passage"))
     encode = encode or embedder.encode
     return normalize(encode(passages, prompt=prompt, dim=dim, show_progress=show_progress and "passages"))

@@ -1,4 +1,4 @@
-"""Smaller numbers for vectors, with sentence-transformers' meaning of each."""
+"""Convert embeddings to smaller number types, with the same meaning as in sentence-transformers."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from numpy.typing import NDArray
 from embedctl import console
 from embedctl.errors import ConfigError
 
-CALIBRATION = 100  # texts below which int8 ranges say little
+MIN_CALIBRATION_TEXTS = 100  # with fewer texts, the ranges of int8 are too inaccurate
 
 
 class Quantizer:
-    """Turns float32 vectors into the stored type.
+    """Converts float32 vectors to the stored type.
 
     Args:
-        dtype: float32; float16; int8: 256 steps between the least and the greatest value of each dimension, values
-            beyond them clipped; binary: the sign of each dimension as a bit, packed, minus 128.
-        ranges: (2, H) least and greatest values of int8, or None to take those of the first block.
+        dtype: float32; float16; int8: 256 steps between the minimum and the maximum of each dimension, with values
+            outside this range clipped; binary: the sign of each dimension as a bit, packed into bytes, minus 128.
+        ranges: (2, H) minimum and maximum of each dimension for int8, or None to compute them from the first block.
     """
 
     def __init__(self, dtype: str, ranges: NDArray[np.float32] | None = None) -> None:
         self.dtype, self.ranges = dtype, ranges
 
     @property
-    def learns(self) -> bool:
-        """Whether the type has ranges, which the first block decides."""
+    def needs_ranges(self) -> bool:
+        """Whether the stored type has ranges, which are computed from the first block if they are not given."""
         return self.dtype == "int8"
 
     def __call__(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
-        """The vectors (N, H) as stored: (N, H), or (N, H / 8) for binary.
+        """Return the vectors (N, H) in the stored type: (N, H), or (N, H / 8) for binary.
 
         Raises:
-            ConfigError: int8 with too few texts to learn ranges from.
+            ConfigError: the type is int8 and there are too few texts to compute the ranges.
         """
         if self.dtype in ("float32", "float16"):
             return vectors.astype(self.dtype)
         from sentence_transformers.util.quantization import quantize_embeddings
 
-        if self.learns and self.ranges is None:
-            self.ranges = _learn_ranges(vectors)
+        if self.needs_ranges and self.ranges is None:
+            self.ranges = _compute_ranges(vectors)
         precision: Any = self.dtype
         return np.asarray(quantize_embeddings(vectors, precision=precision, ranges=self.ranges))
 
 
-def dequantized(stored: NDArray[Any], ranges: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """The vectors (N, H) that stored ones stand for: floats as they are, int8 at the middle of their steps.
+def dequantize(stored: NDArray[Any], ranges: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Return stored vectors (N, H) as float32; an int8 number becomes the middle of its step.
 
     Args:
-        stored: float32, float16 or int8.
-        ranges: (2, H) of int8.
+        stored: vectors of type float32, float16 or int8.
+        ranges: (2, H) minimum and maximum of each dimension for int8, else None.
     """
     if ranges is None or stored.dtype != np.int8:
         return stored.astype(np.float32)
@@ -60,16 +60,15 @@ def dequantized(stored: NDArray[Any], ranges: NDArray[np.float32] | None) -> NDA
     return np.asarray(ranges[0] + (stored.astype(np.float32) + 128.5) * steps, dtype=np.float32)
 
 
-def _learn_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    if len(vectors) < CALIBRATION:
-        raise ConfigError(
-            f"--dtype int8: needs at least {CALIBRATION} texts to learn its ranges from, not {len(vectors)}",
-            "use float16 or binary",
-        )
-    console.info(f"int8: the ranges of the dimensions are those of the first {len(vectors):,} texts")
+def _compute_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    if len(vectors) < MIN_CALIBRATION_TEXTS:
+        texts = console.plural(len(vectors), "text")
+        message = f"--dtype int8: at least {MIN_CALIBRATION_TEXTS} texts are needed to compute the ranges, not {texts}"
+        raise ConfigError(message, "use `--dtype float16` or `--dtype binary`")
+    console.info(f"int8: the range of each dimension is computed from the first {len(vectors):,} texts")
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)])
 
 
-def ranges_beside(path: Path) -> Path:
-    """Where the ranges (2, H) of a file of int8 vectors stand."""
+def ranges_path(path: Path) -> Path:
+    """Return the path of the file with the ranges (2, H) of a file of int8 vectors."""
     return path.with_name(f"{path.stem}.ranges.npy")

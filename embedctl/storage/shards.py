@@ -1,8 +1,9 @@
-"""A folder of vectors in numbered .npy files, which a killed run continues to the same bytes.
+"""An output folder of embeddings in numbered .npy files (shards). An interrupted run can be continued.
 
-`manifest.json` says how the vectors were made and lists the files: rows, a hash of the file, a hash of its texts. Until
-the input is at its end, each whole file has its entry in a .json file beside it, so that several ranks write at once. A
-run goes through its input from the start; what the folder holds already is compared, not encoded again.
+`manifest.json` contains the settings that the vectors depend on and lists the shards: number of rows, hash of the file,
+hash of its texts. Until the run is complete, the entry of each finished shard is in a .json file beside it, so that
+several ranks can write at the same time. A continued run reads its input from the start and skips finished shards after
+comparing their texts; the files are the same bytes as without the interruption.
 """
 
 from __future__ import annotations
@@ -17,126 +18,129 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.distributed.ranks import from_main, is_main
+from embedctl.distributed.ranks import broadcast, is_main
 from embedctl.errors import ConfigError
 from embedctl.files import write_atomically
 from embedctl.storage.writers import write_array
 
 MANIFEST = "manifest.json"
-ANOTHER = "choose another folder, or begin anew with --overwrite"
+FOLDER_HINT = "choose another folder, or start again in this folder with `--overwrite`"
 
 
-class Shards:
-    """The folder and its manifest. With several ranks every rank opens it; rank 0 does so for all.
+class ShardFolder:
+    """The folder of shards and its manifest. Every rank creates this object; only rank 0 reads and writes the manifest.
 
     Args:
-        folder: created if need be.
-        recipe: what the vectors follow from, beside the texts; a folder of another recipe is not continued.
-        overwrite: begin anew, among whatever else is there.
+        folder: the folder; created if it does not exist.
+        settings: what the vectors depend on besides the texts; a run with other settings can't be continued.
+        overwrite: delete the shards in the folder and start again; other files are kept.
 
     Raises:
-        ConfigError: the folder was made in another way, or holds something else.
+        ConfigError: the shards were made with other settings, or the folder contains other files.
     """
 
-    def __init__(self, folder: Path, recipe: dict[str, Any], *, overwrite: bool) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], *, overwrite: bool) -> None:
         self.folder = folder
-        self.document: dict[str, Any] = {**recipe, "ranges": None, "rows": 0, "shards": [], "complete": False}
+        self.manifest: dict[str, Any] = {**settings, "ranges": None, "rows": 0, "shards": [], "complete": False}
         self.entries: dict[int, dict[str, Any]] = {}
         if is_main():
-            self._open(recipe, overwrite=overwrite)
-        self.document, self.entries = from_main((self.document, self.entries))
+            self._open(settings, overwrite=overwrite)
+        self.manifest, self.entries = broadcast((self.manifest, self.entries))
 
-    def _open(self, recipe: dict[str, Any], *, overwrite: bool) -> None:
+    def _open(self, settings: dict[str, Any], *, overwrite: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
             for old in self.folder.glob("shard-*"):
                 old.unlink()
         elif (self.folder / MANIFEST).exists():
-            self.document = self._continued(recipe)
-            self.entries = dict(enumerate(self.document["shards"]))
-            self._take_in()
+            self.manifest = self._read_manifest(settings)
+            self.entries = dict(enumerate(self.manifest["shards"]))
+            self._read_entries()
         elif any(self.folder.iterdir()):
-            raise ConfigError(f"--output {self.folder}: holds files that are no shards", ANOTHER)
-        _write(self.folder / MANIFEST, self.document)
+            raise ConfigError(f"--output {self.folder}: the folder contains files that are not shards", FOLDER_HINT)
+        _write_json(self.folder / MANIFEST, self.manifest)
 
-    def _take_in(self) -> None:
-        """Read the entries that no manifest lists yet."""
+    def _read_entries(self) -> None:
+        """Read the entries of finished shards that are not in the manifest yet."""
         for path in sorted(self.folder.glob("shard-*.json")):
             entry = json.loads(path.read_text(encoding="utf-8"))
-            self.document["ranges"] = entry.pop("ranges")
+            self.manifest["ranges"] = entry.pop("ranges")
             self.entries[int(path.stem.removeprefix("shard-"))] = entry
 
-    def _continued(self, recipe: dict[str, Any]) -> dict[str, Any]:
+    def _read_manifest(self, settings: dict[str, Any]) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-            changed = [name for name, value in recipe.items() if found.get(name) != value]
-            known = {"ranges", "rows", "shards", "complete"} <= found.keys()
+            manifest: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            changed = [name for name, value in settings.items() if manifest.get(name) != value]
+            is_valid = {"ranges", "rows", "shards", "complete"} <= manifest.keys()
         except (ValueError, AttributeError):
-            changed, known = [], False
-        if not known:
-            raise ConfigError(f"{self.folder / MANIFEST}: is no manifest of shards", ANOTHER)
+            changed, is_valid = [], False
+        if not is_valid:
+            raise ConfigError(f"{self.folder / MANIFEST}: the file is not a manifest of shards", FOLDER_HINT)
         if changed:
-            raise ConfigError(f"--output {self.folder}: holds vectors made with another {', '.join(changed)}", ANOTHER)
-        return found
+            names = ", ".join(changed)
+            message = f"--output {self.folder}: the folder contains embeddings made with other settings: {names}"
+            raise ConfigError(message, FOLDER_HINT)
+        return manifest
 
     @property
     def ranges(self) -> NDArray[np.float32] | None:
-        """(2, H) the least and greatest values between which int8 numbers stand; None for other types."""
-        stored = self.document["ranges"]
-        return None if stored is None else np.array(stored, dtype=np.float32)
+        """(2, H) minimum and maximum of each dimension for int8; None for other types."""
+        ranges = self.manifest["ranges"]
+        return None if ranges is None else np.array(ranges, dtype=np.float32)
 
-    def holds(self, place: int, texts: Sequence[str]) -> bool:
-        """Whether shard `place` is there already, whole and of these texts.
+    def is_complete(self, index: int, texts: Sequence[str]) -> bool:
+        """Return whether shard `index` exists and is complete. Print a warning if its file is missing or damaged.
 
         Raises:
-            ConfigError: it was made of other texts.
+            ConfigError: the shard was made from other texts.
         """
-        if place not in self.entries:
+        if index not in self.entries:
             return False
-        entry = self.entries[place]
+        entry = self.entries[index]
         if entry["texts"] != _hash_texts(texts):
-            message = f"--output {self.folder}: {entry['file']} was made of other texts than the input's"
-            raise ConfigError(message, ANOTHER)
+            message = f"--output {self.folder}: {entry['file']} was made from texts that differ from the input"
+            raise ConfigError(message, FOLDER_HINT)
         path = self.folder / entry["file"]
         if path.is_file() and _hash_file(path) == entry["sha256"]:
             return True
-        console.warn(f"{path}: is missing or damaged; encoding its texts again")
+        console.warn(f"{path}: the file is missing or damaged, so its texts are encoded again")
         return False
 
     def write(
-        self, place: int, texts: Sequence[str], vectors: NDArray[Any], ranges: NDArray[np.float32] | None = None
+        self, index: int, texts: Sequence[str], vectors: NDArray[Any], ranges: NDArray[np.float32] | None = None
     ) -> None:
-        """Write shard `place`: N texts, their vectors (N, H) as stored, and the ranges of int8."""
-        path = self.folder / f"shard-{place:05d}.npy"
+        """Write shard `index`: N texts, their vectors (N, H) in the stored type, and the ranges of int8."""
+        path = self.folder / f"shard-{index:05d}.npy"
         write_array(path, vectors)
         entry = {"file": path.name, "rows": len(texts), "sha256": _hash_file(path), "texts": _hash_texts(texts)}
-        self.entries[place] = entry
-        self.document["ranges"] = None if ranges is None else ranges.tolist()
-        _write(path.with_suffix(".json"), {**entry, "ranges": self.document["ranges"]})
+        self.entries[index] = entry
+        self.manifest["ranges"] = None if ranges is None else ranges.tolist()
+        _write_json(path.with_suffix(".json"), {**entry, "ranges": self.manifest["ranges"]})
 
-    def complete(self, count: int) -> None:
-        """List the files in the manifest once the input is at its end after `count` shards; the first rank does it.
+    def finish(self, count: int) -> None:
+        """List all `count` shards in the manifest after the whole input was encoded. Only rank 0 calls this.
 
         Raises:
-            ConfigError: the folder holds more shards than that.
+            ConfigError: the folder contains more than `count` shards.
         """
-        self._take_in()
+        self._read_entries()
         if len(self.entries) > count:
-            raise ConfigError(f"--output {self.folder}: was made of more texts than the input has", ANOTHER)
-        listed = [self.entries[place] for place in range(count)]
-        rows = sum(entry["rows"] for entry in listed)
-        self.document |= {"shards": listed, "rows": rows, "complete": True}
-        _write(self.folder / MANIFEST, self.document)
+            message = f"--output {self.folder}: the folder contains embeddings of more texts than the input"
+            raise ConfigError(message, FOLDER_HINT)
+        shards = [self.entries[index] for index in range(count)]
+        rows = sum(entry["rows"] for entry in shards)
+        self.manifest |= {"shards": shards, "rows": rows, "complete": True}
+        _write_json(self.folder / MANIFEST, self.manifest)
         for path in self.folder.glob("shard-*.json"):
             path.unlink()
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
-    write_atomically(path, json.dumps(document, indent=2, ensure_ascii=False))
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _hash_texts(texts: Sequence[str]) -> str:
-    """A digest of texts and their borders: no UTF-8 holds the byte between them."""
+    """Return a digest of the texts and their boundaries, which are marked by a byte that does not occur in UTF-8."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text.encode("utf-8"))

@@ -1,6 +1,7 @@
-"""The texts behind the rows of an index, in a file of which any row is read without the others.
+"""The texts of an index, in a file from which the text of any row can be read without reading the others.
 
-`texts.jsonl` holds {"row": n, "text": ...} a line, `offsets.npy` (N + 1, 1) the byte where each line begins.
+`texts.jsonl` contains {"row": n, "text": ...} per line, `offsets.npy` (N + 1, 1) the byte offset of each line and the
+size of the file.
 """
 
 from __future__ import annotations
@@ -11,29 +12,29 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from embedctl.storage.writers import writing
+from embedctl.storage.writers import open_writer
 
 TEXTS, OFFSETS = "texts.jsonl", "offsets.npy"
-BLOCK = 4096
+BLOCK = 4096  # offsets per write
 
 
-def recorded(texts: Iterator[str], folder: Path) -> Iterator[str]:
-    """The texts themselves, each written to the folder before it is given; the files are whole after the last one."""
-    pending = [0]
-    with (folder / TEXTS).open("wb") as stream, writing(folder / OFFSETS) as offsets:
+def store_texts(texts: Iterator[str], folder: Path) -> Iterator[str]:
+    """Yield the texts, and write each of them to the folder first. The files are complete after the last text."""
+    offsets = [0]
+    with (folder / TEXTS).open("wb") as stream, open_writer(folder / OFFSETS) as writer:
         for row, text in enumerate(texts):
             stream.write(orjson.dumps({"row": row, "text": text}, option=orjson.OPT_APPEND_NEWLINE))
-            pending.append(stream.tell())
-            if len(pending) >= BLOCK:
-                offsets.write((), np.array([pending], dtype=np.int64).T)
-                pending.clear()
+            offsets.append(stream.tell())
+            if len(offsets) >= BLOCK:
+                writer.write((), np.array([offsets], dtype=np.int64).T)
+                offsets.clear()
             yield text
-        if pending:
-            offsets.write((), np.array([pending], dtype=np.int64).T)
+        if offsets:
+            writer.write((), np.array([offsets], dtype=np.int64).T)
 
 
 class TextMap:
-    """The texts of a folder by row; nothing is held in memory."""
+    """The texts of a folder by row number. They are read from disk, not held in memory."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / TEXTS

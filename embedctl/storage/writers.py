@@ -1,4 +1,7 @@
-"""Output files of vectors. To add a format: one class and one line in `WRITERS`. Folders are in shards.py."""
+"""Write files of embeddings in several formats. Output folders are in shards.py.
+
+To add a format, add one class and one line in `WRITERS`.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +22,22 @@ HEADER_BYTES = 128
 
 
 class Writer(ABC):
-    """Writes blocks of texts and vectors to a stream, in order."""
+    """Base class of writers of texts and their vectors to a stream."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
 
     @abstractmethod
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
-        """Append N texts and their vectors (N, H)."""
+        """Append a block of N texts and their vectors (N, H)."""
 
     def close(self) -> None:
-        """Write what is left, and what the format has at its end."""
+        """Write buffered data and the end of the file."""
         self.stream.flush()
 
 
 class NpyWriter(Writer):
-    """One .npy array without the texts; the header, which holds the number of rows, is written last."""
+    """Writes one .npy array without the texts. The header contains the number of rows, so it is written last."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(stream)
@@ -42,22 +45,22 @@ class NpyWriter(Writer):
         self.rows, self.dim, self.dtype = 0, 0, np.dtype(np.float32)
 
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
-        """See `Writer`; the texts may be left out."""
+        """See `Writer`. The texts are not written and may be empty."""
         self.rows, self.dim, self.dtype = self.rows + len(vectors), vectors.shape[1], vectors.dtype
         np.ascontiguousarray(vectors).tofile(self.stream)
 
     def close(self) -> None:
-        """See `Writer`. The header is padded to a fixed length, as the format allows."""
-        facts = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.rows, self.dim)}
-        text = str(facts).encode("latin1")
+        """Write the header at the start, padded to the fixed length that was reserved for it."""
+        header = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.rows, self.dim)}
+        text = str(header).encode("latin1")
         size = HEADER_BYTES - len(npy.magic(1, 0)) - 2
-        header = npy.magic(1, 0) + size.to_bytes(2, "little") + text + b" " * (size - len(text) - 1) + b"\n"
+        padded = npy.magic(1, 0) + size.to_bytes(2, "little") + text + b" " * (size - len(text) - 1) + b"\n"
         self.stream.seek(0)
-        self.stream.write(header)
+        self.stream.write(padded)
 
 
 class JsonlWriter(Writer):
-    """{"text": ..., "embedding": [...]} a line."""
+    """Writes one line {"text": ..., "embedding": [...]} per text."""
 
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
         """See `Writer`."""
@@ -65,12 +68,12 @@ class JsonlWriter(Writer):
 
         for text, vector in zip(texts, vectors, strict=True):
             numbers = vector.tolist() if vector.dtype == np.float16 else np.ascontiguousarray(vector)
-            document = {"text": text, "embedding": numbers}
-            self.stream.write(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
+            row = {"text": text, "embedding": numbers}
+            self.stream.write(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
 
 
 class ParquetWriter(Writer):
-    """Columns `text` and `embedding`, a list of fixed size."""
+    """Writes the columns `text` and `embedding` (a list of fixed size)."""
 
     table: Any = None
 
@@ -93,26 +96,25 @@ class ParquetWriter(Writer):
 WRITERS: dict[str, type[Writer]] = {".npy": NpyWriter, ".jsonl": JsonlWriter, ".parquet": ParquetWriter}
 
 
-def expect_format(path: Path) -> None:
-    """Check that a file name has a format.
+def check_output_format(path: Path) -> None:
+    """Check that the suffix of an output file is that of a format.
 
     Raises:
-        ConfigError: no format has its suffix.
+        ConfigError: no format has this suffix.
     """
     if path.suffix not in WRITERS:
-        raise ConfigError(
-            f"--output {path}: the suffix is none of {', '.join(WRITERS)}", "a folder for shards ends in /"
-        )
+        message = f"--output {path}: the suffix is not one of {', '.join(WRITERS)}"
+        raise ConfigError(message, "change the suffix, or end the path with `/` to write a folder of shards")
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Writer]:
-    """The writer of a file, whose suffix chooses the format; the file is replaced if all goes well.
+def open_writer(path: Path) -> Iterator[Writer]:
+    """Open the writer of a file for a with-block. The suffix determines the format. The file is written atomically.
 
     Raises:
-        ConfigError: no format has the suffix.
+        ConfigError: no format has this suffix.
     """
-    expect_format(path)
+    check_output_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path, "wb") as stream, closing(WRITERS[path.suffix](stream)) as writer:
         yield writer
@@ -120,5 +122,5 @@ def writing(path: Path) -> Iterator[Writer]:
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write an array (N, H) to a .npy file."""
-    with writing(path) as writer:
+    with open_writer(path) as writer:
         writer.write((), array)

@@ -1,4 +1,4 @@
-"""BM25 beside a model: words and character pairs, the formula by hand, candidates taken by turns."""
+"""BM25: tokens and character pairs, scores computed by hand, and hybrid search."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from embedctl.search.bm25 import Lexical, mixed, tokens
-from embedctl.search.exact import exact
+from embedctl.search.bm25 import BM25Index, hybrid_searcher, tokenize
+from embedctl.search.exact import exact_searcher
 
 TEXTS = ["river stone", "river river cloud", "音乐天气", "天气", "engine market theory", "cloud"]
 
@@ -23,37 +23,37 @@ TEXTS = ["river stone", "river river cloud", "音乐天气", "天气", "engine m
         ("?!", []),
     ],
 )
-def test_words_and_pairs_of_characters(text, expected):
-    assert list(tokens(text)) == expected
+def test_tokens_are_words_or_character_pairs(text, expected):
+    assert list(tokenize(text)) == expected
 
 
-def by_hand(query: str) -> list[int]:
-    """Lucene's BM25 with k1 1.5 and b 0.75."""
-    documents = [list(tokens(text)) for text in TEXTS]
+def rank_by_formula(query: str) -> list[int]:
+    """Return the ids by Lucene's BM25 with k1 1.5 and b 0.75, computed with its formula."""
+    documents = [list(tokenize(text)) for text in TEXTS]
     mean = sum(map(len, documents)) / len(documents)
     scores = []
     for document in documents:
         score = 0.0
-        for word in tokens(query):
-            having = sum(word in other for other in documents)
-            idf = math.log(1 + (len(documents) - having + 0.5) / (having + 0.5))
-            count = document.count(word)
+        for token in tokenize(query):
+            frequency = sum(token in other for other in documents)
+            idf = math.log(1 + (len(documents) - frequency + 0.5) / (frequency + 0.5))
+            count = document.count(token)
             score += idf * count / (count + 1.5 * (0.25 + 0.75 * len(document) / mean))
         scores.append(score)
-    return [place for place in sorted(range(6), key=lambda place: -scores[place]) if scores[place] > 0]
+    return [index for index in sorted(range(6), key=lambda index: -scores[index]) if scores[index] > 0]
 
 
 @pytest.mark.parametrize("query", ["river cloud", "天气", "the market", "unknown", ""])
-def test_the_ranking_is_the_formulas(query):
-    (found,) = Lexical(TEXTS).search([query], 6)
-    assert [place for place in found.tolist() if place >= 0] == by_hand(query)
+def test_the_order_is_that_of_the_formula(query):
+    (found,) = BM25Index(TEXTS).search([query], 6)
+    assert [index for index in found.tolist() if index >= 0] == rank_by_formula(query)
 
 
-def test_candidates_are_taken_by_turns_each_once_with_the_models_scores():
+def test_hybrid_results_alternate_without_duplicates_and_have_the_scores_of_the_model():
     corpus = np.array([[0.1], [0.2], [0.9], [0.8], [0.7], [0.6]], np.float32)
     queries = np.ones((2, 1), np.float32)
-    find = mixed(exact(queries, corpus), Lexical(TEXTS), ["river", "unknown"], queries, corpus)
-    scores, ids = find(slice(0, 2), 3)
+    search = hybrid_searcher(exact_searcher(queries, corpus), BM25Index(TEXTS), ["river", "unknown"], queries, corpus)
+    scores, ids = search(slice(0, 2), 3)
     assert ids[0].tolist() == [2, 1, 3, 0, 4, -1]
     assert ids[1].tolist() == [2, 3, 4, -1, -1, -1]
     np.testing.assert_allclose(scores[0], [0.9, 0.2, 0.8, 0.1, 0.7, -np.inf])

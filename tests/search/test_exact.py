@@ -1,4 +1,4 @@
-"""Exact search: each backend against plain sorting and against the other, with ties and bounds."""
+"""Exact search: each backend compared with sorting and with the other backend, ties, and limits of k."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from embedctl.errors import ModelError
-from embedctl.search import exact as index
+from embedctl.search import exact
 from embedctl.search.exact import TopK, search, search_faiss, search_torch
 
 BACKENDS = {"faiss": search_faiss, "torch": lambda queries, corpus, k: search_torch(queries, corpus, k, "cpu")}
 
 
-def whole_numbers(seed: int, rows: int, width: int, highest: int) -> np.ndarray:
-    """Vectors of small whole numbers: their products are exact and many are equal."""
+def integer_vectors(seed: int, rows: int, width: int, highest: int) -> np.ndarray:
+    """Return vectors of small integers, whose products are exact and often equal."""
     return np.random.default_rng(seed).integers(0, highest + 1, (rows, width)).astype(np.float32)
 
 
-def sorted_by_hand(queries: np.ndarray, corpus: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def search_by_sorting(queries: np.ndarray, corpus: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     scores = queries @ corpus.T
     ids = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, ids, axis=1), ids
@@ -26,23 +26,23 @@ def sorted_by_hand(queries: np.ndarray, corpus: np.ndarray, k: int) -> tuple[np.
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(index, "BLOCK_CELLS", 64)
-    monkeypatch.setattr(index, "BLOCK_DOCUMENTS", {"cpu": 17})
+    monkeypatch.setattr(exact, "BLOCK_SCORES", 64)
+    monkeypatch.setattr(exact, "BLOCK_DOCUMENTS", {"cpu": 17})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("highest", [0, 1, 3, 1000])
 @pytest.mark.parametrize("k", [1, 7, 50, 100])
-def test_each_backend_is_a_stable_sort(small_blocks, backend, highest, k):
-    queries, corpus = whole_numbers(1, 9, 6, highest), whole_numbers(2, 100, 6, highest)
+def test_each_backend_is_equal_to_a_stable_sort(small_blocks, backend, highest, k):
+    queries, corpus = integer_vectors(1, 9, 6, highest), integer_vectors(2, 100, 6, highest)
     scores, ids = BACKENDS[backend](queries, corpus, k)
-    expected_scores, expected_ids = sorted_by_hand(queries, corpus, k)
+    expected_scores, expected_ids = search_by_sorting(queries, corpus, k)
     np.testing.assert_array_equal(ids, expected_ids)
     np.testing.assert_array_equal(scores, expected_scores)
     assert (scores.dtype, ids.dtype) == (np.float32, np.int64)
 
 
-def test_backends_agree_on_real_vectors(small_blocks):
+def test_backends_agree_on_random_vectors(small_blocks):
     draw = np.random.default_rng(5)
     queries, corpus = draw.standard_normal((20, 32), np.float32), draw.standard_normal((300, 32), np.float32)
     scores, ids = search_faiss(queries, corpus, 40)
@@ -51,7 +51,7 @@ def test_backends_agree_on_real_vectors(small_blocks):
     np.testing.assert_allclose(scores, other_scores, atol=1e-4)
 
 
-def test_negative_scores_are_found_too():
+def test_documents_with_negative_scores_are_found():
     queries, corpus = (
         -np.ones((2, 3), np.float32),
         np.ones((5, 3), np.float32) * np.arange(1, 6, dtype=np.float32)[:, None],
@@ -60,31 +60,31 @@ def test_negative_scores_are_found_too():
         assert backend(queries, corpus, 2)[1].tolist() == [[0, 1], [0, 1]]
 
 
-def test_k_is_clipped_and_no_id_is_missing():
-    corpus = whole_numbers(0, 4, 3, 5)
-    scores, ids = search(whole_numbers(1, 2, 3, 5), corpus, 10)
+def test_k_is_limited_to_the_number_of_documents():
+    corpus = integer_vectors(0, 4, 3, 5)
+    scores, ids = search(integer_vectors(1, 2, 3, 5), corpus, 10)
     assert scores.shape == ids.shape == (2, 4)
     assert [sorted(row) for row in ids.tolist()] == [[0, 1, 2, 3]] * 2
 
 
-def test_nothing_to_search_or_to_ask():
+def test_an_empty_corpus_and_no_queries():
     vectors, none = np.ones((3, 2), np.float32), np.ones((0, 2), np.float32)
     assert search(vectors, none, 5)[1].shape == (3, 0)
     assert search(none, vectors, 2)[1].shape == (0, 2)
 
 
-@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
-def test_vectors_that_are_not_finite_are_refused(broken):
+@pytest.mark.parametrize("invalid", [np.nan, np.inf, -np.inf])
+def test_vectors_that_are_not_finite_are_an_error(invalid):
     good, bad = np.ones((4, 2), np.float32), np.ones((4, 2), np.float32)
-    bad[2, 1] = broken
+    bad[2, 1] = invalid
     with pytest.raises(ModelError, match="the vector of document 2 is not finite"):
         search(good, bad, 1)
     with pytest.raises(ModelError, match="the vector of query 2 is not finite"):
         search(bad, good, 1)
 
 
-def test_other_types_and_strides_are_taken():
-    corpus = whole_numbers(0, 20, 8, 9)
+def test_other_types_and_strides_are_accepted():
+    corpus = integer_vectors(0, 20, 8, 9)
     expected = search(corpus[:3, ::2].copy(), corpus[:, ::2].copy(), 4)
     found = search(corpus[:3, ::2].astype(np.float16), corpus[:, ::2], 4)
     np.testing.assert_array_equal(found[1], expected[1])
@@ -98,19 +98,19 @@ def top_k(*blocks: list[list[float]], k: int) -> tuple[list[list[float]], list[l
     return found.scores_Qk.tolist(), found.ids_Qk.tolist()
 
 
-def test_top_k_of_a_row_with_many_equal_scores():
+def test_top_k_of_a_row_with_equal_scores():
     scores, ids = top_k([[1.0, 3, 2, 3, 2, 2], [0, 0, 0, 0, 0, 0]], k=3)
     assert scores == [[3, 3, 2], [0, 0, 0]]
     assert ids == [[1, 3, 2], [0, 1, 2]]
 
 
-def test_top_k_of_blocks_keeps_the_earlier_of_equal_scores():
+def test_top_k_of_blocks_keeps_the_lower_id_of_equal_scores():
     scores, ids = top_k([[2.0], [0]], [[1, 3, 2], [0, 0, 0]], [[3, 3], [-1, 0]], k=3)
     assert scores == [[3, 3, 3], [0, 0, 0]]
     assert ids == [[2, 4, 5], [0, 1, 2]]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_finds_what_a_cpu_finds():
-    queries, corpus = whole_numbers(1, 30, 16, 7), whole_numbers(2, 5000, 16, 7)
+def test_a_gpu_returns_the_same_ids_as_a_cpu():
+    queries, corpus = integer_vectors(1, 30, 16, 7), integer_vectors(2, 5000, 16, 7)
     np.testing.assert_array_equal(search(queries, corpus, 100, "cuda")[1], search(queries, corpus, 100, "cpu")[1])

@@ -1,4 +1,4 @@
-"""Texts by row: what was passed through is what comes back, any row without the others."""
+"""Texts are stored and read back by row."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 import pytest
 
 from embedctl.storage import textmap
-from embedctl.storage.textmap import TextMap, recorded
+from embedctl.storage.textmap import TextMap, store_texts
 
 TEXTS = ["one", "", 'two\nlines, "quoted"', "学习\u2028", "last"]
 
 
 @pytest.mark.parametrize("block", [2, 4096])
-def test_any_row_comes_back(block, tmp_path, monkeypatch):
+def test_any_row_can_be_read(block, tmp_path, monkeypatch):
     monkeypatch.setattr(textmap, "BLOCK", block)
-    assert list(recorded(iter(TEXTS), tmp_path)) == TEXTS
+    assert list(store_texts(iter(TEXTS), tmp_path)) == TEXTS
     texts = TextMap(tmp_path)
     assert len(texts) == len(TEXTS)
     assert [texts[row] for row in (4, 0, 2, 3, 1)] == [TEXTS[row] for row in (4, 0, 2, 3, 1)]
@@ -23,6 +23,6 @@ def test_any_row_comes_back(block, tmp_path, monkeypatch):
     assert [json.loads(line) for line in lines] == [{"row": row, "text": text} for row, text in enumerate(TEXTS)]
 
 
-def test_no_text(tmp_path):
-    assert list(recorded(iter([]), tmp_path)) == []
+def test_an_input_without_texts(tmp_path):
+    assert list(store_texts(iter([]), tmp_path)) == []
     assert len(TextMap(tmp_path)) == 0

@@ -1,4 +1,4 @@
-"""Each format gives back the numbers, types and texts that went in, whole or not at all."""
+"""Files in each format contain the numbers, types and texts that were written, and are written atomically."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 from pyarrow import parquet
 
 from embedctl.errors import ConfigError
-from embedctl.storage.writers import WRITERS, writing
+from embedctl.storage.writers import WRITERS, open_writer
 
 TEXTS = ["one", "", "学习\n\t\u2028", "four", "five"]
 DTYPES = ["float32", "float16", "int8"]
 
 
 def vectors(dtype: str) -> np.ndarray:
-    drawn = np.random.default_rng(0).standard_normal((len(TEXTS), 3)) * (1 if dtype.startswith("float") else 50)
-    return drawn.astype(dtype)
+    values = np.random.default_rng(0).standard_normal((len(TEXTS), 3)) * (1 if dtype.startswith("float") else 50)
+    return values.astype(dtype)
 
 
 def read(path) -> tuple[list[str] | None, np.ndarray]:
-    """Texts and vectors of a file, read by others' readers."""
+    """Return the texts and vectors of a file, read with other packages."""
     if path.suffix == ".npy":
         return None, np.load(path)
     if path.suffix == ".jsonl":
@@ -35,8 +35,8 @@ def read(path) -> tuple[list[str] | None, np.ndarray]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_round_trip_in_two_blocks(suffix, dtype, tmp_path):
-    path, expected = tmp_path / "deep" / f"x{suffix}", vectors(dtype)
-    with writing(path) as writer:
+    path, expected = tmp_path / "folder" / f"x{suffix}", vectors(dtype)
+    with open_writer(path) as writer:
         writer.write(TEXTS[:2], expected[:2])
         writer.write(TEXTS[2:], expected[2:])
     texts, found = read(path)
@@ -48,34 +48,34 @@ def test_round_trip_in_two_blocks(suffix, dtype, tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_an_array_that_is_no_copy_of_memory_order(tmp_path):
-    turned = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
-    with writing(tmp_path / "x.npy") as writer:
-        writer.write(["a", "b"], turned)
-    assert (np.load(tmp_path / "x.npy") == turned).all()
+def test_an_array_in_fortran_order(tmp_path):
+    array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    with open_writer(tmp_path / "x.npy") as writer:
+        writer.write(["a", "b"], array)
+    assert (np.load(tmp_path / "x.npy") == array).all()
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_a_failure_keeps_the_old_file(suffix, tmp_path):
+def test_an_error_keeps_the_old_file(suffix, tmp_path):
     path = tmp_path / f"x{suffix}"
     path.write_bytes(b"old")
 
-    def killed() -> None:
-        with writing(path) as writer:
+    def write_and_fail() -> None:
+        with open_writer(path) as writer:
             writer.write(TEXTS, vectors("float32"))
             assert path.read_bytes() == b"old"
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        killed()
+        write_and_fail()
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_an_unknown_suffix_is_named(tmp_path):
+def test_an_unknown_suffix_is_an_error(tmp_path):
     with (
-        pytest.raises(ConfigError, match=r"the suffix is none of \.npy, \.jsonl, \.parquet"),
-        writing(tmp_path / "x.bin"),
+        pytest.raises(ConfigError, match=r"the suffix is not one of \.npy, \.jsonl, \.parquet"),
+        open_writer(tmp_path / "x.bin"),
     ):
         pass
     assert list(tmp_path.iterdir()) == []

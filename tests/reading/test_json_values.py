@@ -1,4 +1,4 @@
-"""Whatever its layout and compression, a file gives the same documents; whatever is wrong has a line and a code."""
+"""JSON values of files in each layout and compression, and the line and code of each problem."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import BinaryIO
 import pytest
 import zstandard
 
-from embedctl.reading import documents as module
-from embedctl.reading.documents import Lines, documents, pieces
+from embedctl.reading import json_values
+from embedctl.reading.json_values import Lines, read_blocks, read_json_values
 
 ROWS = [
     {"query": "tide times", "pos": ["high water\nat noon"], "neg": ["low"]},
@@ -28,7 +28,7 @@ LAYOUTS = {
     "array": json.dumps(ROWS),
     "array, indented": " \n" + json.dumps(ROWS, indent=2, ensure_ascii=False) + "\n",
 }
-PACKERS = {
+COMPRESSIONS = {
     "plain": lambda data: data,
     "gzip": gzip.compress,
     "zstd": zstandard.compress,
@@ -42,29 +42,25 @@ def write(folder: Path, content: bytes | str, name: str = "rows.json") -> str:
     return str(path)
 
 
-def faults(path: str) -> list[tuple[int, str, str]]:
-    return [(doc.line, doc.fault.field, doc.fault.code) for doc in documents(path) if doc.fault]
+def problems(path: str) -> list[tuple[int, str, str]]:
+    return [(found.line, found.problem.field, found.problem.code) for found in read_json_values(path) if found.problem]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("packer", PACKERS)
-def test_every_layout_and_compression_gives_the_same_documents(tmp_path, layout, packer):
-    # the name says nothing: content alone decides
-    path = write(tmp_path, PACKERS[packer](LAYOUTS[layout].encode()), "rows.data")
-    found = list(documents(path))
-    assert [document.value for document in found] == ROWS
-    assert [json.loads(document.raw) for document in found] == ROWS
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_every_layout_and_compression_gives_the_same_values(tmp_path, layout, compression):
+    # the suffix .data is unknown, so only the content decides
+    path = write(tmp_path, COMPRESSIONS[compression](LAYOUTS[layout].encode()), "rows.data")
+    found = list(read_json_values(path))
+    assert [one.value for one in found] == ROWS
+    assert [json.loads(one.raw) for one in found] == ROWS
 
 
-def test_lines_count_from_one_in_both_layouts(tmp_path):
+def test_line_numbers_start_at_one_in_both_layouts(tmp_path):
     lines = write(tmp_path, '{"a":1}\n\n{"a":2}\n')
-    assert [(document.line, document.value) for document in documents(lines)] == [
-        (1, {"a": 1}),
-        (2, None),
-        (3, {"a": 2}),
-    ]
+    assert [(found.line, found.value) for found in read_json_values(lines)] == [(1, {"a": 1}), (2, None), (3, {"a": 2})]
     array = write(tmp_path, '[\n{"a":\n1},\n\n{"a":2}\n]')
-    assert [(document.line, document.value) for document in documents(array)] == [(2, {"a": 1}), (5, {"a": 2})]
+    assert [(found.line, found.value) for found in read_json_values(array)] == [(2, {"a": 1}), (5, {"a": 2})]
 
 
 @pytest.mark.parametrize(
@@ -85,64 +81,64 @@ def test_lines_count_from_one_in_both_layouts(tmp_path):
         (b"[1]\n[2]", [(2, "file", "not-json")]),
     ],
 )
-def test_what_is_wrong_has_a_line_and_a_code_and_hides_nothing_else(tmp_path, content, expected):
+def test_each_problem_has_a_line_and_a_code(tmp_path, content, expected):
     path = write(tmp_path, content)
-    assert faults(path) == expected
+    assert problems(path) == expected
 
 
-def test_good_values_around_bad_ones_are_read(tmp_path):
+def test_valid_values_around_an_invalid_one_are_read(tmp_path):
     path = write(tmp_path, '[{"a":1},\n{"a" 2},\n{"a":3}]')
-    assert [document.value for document in documents(path) if not document.fault] == [{"a": 1}, {"a": 3}]
+    assert [found.value for found in read_json_values(path) if not found.problem] == [{"a": 1}, {"a": 3}]
 
 
-def test_a_pair_of_surrogates_is_one_character(tmp_path):
+def test_a_surrogate_pair_is_one_character(tmp_path):
     path = write(tmp_path, '{"query":"\\ud83d\\ude00","pos":["a","b"],"scores":[1,-Infinity]}')
-    assert faults(path) == []
-    assert next(documents(path)).value["query"] == "😀"
+    assert problems(path) == []
+    assert next(read_json_values(path)).value["query"] == "😀"
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
-def test_a_damaged_file_is_read_up_to_the_damage(tmp_path, pack):
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
+def test_a_damaged_file_is_read_up_to_the_damaged_part(tmp_path, compress):
     draw = random.Random(0)
     lines = "".join(json.dumps({"a": draw.random()}) + "\n" for _ in range(50_000)).encode()
-    packed = bytearray(pack(lines))
+    packed = bytearray(compress(lines))
     packed[-4000:-3000] = bytes(1000)
     path = write(tmp_path, bytes(packed))
-    found = list(documents(path))
-    assert sum(document.fault is None for document in found) > 1000
-    assert found[-1].fault is not None
-    assert found[-1].fault.code == "damaged"
+    found = list(read_json_values(path))
+    assert sum(one.problem is None for one in found) > 1000
+    assert found[-1].problem is not None
+    assert found[-1].problem.code == "damaged"
     assert found[-1].line == found[-2].line + 1
 
 
-def test_a_cut_off_gzip_is_damaged(tmp_path):
+def test_a_truncated_gzip_file_is_damaged(tmp_path):
     path = write(tmp_path, gzip.compress(LAYOUTS["lines"].encode())[:-12])
-    assert faults(path)[-1][2] == "damaged"
+    assert problems(path)[-1][2] == "damaged"
 
 
 def test_stdin(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(gzip.compress(LAYOUTS["lines"].encode())))
     monkeypatch.setattr(sys, "stdin", stream)
-    assert [document.value for document in documents("-")] == ROWS
+    assert [found.value for found in read_json_values("-")] == ROWS
 
 
-def test_a_layout_is_one_function_and_one_line(tmp_path, monkeypatch):
-    def read_tabs(stream: BinaryIO) -> Iterator[Lines]:
+def test_adding_a_layout_takes_one_function_and_one_line(tmp_path, monkeypatch):
+    def read_tsv(stream: BinaryIO) -> Iterator[Lines]:
         header, *lines = stream.read().splitlines()
         names = header.decode().split("\t")
         rows = [json.dumps(dict(zip(names, line.decode().split("\t"), strict=True))).encode() for line in lines]
         yield Lines(range(2, len(rows) + 2), rows)
 
-    monkeypatch.setitem(module.LAYOUTS, b"query\t", read_tabs)
+    monkeypatch.setitem(json_values.LAYOUTS, b"query\t", read_tsv)
     path = write(tmp_path, gzip.compress(b"query\tid\na\t1\nb\t2\n"))
-    assert [(found.line, found.value) for found in documents(path)] == [
+    assert [(found.line, found.value) for found in read_json_values(path)] == [
         (2, {"query": "a", "id": "1"}),
         (3, {"query": "b", "id": "2"}),
     ]
 
 
-def test_lines_are_cut_into_pieces_that_keep_their_numbers(tmp_path):
-    (whole,) = pieces(write(tmp_path, "1\n2\n3\n4\n5\n"))
-    cut = list(whole.cut(2))
-    assert [list(piece.numbers) for piece in cut] == [[1, 2], [3, 4], [5]]
-    assert [piece.raw for piece in cut] == [[b"1", b"2"], [b"3", b"4"], [b"5"]]
+def test_lines_are_split_into_parts_that_keep_their_numbers(tmp_path):
+    (whole,) = read_blocks(write(tmp_path, "1\n2\n3\n4\n5\n"))
+    parts = list(whole.split(2))
+    assert [list(part.numbers) for part in parts] == [[1, 2], [3, 4], [5]]
+    assert [part.raw for part in parts] == [[b"1", b"2"], [b"3", b"4"], [b"5"]]

@@ -1,0 +1,185 @@
+"""Read the JSON values of a file, one per line or from one array, in constant memory.
+
+The first bytes of a file decide how it is read, not its name. To add a layout, add one function and one line in
+`LAYOUTS`. If an object has the same key twice, the last value is used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, ClassVar
+
+import orjson
+
+from embedctl.reading.arrays import BrokenArrayError, split_array
+from embedctl.reading.files import BOM, CHUNK, READ_ERRORS, open_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one field of a row. The values of `code` are stable, so scripts may rely on them."""
+
+    field: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JsonValue:
+    """One JSON value of a file, or the problem that prevents reading it. `raw` is its bytes; empty with a problem."""
+
+    line: int
+    value: Any
+    problem: Problem | None = None
+    raw: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of a file that have not been parsed yet, without line ends, and their line numbers."""
+
+    EMPTY: ClassVar = ("blank-line", "the line is blank")  # code and message of the problem if a line is empty
+    numbers: Sequence[int]
+    raw: list[bytes]
+
+    def split(self, size: int) -> Iterator[Lines]:
+        """Return the same lines in parts of at most `size` lines."""
+        parts = (slice(start, start + size) for start in range(0, len(self.raw), size))
+        return (type(self)(self.numbers[part], self.raw[part]) for part in parts)
+
+    def parse(self) -> Iterator[JsonValue]:
+        """Yield the JSON value of each line, or what is wrong with the line."""
+        for number, line in zip(self.numbers, self.raw, strict=True):
+            try:
+                yield JsonValue(number, orjson.loads(line), None, line)
+            except orjson.JSONDecodeError:
+                yield _parse_leniently(number, line) if line.strip() else _with_problem(number, *self.EMPTY)
+
+
+class ArrayElements(Lines):
+    """Elements of an array that have not been parsed yet, and the numbers of the lines where they begin."""
+
+    EMPTY = ("not-json", "not JSON: an element is missing before or after a comma")
+
+
+def read_json_values(path: str) -> Iterator[JsonValue]:
+    """Yield the JSON values of a file with their line numbers; a value that is invalid is yielded as a problem.
+
+    Raises:
+        DataError: the file can't be opened.
+    """
+    for block in read_blocks(path):
+        if isinstance(block, JsonValue):
+            yield block
+        else:
+            yield from block.parse()
+
+
+def read_blocks(path: str) -> Iterator[JsonValue | Lines]:
+    """Yield the content of a file in blocks of unparsed lines or elements, for callers that parse many at once.
+
+    Problems of the file, and values that a layout parses itself, are yielded as `JsonValue`.
+
+    Raises:
+        DataError: the file can't be opened.
+    """
+    line = 0
+    with open_bytes(path) as stream:
+        try:
+            for block in _read_layout(stream):
+                line = block.line if isinstance(block, JsonValue) else max(block.numbers, default=line)
+                yield block
+        except READ_ERRORS as cause:
+            message = f"the file is damaged and cannot be read from this line on: {cause}"
+            yield _with_problem(line + 1, "damaged", message, "file")
+
+
+def _read_layout(stream: BinaryIO) -> Iterator[JsonValue | Lines]:
+    head = stream.peek(CHUNK)  # type: ignore[attr-defined]
+    if head.startswith(BOM):
+        stream.read(len(BOM))
+        yield _with_problem(1, "bom", "the file begins with a byte order mark; save it as UTF-8 without BOM", "file")
+        head = head[len(BOM) :]
+    layout = next((layout for start, layout in LAYOUTS.items() if head.lstrip().startswith(start)), _read_lines)
+    yield from layout(stream)
+
+
+def _read_lines(stream: BinaryIO) -> Iterator[Lines]:
+    first = 1
+    unfinished: list[bytes] = []  # the parts of a line that continues in the next chunk
+    while chunk := stream.read1(CHUNK):  # type: ignore[attr-defined]
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*unfinished, lines[0]))
+            unfinished = []
+            yield Lines(range(first, first + len(lines)), lines)
+            first += len(lines)
+        unfinished.append(rest)
+    if any(unfinished):
+        yield Lines([first], [b"".join(unfinished)])
+
+
+def _read_array(stream: BinaryIO) -> Iterator[JsonValue | Lines]:
+    numbers, raw, size = list[int](), list[bytes](), 0
+    error: Exception | None = None
+    try:
+        for number, element in split_array(stream):
+            numbers.append(number)
+            raw.append(element)
+            size += len(element)
+            if size >= CHUNK:
+                yield ArrayElements(numbers, raw)
+                numbers, raw, size = [], [], 0
+    except (BrokenArrayError, *READ_ERRORS) as cause:
+        error = cause
+    yield ArrayElements(numbers, raw)
+    if isinstance(error, BrokenArrayError):
+        yield _with_problem(error.line, "not-json", f"not JSON: {error.message}", "file")
+    elif error is not None:
+        raise error
+
+
+# The first bytes of a file, after white space and a byte order mark, and its reader. Other files are read as lines.
+LAYOUTS: dict[bytes, Callable[[BinaryIO], Iterator[JsonValue | Lines]]] = {b"[": _read_array}
+
+
+def _with_problem(line: int, code: str, message: str, field: str = "line") -> JsonValue:
+    return JsonValue(line, None, Problem(field, code, message))
+
+
+def _parse_leniently(number: int, raw: bytes) -> JsonValue:
+    """Parse bytes that orjson rejects with the json module, which accepts NaN, or find out what is wrong with them.
+
+    NaN and infinity are left for `embedctl.data.rows.check` to report with the name of their field.
+    """
+    try:
+        value = json.loads(raw.rstrip().decode("utf-8"))
+    except UnicodeDecodeError as cause:
+        return _with_problem(number, "not-utf8", f"byte {cause.start} is not valid UTF-8; convert the file to UTF-8")
+    except json.JSONDecodeError as cause:
+        return _with_problem(number + cause.lineno - 1, "not-json", _describe_json_error(raw, cause))
+    except (ValueError, RecursionError) as cause:
+        return _with_problem(number, "not-json", f"not JSON: {cause}")
+    field = _field_with_surrogate(value)
+    if field:
+        message = "contains an unpaired surrogate such as \\ud800, which is only half of a character"
+        return _with_problem(number, "lone-surrogate", message, field)
+    return JsonValue(number, value, None, raw)
+
+
+def _describe_json_error(raw: bytes, cause: json.JSONDecodeError) -> str:
+    if raw.strip() in (b"{", b"}", b"},"):
+        return "not JSON: an object must be on one line"
+    return f"not JSON: {cause.msg[0].lower()}{cause.msg[1:]} (column {cause.colno})"
+
+
+def _field_with_surrogate(value: Any) -> str | None:
+    """Return the first field that contains an unpaired surrogate and so can't be written as UTF-8, or None."""
+    for name, part in value.items() if isinstance(value, dict) else [("line", value)]:
+        try:
+            json.dumps([name, part], ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            return name.encode("utf-8", "replace").decode("utf-8")
+    return None
