@@ -23,7 +23,7 @@ import torch
 from embedctl.model import tiny
 from embedctl.model.embedder import Embedder
 from embedctl.reading.json_values import read_json_values
-from embedctl.search.vectors import unit
+from embedctl.search.vectors import normalize
 from embedctl.tokens.tokenize import tokenize
 
 CUDA = torch.cuda.is_available()
@@ -88,7 +88,7 @@ def main() -> None:
         if name == "ours":
             reference = vectors
         else:
-            cosine = (unit(reference) * unit(np.asarray(vectors))).sum(axis=1).min()
+            cosine = (normalize(reference) * normalize(np.asarray(vectors))).sum(axis=1).min()
             print(f"  ours / {name}: {seconds[name] / seconds['ours']:.2f}; lowest cosine of two vectors {cosine:.6f}")
 
 

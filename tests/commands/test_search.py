@@ -117,13 +117,13 @@ def test_another_model_is_refused(make, look, tiny_model):
     assert look("cloud")[0] == look("cloud", model_name_or_path=tiny_model)[0]
     next(model.parameters()).data += 1
     model.save_pretrained("other", create_model_card=False)
-    with pytest.raises(ConfigError, match=r"--ckpt other: is not the model that made the index: other weights$"):
+    with pytest.raises(ConfigError, match=r"--ckpt other: its weights differ from those of the model that made the index$"):
         look("cloud", model_name_or_path="other")
     model.save_pretrained("own", create_model_card=False)
-    with pytest.raises(ConfigError, match="other weights; the folder has changed since"):
+    with pytest.raises(ConfigError, match="the folder has changed, and its weights differ from"):
         look("cloud")
     Path("own").rename("moved")
-    with pytest.raises(ModelError, match=r"the model that made the index can't be used: .*own: no such folder"):
+    with pytest.raises(ModelError, match=r"the model that made the index cannot be loaded: .*own: no such folder"):
         look("cloud")
 
 
@@ -132,7 +132,7 @@ def test_another_model_is_refused(make, look, tiny_model):
     [
         ({"output": "x.jsonl"}, "needs numbers in .npy files"),
         ({"dtype": "binary"}, "compares by cosine"),
-        ({"output": "taken.npy"}, "is there and is no index"),
+        ({"output": "taken.npy"}, "exists and is not an index"),
     ],
 )
 def test_what_can_not_have_an_index(flags, message, make):
@@ -154,7 +154,7 @@ def test_what_can_not_be_searched(make, look):
     with pytest.raises(DataError, match="no such file"):
         look(input="none.txt")
     Path("texts.npy.index/manifest.json").write_text("{}")
-    with pytest.raises(ConfigError, match="no manifest of an index"):
+    with pytest.raises(ConfigError, match="not a manifest of an index"):
         look("cloud")
 
 

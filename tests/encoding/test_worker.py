@@ -80,5 +80,5 @@ def test_a_failure_of_ranks_is_one_message(command, tmp_path):
     (tmp_path / "texts.txt").write_bytes(b"fine\nh\xff\n")
     ended = run(command("-o", f"{tmp_path}/x/", "--num-processes", 2))
     assert ended.returncode == 2
-    assert ended.stderr.startswith(f"error: {tmp_path}/texts.txt:2: line: byte 1 is not UTF-8")
+    assert ended.stderr.startswith(f"error: {tmp_path}/texts.txt:2: line: byte 1 is not valid UTF-8")
     assert ended.stderr.count("\n") == 2
