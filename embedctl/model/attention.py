@@ -47,8 +47,8 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
 
     Args:
         module: the attention layer; its attribute `is_causal` is used if the argument is None.
-        query: (1, heads, T, head size).
-        key: (1, key heads, T, head size); fewer key heads than heads mean grouped-query attention (GQA).
+        query: (1, A, T, E), A attention heads of E dimensions.
+        key: (1, key heads, T, E); fewer key heads than A mean grouped-query attention (GQA).
         value: the same shape as `key`.
         cu_seq_lens_q: (texts + 1,) int32, the cumulative lengths of the texts, from 0 to T.
         max_length_q: the number of tokens of the longest text.
@@ -58,7 +58,7 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
         is_causal: whether a token attends only to itself and the tokens before it.
 
     Returns:
-        (1, T, heads, head size), and None in place of the attention weights.
+        (1, T, A, E), and None in place of the attention weights.
 
     Raises:
         ValueError: the layer requires soft-capped scores or attention sinks, which are not supported.
@@ -72,9 +72,8 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
         group_size = query.shape[1] // key.shape[1]
         if group_size > 1:  # the kernel supports GQA only from torch 2.12 on
             key_TAE, value_TAE = (states.repeat_interleave(group_size, dim=1) for states in (key_TAE, value_TAE))
-        return _varlen_attention((query_TAE, key_TAE, value_TAE), cu_seq_lens_q, max_length_q, window, scaling)[
-            None
-        ], None
+        states = query_TAE, key_TAE, value_TAE
+        return _varlen_attention(states, cu_seq_lens_q, max_length_q, window, scaling)[None], None
     lengths = cu_seq_lens_q.diff().tolist()
     texts = zip(*(torch.split(states, lengths) for states in (query_TAE, key_TAE, value_TAE)), strict=True)
     return torch.cat([_text_attention(text, window, dropout, scaling) for text in texts])[None], None
@@ -92,7 +91,7 @@ def _window(causal: bool, sliding_window: int | None) -> tuple[int, int]:
 def _varlen_attention(
     states: tuple[Tensor, ...], cu_seq_lens: Tensor, max_length: int, window: tuple[int, int], scaling: float | None
 ) -> Tensor:
-    """Call PyTorch's varlen kernel with the query, key and value of all texts, each (T, heads, head size)."""
+    """Call PyTorch's varlen kernel with the query, key and value of all texts, each (T, A, E)."""
     from torch.nn.attention.varlen import varlen_attn
 
     query, key, value = states
@@ -103,7 +102,7 @@ def _varlen_attention(
 
 
 def _text_attention(text: tuple[Tensor, ...], window: tuple[int, int], dropout: float, scaling: float | None) -> Tensor:
-    """Compute the attention of one text from its query, key and value, each (tokens, heads, head size)."""
+    """Compute the attention of one text from its query, key and value, each (tokens, heads, E)."""
     tokens, device = len(text[0]), text[0].device
     distance = torch.arange(tokens, device=device)[:, None] - torch.arange(tokens, device=device)
     before, after = (tokens if size < 0 else size for size in window)

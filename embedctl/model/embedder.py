@@ -1,4 +1,4 @@
-"""The embedding model that all commands use: it loads, encodes texts and saves."""
+"""The embedding model that all commands use: loading, encoding of texts, prompts and saving."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Embedder(TokenEmbedder):
         return self.prompts[name]
 
     def _prompt_length(self, prefix: str) -> dict[str, int]:
-        """Return `prompt_length`, the number of prompt tokens that pooling skips, if the model excludes prompts."""
+        """Return {"prompt_length": number of prompt tokens} if pooling excludes the prompt, else an empty dict."""
         if not prefix or all(getattr(module, "include_prompt", True) for module in self.model.children()):
             return {}
         tokens = tokenize(self.tokenizer, [prefix], self.max_len).ids

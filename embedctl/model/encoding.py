@@ -16,7 +16,7 @@ from embedctl.tokens.pipeline import HostCopy, delay_by_one, prefetch_map
 from embedctl.tokens.spans import Integers
 from embedctl.tokens.tokenize import tokenize
 
-DEFAULT_TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+DEFAULT_TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}  # tokens per forward pass
 FIRST_BLOCK_ENDS = (128, 384)  # the first two blocks are small, so that the first forward pass starts early
 BLOCK_SIZE = 1024  # texts
 

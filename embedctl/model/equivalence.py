@@ -25,9 +25,10 @@ def sample_vectors(embedder: TokenEmbedder) -> torch.Tensor:
 
 @torch.no_grad()
 def packing_problem(embedder: TokenEmbedder, compute_dtype: torch.dtype) -> str | None:
-    """Return the reason why a model cannot be packed, None if packed and padded vectors are equal in `compute_dtype`.
+    """Return the reason why packing cannot be used for a model; None if packed and padded vectors are equal.
 
-    The call leaves packing enabled; the caller selects the mode afterwards.
+    Vectors are computed in `compute_dtype` and compared with the tolerance `MAX_DIFFERENCE`. The call leaves packing
+    enabled; the caller selects the mode afterwards.
     """
     training = embedder.training
     embedder.eval()

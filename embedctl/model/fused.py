@@ -40,7 +40,7 @@ KERNEL_ERRORS = (
 
 @cache
 def available() -> bool:
-    """Return whether the kernels work on this machine, after one test call: Triton also needs a C compiler."""
+    """Return whether the kernels work on this machine; one is run to find out, because Triton needs a C compiler."""
     if not torch.cuda.is_available() or find_spec("triton") is None:
         return False
     try:
@@ -65,7 +65,7 @@ def _try_kernels() -> None:
 
 @dataclass(frozen=True)
 class FusedForward:
-    """A fused `forward` method, and the structure that a module must have for it to be equivalent."""
+    """A fused `forward` method, and the structure that a module must have for equal results."""
 
     forward: Callable[..., Any]  # the replacement of the module's forward
     children: dict[str, type | None]  # name and class of all children of the module
@@ -182,12 +182,8 @@ FUSED_FORWARDS = (
         _self_attention,
         children={"query": Linear, "key": Linear, "value": Linear, "dropout": Dropout},
         parameters=("hidden_states",),
-        optional_parameters=(
-            "attention_mask",
-            "cache",
-            "past_key_values",
-            "kwargs",
-        ),  # caches are used for generation only
+        # `cache` and `past_key_values` are used for text generation only
+        optional_parameters=("attention_mask", "cache", "past_key_values", "kwargs"),
         attributes=("config", "scaling", "attention_head_size"),
     ),
     FusedForward(

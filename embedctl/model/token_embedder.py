@@ -77,7 +77,7 @@ class TokenEmbedder(torch.nn.Module):
 
     @property
     def position_limit(self) -> int:
-        """The number of tokens for which the model has position embeddings; unlimited if the model states none."""
+        """The number of tokens for which the model has position embeddings; unlimited if the config has no limit."""
         limit = getattr(self.backbone.config, "max_position_embeddings", None)
         return int(limit) - self.position_offset if limit else sys.maxsize
 

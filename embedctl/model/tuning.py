@@ -56,7 +56,7 @@ def merge_adapters(embedder: Embedder) -> None:
 def freeze_unused(embedder: Embedder) -> list[str]:
     """Freeze the weights that the vectors do not depend on, such as BERT's pooler.
 
-    These weights get no gradient, which the other ranks would wait for.
+    These weights never get a gradient. With several processes, the other ranks would wait for it.
 
     Returns:
         The names of the frozen parameters.
@@ -124,7 +124,7 @@ def compile_layers(embedder: Embedder) -> None:
     Attention already is one kernel. Compilation fuses projections, activations, dropout, residuals and norms.
     """
     _disable_reduction_fusion()
-    unfuse(embedder.backbone)  # the compiler replaces our fused kernels
+    unfuse(embedder.backbone)  # the compiler generates its own fused kernels
     names = set(embedder._no_split_modules)
     for module in embedder.backbone.modules():
         if type(module).__name__ in names and "Embedding" not in type(module).__name__:
@@ -141,7 +141,10 @@ def _compile_around_attention(module: torch.nn.Module) -> None:
 
 
 def _disable_reduction_fusion() -> None:
-    """Prevent inductor from fusing the two reductions of a norm: this makes them 4 times slower (H200, torch 2.11)."""
+    """Prevent inductor from fusing the two reductions of a norm.
+
+    The fused kernel takes 4 times as long as two separate kernels (H200, torch 2.11).
+    """
     import torch._inductor.config as inductor
 
     if hasattr(inductor.triton, "mix_order_reduction"):

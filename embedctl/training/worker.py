@@ -1,7 +1,7 @@
-"""One process of a run: `python -m embedctl.training.worker OUT/config.yaml`.
+"""One process of a training run: `python -m embedctl.training.worker OUT/config.yaml`.
 
-Accelerate starts it, or a cluster's scheduler; it reads everything it needs from that one file. A user's error is left
-as OUT/error.rankN.json for the supervising process, a bug with its traceback beside it.
+It is started by accelerate or by a cluster's scheduler, and reads all settings from that file. An error is written to
+OUT/error.rankN.json for the supervisor; the traceback of a bug is written beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds: end without a traceback
+if __name__ == "__main__":  # Ctrl-C during the imports below, which take seconds, ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from embedctl import console
@@ -32,66 +32,71 @@ from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.resources import cache_folder
-from embedctl.training import checkpoint, runtime
-from embedctl.training.budget import memory_advice
-from embedctl.training.checkpoint import Position
-from embedctl.training.feeder import Feeder, Schedule
-from embedctl.training.finish import Finish
+from embedctl.training import checkpoint
+from embedctl.training.batch_loader import BatchLoader, Schedule
+from embedctl.training.budget import explain_out_of_memory
+from embedctl.training.checkpoint import Progress
+from embedctl.training.evaluator import EvaluationHistory, Evaluator
+from embedctl.training.gradcache import GradCache
 from embedctl.training.job import TrainJob
 from embedctl.training.loop import Loop
-from embedctl.training.measure import History, Measure
-from embedctl.training.monitor import METRICS_FILE, Monitor, keep_until
+from embedctl.training.monitor import METRICS_FILE, Monitor, remove_metrics_after
 from embedctl.training.overview import show_overview
-from embedctl.training.remine import Remine, forget_later
+from embedctl.training.remine import EpochMiner, remove_negatives_after
+from embedctl.training.runtime import init_runtime
+from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
-from embedctl.training.step import Stepper
 
 
 def run(job: TrainJob) -> None:
-    """Train, measure and export.
+    """Train, evaluate and save the model.
 
     Raises:
-        EmbedctlError: a user's mistake, or a stop by a signal.
+        EmbedctlError: an error of the user, or a stop by a signal.
     """
-    here = runtime.join(job)
+    runtime = init_runtime(job)
     console.configure(quiet=job.quiet or not is_main())
     embedder = load_model(job)
     text_settings = text_settings_of(job, embedder)
     files = [source.path for source in job.sources]
     data = open_or_build(files, embedder.tokenizer, text_settings, cache_folder("stores"))
-    session = Session.prepare(embedder, here, job)
+    session = Session.prepare(embedder, runtime, job)
     start = resume(job, session)
     plan = plan_batches(job, data, start.batch_size)
-    optim, evaluated = job.optim, job.data.eval_dataset
-    schedule = Schedule(plan.steps_per_epoch, optim.gradient_accumulation_steps, optim.epochs, optim.max_steps)
-    measure = Measure.of(session, Collection.from_rows(evaluated), text_settings, job.loss.mrl_dims) if evaluated else None
+    optim, eval_dataset = job.optim, job.data.eval_dataset
+    schedule = Schedule(plan.batches_per_epoch, optim.gradient_accumulation_steps, optim.epochs, optim.max_steps)
+    evaluator = None
+    if eval_dataset:
+        collection = Collection.from_rows(eval_dataset)
+        evaluator = Evaluator.for_collection(session, collection, text_settings, job.loss.mrl_dims)
     if is_main():
-        keep_until(job.folder / METRICS_FILE, start.step)
-        forget_later(job.folder, schedule, start.step)
+        remove_metrics_after(job.folder / METRICS_FILE, start.step)
+        remove_negatives_after(job.folder, schedule, start.step)
         show_overview(job, session, data, plan, schedule, start.step)
-    monitor = Monitor(here.accelerator, job, start.step, schedule.total)
-    remine = None
+    monitor = Monitor(runtime.accelerator, job, start.step, schedule.total_steps)
+    miner = None
     if job.remine:
-        remine = Remine(session, data.texts, StoreMiner.from_data(data), plan, schedule, job.remine, monitor, job.folder)
-    feeder = Feeder(session, plan, data.texts, job.loss.in_batch, remine)
-    stepper = Stepper(session, losses_for(job.loss), optim.seed)
-    history = History(job.run.metric, start.evaluations)
-    finish = Finish(job, session, data, history)
-    loop = Loop(job, session, feeder, schedule, stepper, monitor, history, measure, finish)
-    with memory_advice(session.budget, recomputes=job.tune.gradient_checkpointing):
+        store_miner = StoreMiner.from_data(data)
+        miner = EpochMiner(session, data.texts, store_miner, plan, schedule, job.remine, monitor, job.folder)
+    loader = BatchLoader(session, plan, data.texts, job.loss.in_batch, miner)
+    add_gradient = GradCache(session, losses_for(job.loss), optim.seed)
+    history = EvaluationHistory(job.run.metric, start.evaluations)
+    saver = ModelSaver(job, session, data, history)
+    loop = Loop(job, session, loader, schedule, add_gradient, monitor, history, evaluator, saver)
+    with explain_out_of_memory(session.budget, gradient_checkpointing=job.tune.gradient_checkpointing):
         with contextlib.closing(monitor):
             if start.step == 0:
                 loop.evaluate(0)
             done = loop.run(start.step)
-        finish.export(done)
+        saver.save_final(done)
 
 
 def load_model(job: TrainJob) -> Embedder:
-    """The model to train, in float32, with the lengths and prompts of the run.
+    """Load the base model in float32 and set the maximum length and the prompts of the run.
 
     Raises:
         ModelError: it can't be loaded.
-        ConfigError: it has fewer dimensions than --mrl-dims names.
+        ConfigError: a value of --mrl-dims is larger than its number of dimensions.
     """
     if job.model == TINY:
         from embedctl.model.tiny import build_tiny
@@ -109,7 +114,7 @@ def load_model(job: TrainJob) -> Embedder:
 
 
 def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
-    """Lengths and prompts of the run; no text is longer than the model can take."""
+    """Return the maximum lengths, limited by the model's own, and the prompts of the run."""
     return TextSettings(
         min(job.text.query_max_len, embedder.max_len),
         min(job.text.passage_max_len, embedder.max_len),
@@ -118,27 +123,28 @@ def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
     )
 
 
-def resume(job: TrainJob, session: Session) -> Position:
-    """Take over the state that --resume means; the position of a new run without one. Called by all ranks."""
-    state = checkpoint.find(job.run.resume, job.folder) if job.run.resume else None
-    if state is None:
-        return Position(0, job.optim.batch_size * world_size(), session.budget, [], world_size())
-    tensors = session.state()
-    position = checkpoint.load(state, tensors)
-    session.restore(tensors)
-    if position.world == world_size():
-        session.budget = position.budget  # the same chunks, so the same bits
-    console.info(f"resumed from {state}, after step {position.step}")
-    if position.world != world_size():
-        console.info(f"{world_size()} processes now, {position.world} before: the same data order, but rounding may differ")
-    return position
+def resume(job: TrainJob, session: Session) -> Progress:
+    """Load the checkpoint of --resume and return its progress; step 0 without one. Called by all ranks."""
+    path = checkpoint.find(job.run.resume, job.folder) if job.run.resume else None
+    if path is None:
+        return Progress(0, job.optim.batch_size * world_size(), session.budget, [], world_size())
+    state = session.state_dict()
+    progress = checkpoint.load(path, state)
+    session.load_state_dict(state)
+    if progress.world == world_size():
+        session.budget = progress.budget  # other chunks would give other rounding errors
+    console.info(f"resumed from {path}, after step {progress.step}")
+    if progress.world != world_size():
+        change = f"the number of processes changed from {progress.world} to {world_size()}"
+        console.info(f"{change}: the order of the data is the same, results can differ by rounding errors")
+    return progress
 
 
 def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPlan:
-    """The batches of the run, of `batch_size` queries over all ranks.
+    """Return the plan of the run's batches, of `batch_size` queries over all ranks.
 
     Raises:
-        TrainingError: the weights of --dataset leave no row.
+        TrainingError: the weights of --dataset are so small that an epoch has no rows.
     """
     settings = BatchSettings(
         batch_size=batch_size,
@@ -149,14 +155,14 @@ def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPla
         weights=tuple(source.weight for source in job.sources),
     )
     plan = BatchPlan(data.rows, settings)
-    if plan.steps_per_epoch == 0:
-        raise TrainingError("the weights of --dataset leave no row to visit", "raise them")
+    if plan.batches_per_epoch == 0:
+        raise TrainingError("--dataset: with these weights, an epoch has no rows", "use higher weights, FILE:WEIGHT")
     return plan
 
 
 def main(config_file: str) -> NoReturn:
-    """Run the worker of a training run."""
-    run_worker(Path(config_file).parent, lambda: run(TrainJob.of(load(TrainConfig, config_file))))
+    """Run a worker and end the process."""
+    run_worker(Path(config_file).parent, lambda: run(TrainJob.from_config(load(TrainConfig, config_file))))
 
 
 if __name__ == "__main__":

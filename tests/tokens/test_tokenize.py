@@ -37,9 +37,9 @@ def tokens_of_whole_texts(tokenizer: Any, texts: list[str], max_len: int) -> lis
 
 
 def same_tokens(tokenizer: Any, texts: list[str], max_len: int) -> bool:
-    found = tokenize(tokenizer, texts, max_len)
+    actual = tokenize(tokenizer, texts, max_len)
     expected = tokens_of_whole_texts(tokenizer, texts, max_len)
-    return found.ids.tolist() == list(chain.from_iterable(expected)) and found.lengths.tolist() == [
+    return actual.ids.tolist() == list(chain.from_iterable(expected)) and actual.lengths.tolist() == [
         len(ids) for ids in expected
     ]
 
