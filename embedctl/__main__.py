@@ -1,4 +1,4 @@
-"""`embedctl`, `python -m embedctl`: the console app."""
+"""Entry point of the commands `embedctl` and `python -m embedctl`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 
 
 def main() -> None:
-    """Import the app and run it; Ctrl-C meanwhile ends it without a traceback."""
+    """Import and run the app; Ctrl-C during the imports ends the process without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from embedctl.cli import main as run
 

@@ -1,4 +1,4 @@
-"""The console app: one registration line per command, and the only error boundary."""
+"""The command-line app: registers the commands, and turns exceptions into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Annotated
 import typer
 
 from embedctl import __version__, console
-from embedctl.commands.help import CommandHelp
+from embedctl.commands.help import CommandHelp, RootHelp
 from embedctl.errors import EXIT_INTERRUPTED, EmbedctlError
 
-# Each command and its file in embedctl/commands, in the order of the help.
+# Each command and its module in embedctl/commands, in the order of a user's work; `embedctl --help` uses this order.
 COMMANDS = {
     "validate-data": "validate_data",
     "mine-negatives": "mine_negatives",
     "train": "train",
+    "eval": "evaluate",
     "encode": "encode",
     "search": "search",
-    "eval": "evaluate",
     "doctor": "doctor",
 }
 app = typer.Typer(
     name="embedctl",
+    cls=RootHelp,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -35,11 +36,11 @@ app = typer.Typer(
 )
 for _name, _module in COMMANDS.items():
     _file = import_module(f"embedctl.commands.{_module}")
-    app.command(_name, cls=CommandHelp, epilog=_file.EXAMPLE)(_file.command)
+    app.command(_name, cls=CommandHelp, epilog=_file.EXAMPLES)(_file.command)
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"embedctl {__version__}")
         raise typer.Exit
 
@@ -47,25 +48,25 @@ def _show_version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
     ] = False,
 ) -> None:
-    """Fine-tune, encode with and evaluate text-embedding models."""
+    """Fine-tune text-embedding models for retrieval, encode texts with them, and evaluate them."""
 
 
 def with_default_resume(arguments: list[str]) -> list[str]:
-    """`--resume` with no value means the newest state; Typer knows no optional values."""
+    """Replace `--resume` without a value by `--resume=latest`; Typer has no options with an optional value."""
     pairs = pairwise([*arguments, "--"])
-    return [f"{word}=latest" if word == "--resume" and following.startswith("-") else word for word, following in pairs]
+    return [f"{item}=latest" if item == "--resume" and following.startswith("-") else item for item, following in pairs]
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in a message and an exit code, a bug in its traceback."""
+    """Run the command line. A user's error becomes a message and an exit code; a bug keeps its traceback."""
     try:
         app(with_default_resume(sys.argv[1:]), prog_name="embedctl")
-    except EmbedctlError as mistake:
-        console.error(mistake.message, mistake.hint)
-        raise SystemExit(mistake.exit_code) from None
+    except EmbedctlError as error:
+        console.error(error.message, error.hint)
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         console.error("interrupted")
         raise SystemExit(EXIT_INTERRUPTED) from None

@@ -1,7 +1,7 @@
-"""The one rich console: human words to stderr, results to stdout.
+"""Console output: messages and progress to stderr, results to stdout.
 
-`--json` prints one JSON document to stdout, `--quiet` leaves only results and errors. Where stderr is no terminal a
-progress bar becomes a plain line every so often.
+`--json` prints one JSON document to stdout; `--quiet` prints only results, warnings and errors. If stderr is not a
+terminal, a progress bar becomes a plain line every ten seconds.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_LINE_SECONDS = 10.0
-_screen = Console(stderr=True, highlight=False)
+_console = Console(stderr=True, highlight=False)
 
 
 def configure(*, quiet: bool = False) -> None:
-    """Set what this process says; `quiet` silences everything but results and errors."""
-    global _screen
-    _screen = Console(stderr=True, highlight=False, quiet=quiet)
+    """Set up the console of this process.
+
+    Args:
+        quiet: whether to print only results, warnings and errors.
+    """
+    global _console
+    _console = Console(stderr=True, highlight=False, quiet=quiet)
 
 
 def plural(count: int, singular: str, plural: str = "") -> str:
@@ -34,43 +38,43 @@ def plural(count: int, singular: str, plural: str = "") -> str:
 
 
 def info(message: str, style: str | None = None) -> None:
-    """One line for a human."""
-    _screen.print(message, style=style, markup=False, soft_wrap=True)
+    """Print one line to stderr, unless `--quiet` is set."""
+    _console.print(message, style=style, markup=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
-    """One line that a human should not miss; `--quiet` does not hide it."""
+    """Print a warning to stderr, also with `--quiet`."""
     Console(stderr=True, highlight=False).print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
 
 
 def error(message: str, hint: str = "") -> None:
-    """An error and the next action, on stderr, also under `--quiet`."""
-    screen = Console(stderr=True, highlight=False)
-    screen.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    """Print an error and the next action to stderr, also with `--quiet`."""
+    console = Console(stderr=True, highlight=False)
+    console.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
     if hint:
-        screen.print(f"  -> {hint}", markup=False, soft_wrap=True)
+        console.print(f"  -> {hint}", markup=False, soft_wrap=True)
 
 
 def panel(title: str, facts: dict[str, str], *below: RenderableType, border: str = "none") -> None:
-    """A titled panel of name/value lines, and of what is drawn below them."""
+    """Print a panel to stderr: one line per name and value, then the renderables `below`."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts.items():
         grid.add_row(name, Text(value))
     body = Group(grid, *below)
-    _screen.print(Panel(body, title=Text(title), title_align="left", border_style=border, expand=False))
+    _console.print(Panel(body, title=Text(title), title_align="left", border_style=border, expand=False))
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table whose first column is text and whose other columns are right-aligned."""
+    """Print a table to stderr; the first column is left-aligned, the others are right-aligned."""
     info(title, "bold")
-    drawn = Table()
-    for place, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if place else "left", overflow="fold")
+    grid = Table()
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="right" if index else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*map(Text, row))
-    _screen.print(drawn)
+        grid.add_row(*map(Text, row))
+    _console.print(grid)
 
 
 def result(document: dict[str, Any], stream: TextIO | None = None) -> None:
@@ -79,32 +83,32 @@ def result(document: dict[str, Any], stream: TextIO | None = None) -> None:
 
 
 class Bar:
-    """Progress of one piece of work: a live bar on a terminal, else a plain line every ten seconds."""
+    """Progress of one task: a live bar on a terminal, otherwise a plain line every ten seconds."""
 
     def __init__(self, title: str, total: int | None, unit: str) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done, self.status = 0, ""
         self._start = self._last_line = time.monotonic()
         self._live: Progress | None = None
-        if _screen.is_terminal and not _screen.quiet:
+        if _console.is_terminal and not _console.quiet:
             self._live = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(elapsed_when_finished=True),
-                console=_screen,
+                console=_console,
             )
             self._live.start()
             self._task = self._live.add_task(title, total=total, status="")
 
     @property
     def rate(self) -> float:
-        """Units a second since the start."""
+        """Units per second since the start."""
         return self.done / max(time.monotonic() - self._start, 1e-9)
 
     def advance(self, amount: int = 1, status: str | None = None) -> None:
-        """Record that `amount` more units are done; `status` replaces the words beside the bar."""
+        """Add `amount` completed units; `status` is the text beside the bar, by default the rate."""
         self.done += amount
         self.status = f"{self.rate:,.0f} {self.unit}/s" if status is None else status
         if self._live is not None:
@@ -120,18 +124,25 @@ class Bar:
         return f"{self.title}: {self.done:,}/{self.total:,} {self.unit} ({self.status}, {left:,.0f} s left)"
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Stop the live display."""
         if self._live is not None:
             self._live.stop()
 
 
 def progress(title: str, total: int | None, unit: str) -> AbstractContextManager[Bar]:
-    """A `Bar` for the length of a with-block."""
+    """Return a context manager that shows a new `Bar`."""
     return closing(Bar(title, total, unit))
 
 
-def progress_if(wanted: bool | str | Bar, title: str, total: int, unit: str) -> AbstractContextManager[Bar | None]:
-    """The bar that is wanted for a with-block: none, one of its own (a name in place of `unit`), or one there is."""
-    if not wanted or isinstance(wanted, Bar):
-        return nullcontext(wanted or None)
-    return progress(title, total, wanted if isinstance(wanted, str) else unit)
+def progress_if(show: bool | str | Bar, title: str, total: int, unit: str) -> AbstractContextManager[Bar | None]:
+    """Return a context manager for an optional progress bar.
+
+    Args:
+        show: False: no bar; True: a new bar; a string: a new bar with this `unit`; a bar: that bar.
+        title: of a new bar.
+        total: units of a new bar.
+        unit: name of the units of a new bar.
+    """
+    if not show or isinstance(show, Bar):
+        return nullcontext(show or None)
+    return progress(title, total, show if isinstance(show, str) else unit)

@@ -1,14 +1,14 @@
-"""What can go wrong through no bug of ours, and the exit code of each.
+"""Exceptions for errors that the user can fix, and their exit codes.
 
     EmbedctlError            2
-    ├── ConfigError          2  a flag, a configuration key or a combination of them
-    ├── DataError            2  a file's content: file:line: field: what is wrong
-    ├── ModelError           2  a model or checkpoint that can't be loaded or saved
-    ├── TrainingError        2  a run that can't go on: loss not finite, nothing to learn from
-    └── CheckFailed          1  the check that was asked for failed
-    Stopped                  130 / 143  ended by Ctrl-C or SIGTERM; training saved its state first
+    ├── ConfigError          2  wrong option, configuration key or combination of them
+    ├── DataError            2  wrong content of a file: file:line: field: what is wrong
+    ├── ModelError           2  a model or checkpoint that cannot be loaded or saved
+    ├── TrainingError        2  training cannot continue: the loss is not finite, or there is nothing to learn from
+    └── CheckFailed          1  the command ran, and its check failed
+    Stopped                  130 / 143  stopped by Ctrl-C or SIGTERM; training saved a checkpoint first
 
-Everything else is a bug and keeps its traceback. A message says what is wrong; `hint` names the next action.
+Any other exception is a bug and keeps its traceback. `message` states what is wrong and `hint` states the next action.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ EXIT_TERMINATED = 143
 
 
 class EmbedctlError(Exception):
-    """A mistake that its user can mend.
+    """Base class of errors that the user can fix.
 
     Args:
-        message: what is wrong, in one sentence or a list of faults, a line each.
-        hint: what to do next.
+        message: what is wrong, in one sentence or as a list with one problem per line.
+        hint: the next action.
     """
 
     exit_code = EXIT_USER_ERROR
@@ -37,7 +37,7 @@ class EmbedctlError(Exception):
 
 
 class ConfigError(EmbedctlError):
-    """A flag, a configuration key or a combination of them is wrong."""
+    """An option, a configuration key or a combination of them is wrong."""
 
 
 class DataError(EmbedctlError):
@@ -45,27 +45,30 @@ class DataError(EmbedctlError):
 
 
 class ModelError(EmbedctlError):
-    """A model or checkpoint can't be loaded, used or saved."""
+    """A model or checkpoint cannot be loaded, used or saved."""
 
 
 class TrainingError(EmbedctlError):
-    """A run can't go on."""
+    """Training cannot continue."""
 
 
 class CheckFailed(EmbedctlError):
-    """The check that was asked for ran and failed."""
+    """The command ran, and its check failed: for example, a file has errors or a metric is too low."""
 
     exit_code = EXIT_CHECK_FAILED
 
 
 class Stopped(EmbedctlError):
-    """A command was stopped by a signal; the hint says what is kept and how to go on."""
+    """A signal stopped the command; the hint states what was kept and how to continue."""
 
     def __init__(self, message: str, hint: str = "", *, exit_code: int = EXIT_INTERRUPTED) -> None:
         super().__init__(message, hint)
         self.exit_code = exit_code
 
 
-def first_line(cause: BaseException) -> str:
-    """What another library's exception says, cut to fit in a message of ours; its type where it says nothing."""
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0][:300]
+def first_line(exception: BaseException) -> str:
+    """Return the first line of another library's error message, at most 300 characters.
+
+    If the message is empty, return the name of the exception's type.
+    """
+    return (str(exception).strip() or type(exception).__name__).splitlines()[0][:300]

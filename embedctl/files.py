@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written under a temporary name, and renamed at the end."""
+"""Write files and folders atomically: under a temporary name, which is renamed at the end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from embedctl.errors import ConfigError
 
 
 def temporary_for(path: Path) -> Path:
-    """The hidden name beside `path` under which it is written."""
+    """Return the hidden temporary name beside `path`."""
     return path.with_name(f".{path.name}.tmp")
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name for a writer that opens its file itself; renamed to `path` if all goes well, else removed."""
+    """Yield a temporary name for code that opens the file itself; rename it to `path`, or remove it after an error."""
     temporary = temporary_for(path)
     try:
         yield temporary
@@ -33,12 +33,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: Path, mode: str = "w", *, sync: bool = False) -> Iterator[IO[Any]]:
-    """A temporary file that becomes `path` if all goes well, and is removed otherwise.
+    """Open a temporary file; rename it to `path` at the end, or remove it after an error.
 
     Args:
         path: replaced if it exists.
         mode: w for text in UTF-8, wb for bytes.
-        sync: whether the file is on the disk before it has its name.
+        sync: whether to flush the file to disk before it is renamed.
     """
     with atomic_path(path) as temporary:
         with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
@@ -48,18 +48,18 @@ def atomic_file(path: Path, mode: str = "w", *, sync: bool = False) -> Iterator[
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is never seen half-written, whenever the process is killed."""
+    """Write a text file; if the process is killed, `path` is either unchanged or complete."""
     with atomic_file(path) as stream:
         stream.write(text)
 
 
 @contextmanager
 def atomic_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
-    """An empty folder to write in, which takes the place of `folder` if all goes well, and is removed otherwise.
+    """Yield an empty temporary folder; rename it to `folder` at the end, or remove it after an error.
 
     Args:
-        folder: replaced if it exists; its parents are created.
-        sync: whether every file is on the disk before the folder has its name.
+        folder: replaced if it exists; missing parent folders are created.
+        sync: whether to flush all files to disk before the folder is renamed.
     """
     temporary = temporary_for(folder)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -77,11 +77,11 @@ def atomic_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
 
 
 def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
-    """`folder`, written by `build` if no earlier process did; one process builds while the others wait.
+    """Build a folder unless it exists, and return it. One process builds it while other processes wait.
 
     Args:
         folder: the result.
-        build: writes into the empty folder that it is given.
+        build: writes the content into the empty folder that it receives.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -92,10 +92,15 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
 
 
 def expect_writable(folder: Path, output: str, hint: str) -> None:
-    """Create a folder and check that files can be written in it.
+    """Create a folder and check that files can be written to it.
+
+    Args:
+        folder: created with its parents.
+        output: the option and its value, for the error message.
+        hint: the next action, for the error message.
 
     Raises:
-        ConfigError: they can't; the message names `output`, an option and its value, and the next action is `hint`.
+        ConfigError: the folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,13 +110,13 @@ def expect_writable(folder: Path, output: str, hint: str) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make sure that every file under a folder, and the folder, is on the disk."""
+    """Flush all files under a folder, and the folder itself, to disk."""
     for path in [*folder.rglob("*"), folder]:
         sync_path(path)
 
 
 def sync_path(path: Path) -> None:
-    """Make sure that a file, or the list of names of a folder, is on the disk."""
+    """Flush a file, or the directory entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

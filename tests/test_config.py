@@ -1,14 +1,16 @@
-"""Options: one place for defaults, flags over the file over defaults, every fault at once."""
+"""Options: defaults, precedence of file and command line, and error messages."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 import yaml
 
 from embedctl import config as configs
+from embedctl.commands.help import OUTPUT, PANELS
 from embedctl.config import (
     TINY_OPTIM,
     Command,
@@ -20,25 +22,25 @@ from embedctl.config import (
     Strings,
     TrainConfig,
     ValidateConfig,
-    commented,
+    cli_option,
+    commented_yaml,
     dump,
     flag_of,
-    leaves,
     load,
     option,
-    shown_as,
+    option_fields,
     with_model_defaults,
 )
 from embedctl.config.__main__ import write
 from embedctl.errors import ConfigError
 from embedctl.resources import config_file
 
-COMMANDS = Command.__subclasses__()
+COMMANDS = [kind for kind in Command.__subclasses__() if kind.__module__.startswith("embedctl.")]
 
 
 @pytest.fixture
-def written(tmp_path: Path):
-    """Writes a YAML file of a document and gives its path."""
+def write_yaml(tmp_path: Path):
+    """Return a function that writes a document to a YAML file and returns its path."""
 
     def write(document: object) -> str:
         path = tmp_path / "own.yaml"
@@ -48,13 +50,13 @@ def written(tmp_path: Path):
     return write
 
 
-def faults(config: type[Command], file: str | None, flags: dict[str, object]) -> list[str]:
-    with pytest.raises(ConfigError) as wrong:
+def errors_of(config: type[Command], file: str | None, flags: dict[str, object]) -> list[str]:
+    with pytest.raises(ConfigError) as error:
         load(config, file, flags)
-    return sorted(line.strip() for line in wrong.value.message.splitlines())
+    return sorted(line.strip() for line in error.value.message.splitlines())
 
 
-def test_the_defaults_users_of_the_field_expect():
+def test_defaults_of_train():
     config = TrainConfig()
     optim, data, text = config.optim, config.data, config.text
     assert (optim.batch_size, optim.lr, optim.epochs, optim.warmup_proportion) == (32, 2e-5, 2, 0.1)
@@ -63,22 +65,22 @@ def test_the_defaults_users_of_the_field_expect():
     assert (config.run.output_dir, config.run.log_with, config.model.model_name_or_path) == ("out", "none", "tiny")
 
 
-def test_flags_beat_the_file_and_the_file_beats_defaults(written):
-    file = written({"optim": {"lr": 0.001, "epochs": 7}, "loss": {"temperature": 0.05}})
+def test_flags_override_the_file_and_the_file_overrides_defaults(write_yaml):
+    file = write_yaml({"optim": {"lr": 0.001, "epochs": 7}, "loss": {"temperature": 0.05}})
     config = load(TrainConfig, file, {"lr": "0.003"})
     assert (config.optim.lr, config.optim.epochs, config.loss.temperature) == (0.003, 7, 0.05)
     assert config.optim.batch_size == 32
 
 
-def test_a_flag_can_undo_a_switch_of_the_file(written):
-    file = written({"run": {"overwrite": True, "save_on_epoch_end": True}})
+def test_a_flag_switches_off_an_option_of_the_file(write_yaml):
+    file = write_yaml({"run": {"overwrite": True, "save_on_epoch_end": True}})
     config = load(TrainConfig, file, {"overwrite": False})
     assert (config.run.overwrite, config.run.save_on_epoch_end) == (False, True)
 
 
-def test_every_fault_is_listed_at_once(written):
-    file = written({"optim": {"lr": -1, "speed": 3}, "nonsense": 1, "loss": {"in_batch": "some"}})
-    listed = faults(TrainConfig, file, {"batch_size": "0", "neg_nums": "many"})
+def test_all_errors_are_listed(write_yaml):
+    file = write_yaml({"optim": {"lr": -1, "speed": 3}, "nonsense": 1, "loss": {"in_batch": "some"}})
+    listed = errors_of(TrainConfig, file, {"batch_size": "0", "neg_nums": "many"})
     assert len(listed) == 6
     assert listed[0].startswith("--batch-size: ")
     assert listed[0].endswith("not '0'")
@@ -104,91 +106,105 @@ def test_every_fault_is_listed_at_once(written):
         (EvalConfig, {"dataset": ["d"], "corpus": "c", "queries": "q", "qrels": "r"}),
     ],
 )
-def test_values_out_of_bounds(config, flags):
-    assert len(faults(config, None, flags)) == 1
+def test_invalid_values_are_errors(config, flags):
+    assert len(errors_of(config, None, flags)) == 1
 
 
-def test_lists_may_be_repeated_or_split_by_commas():
+def test_lists_are_repeated_options_or_comma_separated():
     assert load(TrainConfig, None, {"mrl_dims": ["64,128", "256"]}).loss.mrl_dims == (64, 128, 256)
     assert load(TrainConfig, None, {"dataset": ["a.json", "b.json:2"]}).data.dataset == ("a.json", "b.json:2")
 
 
-@pytest.mark.parametrize("text", ["", "# nothing but words\n", "optim:\n  # lr: 1\n"])
-def test_an_empty_file_is_all_defaults(written, text):
-    assert load(TrainConfig, written(text)) == TrainConfig()
-    assert load(TrainConfig, written(text), {"lr": "0.1"}).optim.lr == 0.1
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "optim:\n  # lr: 1\n"])
+def test_an_empty_file_leaves_all_defaults(write_yaml, text):
+    assert load(TrainConfig, write_yaml(text)) == TrainConfig()
+    assert load(TrainConfig, write_yaml(text), {"lr": "0.1"}).optim.lr == 0.1
 
 
-@pytest.mark.parametrize("text", ["- a list", "a: [unclosed", "just words"])
-def test_files_that_are_no_mapping(written, text):
+@pytest.mark.parametrize("text", ["- a list", "a: [unclosed", "only text"])
+def test_a_file_without_a_mapping_is_an_error(write_yaml, text):
     with pytest.raises(ConfigError, match="--config"):
-        load(TrainConfig, written(text))
+        load(TrainConfig, write_yaml(text))
 
 
-def test_a_section_that_is_no_mapping(written):
-    assert len(faults(TrainConfig, written({"optim": 3}), {})) == 1
-    assert len(faults(TrainConfig, written({"optim": 3}), {"lr": "0.1"})) == 1
+def test_a_section_that_is_not_a_mapping_is_an_error(write_yaml):
+    assert len(errors_of(TrainConfig, write_yaml({"optim": 3}), {})) == 1
+    assert len(errors_of(TrainConfig, write_yaml({"optim": 3}), {"lr": "0.1"})) == 1
 
 
-def test_a_file_that_is_not_utf8(tmp_path: Path):
+def test_a_file_that_is_not_utf8_is_an_error(tmp_path: Path):
     (tmp_path / "latin.yaml").write_bytes("run: {output_dir: caf\xe9}".encode("latin-1"))
     with pytest.raises(ConfigError, match="not YAML"):
         load(TrainConfig, str(tmp_path / "latin.yaml"))
 
 
-def test_a_missing_file(tmp_path: Path):
+def test_a_missing_file_is_an_error(tmp_path: Path):
     with pytest.raises(ConfigError, match="No such file"):
         load(TrainConfig, str(tmp_path / "none.yaml"))
 
 
-def test_what_is_dumped_loads_back(written):
+def test_dump_and_load_give_an_equal_configuration(write_yaml):
     config = load(
         TrainConfig, None, {"lr": "0.001", "dataset": ["学习.json"], "mrl_dims": ["64,32"], "overwrite": True}
     )
-    assert load(TrainConfig, written(dump(config))) == config
+    assert load(TrainConfig, write_yaml(dump(config))) == config
     assert "学习" in dump(config)
 
 
-def test_a_configuration_can_not_be_changed():
+def test_a_configuration_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         TrainConfig().optim.lr = 1.0  # type: ignore[misc]
 
 
-def test_the_built_in_model_brings_its_own_optimisation_where_the_user_set_none():
-    own = with_model_defaults(TrainConfig()).optim
-    assert {name: getattr(own, name) for name in TINY_OPTIM} == TINY_OPTIM
+def test_the_built_in_model_has_its_own_defaults():
+    optim = with_model_defaults(TrainConfig()).optim
+    assert {name: getattr(optim, name) for name in TINY_OPTIM} == TINY_OPTIM
     assert with_model_defaults(load(TrainConfig, None, {"lr": "0.1"})).optim.lr == 0.1
     assert with_model_defaults(load(TrainConfig, None, {"model_name_or_path": "m"})) == load(
         TrainConfig, None, {"model_name_or_path": "m"}
     )
 
 
-def test_it_leaves_other_options_alone():
-    asked = load(TrainConfig, None, {"seed": "7", "epochs": "1"})
-    given = with_model_defaults(asked)
-    assert (given.optim.seed, given.optim.epochs) == (7, 1)
-    assert given.loss == asked.loss
+def test_model_defaults_keep_the_options_of_the_user():
+    config = load(TrainConfig, None, {"seed": "7", "epochs": "1"})
+    resolved = with_model_defaults(config)
+    assert (resolved.optim.seed, resolved.optim.epochs) == (7, 1)
+    assert resolved.loss == config.loss
 
 
 @pytest.mark.parametrize("config", COMMANDS)
-def test_every_option_has_words_a_panel_and_a_name_of_its_own(config):
-    found = leaves(config)
-    names = [path[-1] for path in found]
+def test_every_option_has_a_description_a_known_panel_and_unique_names(config):
+    fields = option_fields(config)
+    names = [path[-1] for path in fields]
     assert len(names) == len(set(names))
-    for path, field in found.items():
+    for path, field in fields.items():
         assert field.description, path
-        assert shown_as(field).panel, path
+        assert cli_option(field).panel in (*PANELS, OUTPUT), path
         assert not field.is_required(), path
     flags = [flag_of(name) for name in names]
-    extra = [name for field in found.values() for name in shown_as(field).names]
+    extra = [name for field in fields.values() for name in cli_option(field).names]
     assert len(flags + extra) == len(set(flags + extra))
 
 
-def test_leaves_walk_the_sections():
-    found = leaves(TrainConfig)
-    assert found["optim", "lr"].default == 2e-5
-    assert ("quiet",) in found
-    assert ("optim",) not in found
+@pytest.mark.parametrize("config", COMMANDS)
+def test_the_description_of_an_option_that_may_be_unset_states_the_default(config):
+    for path, field in option_fields(config).items():
+        if field.default in (None, ()) and not cli_option(field).positional:
+            assert re.search(r" \(default: [^()]+\)$", field.description or ""), path
+
+
+@pytest.mark.parametrize("config", COMMANDS)
+def test_the_main_options_exist(config):
+    names = {path[-1] for path in option_fields(config)} - {path[-1] for path in option_fields(Command)}
+    assert set(config.main_options) <= names
+    assert len(set(config.main_options)) == min(5, len(names))
+
+
+def test_option_fields_include_those_of_sections():
+    fields = option_fields(TrainConfig)
+    assert fields["optim", "lr"].default == 2e-5
+    assert ("optim",) not in fields
+    assert list(fields)[-2:] == [("json_output",), ("quiet",)]
     assert ValidateConfig in COMMANDS
     assert not hasattr(configs, "torch")
 
@@ -204,16 +220,15 @@ SHIPPED = {
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_shipped_file_of_a_command_says_what_its_help_says(name):
+def test_the_shipped_file_of_a_command_has_its_defaults_and_descriptions(name):
     file = config_file(f"{name}.yaml")
     assert load(SHIPPED[name], str(file)) == SHIPPED[name]()
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if "  # " in line]
-    told = {line.split(":")[0].strip(): line.split("  # ")[1] for line in lines}
-    fields = {path[-1]: field for path, field in leaves(SHIPPED[name]).items()}
-    assert told == {key: field.description for key, field in fields.items() if not shown_as(field).positional}
+    text = " ".join(file.read_text(encoding="utf-8").replace("# ", "").split())
+    for path, field in option_fields(SHIPPED[name]).items():
+        assert (f"{field.description} " in text) != cli_option(field).positional, path
 
 
-def test_the_shipped_files_are_those_that_the_options_give(tmp_path: Path):
+def test_the_shipped_files_are_up_to_date(tmp_path: Path):
     write(tmp_path)
     for name in SHIPPED:
         shipped = config_file(f"{name}.yaml").read_text(encoding="utf-8")
@@ -221,42 +236,44 @@ def test_the_shipped_files_are_those_that_the_options_give(tmp_path: Path):
     assert not (tmp_path / "doctor.yaml").exists()
 
 
-def test_a_commented_file_shows_every_kind_of_default():
+def test_commented_yaml():
     class Oven(Section):
-        degrees: float = option(2e-5, "Heat", "how hot")
+        degrees: float = option(2e-5, "Heat", "temperature in degrees Celsius, " + 16 * "very " + "exactly")
+        mode: Literal["fan", "grill"] = option("fan", "Heat", "heat source")
 
     class Bake(Command):
         name: ClassVar[str] = "bake"
         oven: Oven = Oven()
-        files: Strings = option((), "Data", "recipes", positional="FILE...")
-        sizes: Strings = option(("s", "m"), "Data", "small first")
-        note: str = option("no: yes", "Data", "what to say")
+        files: Strings = option((), "Data", "recipes", metavar="FILE", positional=True)
+        sizes: Strings = option(("s", "m"), "Data", "sizes, small ones first")
+        note: str = option("no: yes", "Data", "text of the note")
 
-    assert commented(Bake).split("\n\n")[1:] == [
-        "oven:\n  degrees: 2.0e-05  # how hot",
-        "json_output: false  # print one JSON document to stdout\n"
-        "quiet: false  # print results and errors only\n"
-        "sizes: [s, m]  # small first\n"
-        "note: 'no: yes'  # what to say\n",
+    assert commented_yaml(Bake).split("\n\n")[1:] == [
+        f"oven:\n  # temperature in degrees Celsius, {12 * 'very '}very\n  # very very very exactly\n"
+        "  degrees: 2.0e-05\n  # heat source\n  # values: fan, grill\n  mode: fan",
+        "# sizes, small ones first\nsizes: [s, m]\n"
+        "# text of the note\nnote: 'no: yes'\n"
+        "# print the result as one JSON document to stdout\njson_output: false\n"
+        "# print only results, warnings and errors\nquiet: false\n",
     ]
 
 
-def test_a_file_that_is_not_yaml_is_named_with_its_line(written):
-    file = written("run:\n  keep: [1\n")
-    with pytest.raises(ConfigError, match=rf"{file}:3: not YAML") as wrong:
+def test_a_yaml_error_names_file_and_line(write_yaml):
+    file = write_yaml("run:\n  keep: [1\n")
+    with pytest.raises(ConfigError, match=rf"{file}:3: not YAML") as error:
         load(TrainConfig, file)
-    assert wrong.value.hint
+    assert error.value.hint
 
 
 @pytest.mark.parametrize(
-    ("flags", "fault"),
+    ("flags", "message"),
     [
-        ({"neg_nums": 0}, "needs --neg-nums above 0"),
-        ({"epochs": 1}, "raise --epochs"),
-        ({"remine_range": "5-15"}, "--remine-range 5-15 holds 10 ranks, fewer than --neg-nums 15: e.g. .* 5-205"),
+        ({"neg_nums": 0}, "requires --neg-nums above 0"),
+        ({"epochs": 1}, "use --epochs 2 or more"),
+        ({"remine_range": "5-15"}, "--remine-range 5-15 contains 10 positions, fewer than --neg-nums 15: .* 5-205"),
     ],
 )
-def test_a_run_that_mines_must_have_something_to_mine(flags, fault):
-    with pytest.raises(ConfigError, match=fault):
+def test_mining_during_training_needs_negatives_epochs_and_positions(flags, message):
+    with pytest.raises(ConfigError, match=message):
         load(TrainConfig, None, {"remine_every_epoch": True} | flags)
     load(TrainConfig, None, flags)

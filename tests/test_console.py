@@ -1,4 +1,4 @@
-"""Human words go to stderr, results to stdout, and text is shown as it is."""
+"""Messages go to stderr, results go to stdout, and square brackets are not markup."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from embedctl import console
 
 
 @pytest.fixture(autouse=True)
-def loud() -> Iterator[None]:
+def reset_console() -> Iterator[None]:
     console.configure()
     yield
     console.configure()
 
 
-def test_words_go_to_stderr_and_results_to_stdout(capsys: pytest.CaptureFixture[str]):
+def test_messages_go_to_stderr_and_results_to_stdout(capsys: pytest.CaptureFixture[str]):
     console.info("hello")
     console.panel("facts", {"rows": "12"})
     console.table("numbers", ["name", "value"], [["a", "1"]])
@@ -27,34 +27,34 @@ def test_words_go_to_stderr_and_results_to_stdout(capsys: pytest.CaptureFixture[
     assert json.loads(out) == {"ok": True, "text": "学习"}
     assert "学习" in out
     assert out.count("\n") == 1
-    for words in ("hello", "rows", "12", "numbers", "value"):
-        assert words in err
+    for text in ("hello", "rows", "12", "numbers", "value"):
+        assert text in err
 
 
-def test_quiet_leaves_warnings_errors_and_results(capsys: pytest.CaptureFixture[str]):
+def test_quiet_prints_only_warnings_errors_and_results(capsys: pytest.CaptureFixture[str]):
     console.configure(quiet=True)
-    console.info("chatter")
-    console.panel("facts", {"chatter": "x"})
-    console.table("numbers", ["chatter"], [["a"]])
-    with console.progress("chatter", 3, "rows") as bar:
+    console.info("message")
+    console.panel("facts", {"message": "x"})
+    console.table("numbers", ["message"], [["a"]])
+    with console.progress("message", 3, "rows") as bar:
         bar.advance(3)
-    console.warn("mind this")
-    console.error("it broke", "mend it")
+    console.warn("check this")
+    console.error("it is wrong", "fix it")
     console.result({"n": 1})
     out, err = capsys.readouterr()
-    assert "chatter" not in out + err
+    assert "message" not in out + err
     assert out == '{"n": 1}\n'
-    assert err.splitlines() == ["warning: mind this", "error: it broke", "  -> mend it"]
+    assert err.splitlines() == ["warning: check this", "error: it is wrong", "  -> fix it"]
 
 
-def test_square_brackets_are_text(capsys: pytest.CaptureFixture[str]):
+def test_square_brackets_are_printed_unchanged(capsys: pytest.CaptureFixture[str]):
     console.info("pos[0] [bold]")
     console.panel("facts", {"extra": "sentence-transformers[onnx]"})
     console.table("t", ["field", "count"], [["neg[3]", "[red]"]])
     console.error("pos[1]: wrong", "see [docs]")
     err = capsys.readouterr().err
-    for words in ("pos[0] [bold]", "sentence-transformers[onnx]", "neg[3]", "[red]", "pos[1]: wrong", "see [docs]"):
-        assert words in err
+    for text in ("pos[0] [bold]", "sentence-transformers[onnx]", "neg[3]", "[red]", "pos[1]: wrong", "see [docs]"):
+        assert text in err
 
 
 def test_plural_agrees_with_the_count():
@@ -68,7 +68,7 @@ def test_a_result_is_strict_json():
         console.result({"value": float("nan")}, io.StringIO())
 
 
-def test_progress_without_a_terminal_is_a_plain_line_every_so_often(
+def test_progress_without_a_terminal_prints_plain_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     now = [100.0]
@@ -80,5 +80,5 @@ def test_progress_without_a_terminal_is_a_plain_line_every_so_often(
         now[0] += 1
         bar.advance(100)
     lines = capsys.readouterr().err.splitlines()
-    # 200 texts in 10 s: 20 a second, so the other 800 take 40 s
+    # 200 texts in 10 s are 20 per second, so the remaining 800 take 40 s
     assert lines == ["encoding: 200/1,000 texts (20 texts/s, 40 s left)"]

@@ -1,4 +1,4 @@
-"""Errors carry a message, a next action and an exit code."""
+"""Each error has a message, a next action and an exit code."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from embedctl.errors import CheckFailed, ConfigError, DataError, EmbedctlError, 
     [(ConfigError, 2), (DataError, 2), (ModelError, 2), (TrainingError, 2), (CheckFailed, 1), (Stopped, 130)],
 )
 def test_exit_codes(kind: type[EmbedctlError], code: int):
-    mistake = kind("what is wrong", "what to do")
-    assert (mistake.exit_code, mistake.message, mistake.hint) == (code, "what is wrong", "what to do")
-    assert str(mistake) == "what is wrong"
+    error = kind("what is wrong", "what to do")
+    assert (error.exit_code, error.message, error.hint) == (code, "what is wrong", "what to do")
+    assert str(error) == "what is wrong"
 
 
-def test_a_stop_by_sigterm_has_its_own_code():
+def test_sigterm_has_its_own_exit_code():
     assert Stopped("saved", exit_code=errors.EXIT_TERMINATED).exit_code == 143
     assert Stopped("saved").hint == ""
 
 
-def test_the_tree_in_the_docstring_names_every_class():
+def test_the_docstring_lists_every_class():
     classes = [name for name, value in vars(errors).items() if inspect.isclass(value)]
     assert len(classes) == 7
     assert [name for name in classes if name not in str(errors.__doc__)] == []

@@ -1,4 +1,4 @@
-"""A file or folder is whole or as it was before, whatever happens while it is written."""
+"""An error during writing leaves a file or folder unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "学习"), ("wb", b"\x00\xff")])
 @pytest.mark.parametrize("sync", [False, True])
-def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path, mode, content, sync):
+def test_a_file_is_replaced_only_at_the_end(tmp_path, mode, content, sync):
     path = tmp_path / "file"
     path.write_text("old")
     with atomic_file(path, mode, sync=sync) as stream:
@@ -28,21 +28,21 @@ def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path, mode, 
     assert names(tmp_path) == ["file"]
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_an_error_leaves_the_old_file_and_no_temporary_file(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, "old")
     with contextlib.suppress(ZeroDivisionError), atomic_file(path) as stream:
-        stream.write("half")
+        stream.write("incomplete")
         raise ZeroDivisionError
     with contextlib.suppress(ZeroDivisionError), atomic_path(path) as temporary:
-        temporary.write_text("half")
+        temporary.write_text("incomplete")
         raise ZeroDivisionError
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("sync", [False, True])
-def test_a_folder_is_replaced_as_a_whole(tmp_path, sync):
+def test_a_folder_is_replaced_only_at_the_end(tmp_path, sync):
     folder = tmp_path / "deep/folder"
     for content in ("old", "new"):
         with atomic_folder(folder, sync=sync) as work:
@@ -50,27 +50,27 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path, sync):
             assert not (folder / content).exists()
     assert names(folder) == ["new"]
     with contextlib.suppress(ZeroDivisionError), atomic_folder(folder) as work:
-        (work / "half").touch()
+        (work / "incomplete").touch()
         raise ZeroDivisionError
     assert names(folder) == ["new"]
     assert names(tmp_path / "deep") == ["folder"]
 
 
-def test_what_an_earlier_kill_left_is_not_mixed_in(tmp_path):
+def test_a_temporary_folder_of_a_killed_process_is_discarded(tmp_path):
     (tmp_path / ".folder.tmp").mkdir()
-    (tmp_path / ".folder.tmp/half").touch()
+    (tmp_path / ".folder.tmp/incomplete").touch()
     with atomic_folder(tmp_path / "folder") as work:
-        (work / "whole").touch()
-    assert names(tmp_path / "folder") == ["whole"]
+        (work / "complete").touch()
+    assert names(tmp_path / "folder") == ["complete"]
 
 
-def test_one_builds_while_the_others_wait(tmp_path):
+def test_build_once_builds_once_among_threads(tmp_path):
     built: list[Path] = []
 
     def build(work: Path) -> None:
         built.append(work)
         time.sleep(0.05)
-        (work / "whole").touch()
+        (work / "complete").touch()
 
     threads = [threading.Thread(target=build_once, args=(tmp_path / "cache/key", build)) for _ in range(4)]
     for thread in threads:
@@ -78,4 +78,4 @@ def test_one_builds_while_the_others_wait(tmp_path):
     for thread in threads:
         thread.join()
     assert len(built) == 1
-    assert names(tmp_path / "cache/key") == ["whole"]
+    assert names(tmp_path / "cache/key") == ["complete"]

@@ -1,7 +1,7 @@
-"""Flags from configuration: gives a function of one config the command line of that config's fields.
+"""Generate the command-line options of a command from its configuration class.
 
-Typer sees a generated signature, so a field's name, default and words stand in embedctl/config alone. Values arrive as
-typed and go through pydantic together, so that every fault is listed at once.
+Typer receives a generated signature, so names, defaults and descriptions of options are defined only in
+embedctl/config/. Values are passed to pydantic unchanged and together, so that all errors are reported at once.
 """
 
 from __future__ import annotations
@@ -17,92 +17,101 @@ import typer
 from pydantic.fields import FieldInfo
 
 from embedctl import console
-from embedctl.config import Command, flag_of, leaves, load, shown_as
+from embedctl.commands.help import MAIN_OPTIONS, OUTPUT
+from embedctl.config import Command, choices, cli_option, flag_of, load, option_fields
 from embedctl.errors import Stopped
 
 C = TypeVar("C", bound=Command)
 NEGATED = "no__"
 METAVARS = {int: "INT", float: "NUMBER", str: "TEXT"}
+CONFIG_HELP = "YAML file with values for these options; options on the command line override it (default: none)"
 
 
 def with_options(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
-    """Decorate `recipe(config)` into a function with a Typer parameter for each option of `config`."""
-    return partial(_command, config)
+    """Return a decorator that turns `command(config)` into a function with a Typer parameter for each option."""
+    return partial(_with_parameters, config)
 
 
-def _command(config: type[C], recipe: Callable[[C], None]) -> Callable[..., None]:
-    """The function that Typer reads and calls: its parameters are the command line, its body runs the recipe."""
+def _with_parameters(config: type[C], command: Callable[[C], None]) -> Callable[..., None]:
+    """Return the function that Typer inspects and calls; its parameters are the command-line options."""
 
-    def _run(**typed: Any) -> None:
+    def _run(**values: Any) -> None:
         hint = ""
         try:
-            resolved = _resolve(config, typed)
-            hint = resolved.after_interrupt
+            resolved = _resolve(config, values)
+            hint = resolved.interrupt_hint
             console.configure(quiet=resolved.quiet)
-            recipe(resolved)
-        except KeyboardInterrupt:  # Typer would end without a word
+            command(resolved)
+        except KeyboardInterrupt:  # Typer would exit without a message
             raise Stopped("interrupted", hint) from None
 
-    parameters = [parameter for path, field in leaves(config).items() for parameter in _parameters(path[-1], field)]
-    file = typer.Option("--config", metavar="FILE", help="YAML of these options; flags win", rich_help_panel="Run")
+    parameters = [parameter for name, field, panel in _fields(config) for parameter in _parameters(name, field, panel)]
+    file = typer.Option("--config", metavar="FILE", help=CONFIG_HELP, rich_help_panel=OUTPUT)
     parameters.append(_parameter("config_file", str, file))
-    _run.__name__, _run.__doc__ = recipe.__name__, recipe.__doc__
+    _run.__name__, _run.__doc__ = command.__name__, command.__doc__
     _run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     _run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return _run
 
 
-def _resolve(config: type[C], typed: dict[str, Any]) -> C:
-    """The configuration of a command line as Typer hands it over: what was not typed is None or empty."""
-    given = {name: value for name, value in typed.items() if value not in (None, [], ())}
+def _fields(config: type[C]) -> list[tuple[str, FieldInfo, str]]:
+    """Return name, field and panel of each option: the main options first, in their order, in a panel of their own."""
+    fields = {path[-1]: field for path, field in option_fields(config).items()}
+    main = [(name, fields.pop(name), MAIN_OPTIONS) for name in config.main_options]
+    return main + [(name, field, cli_option(field).panel) for name, field in fields.items()]
+
+
+def _resolve(config: type[C], values: dict[str, Any]) -> C:
+    """Return the configuration from Typer's values; an option that the user did not set is None or empty."""
+    given = {name: value for name, value in values.items() if value not in (None, [], ())}
     file = given.pop("config_file", None)
     negated = {name.removeprefix(NEGATED): False for name in given if name.startswith(NEGATED)}
     flags = {name: value for name, value in given.items() if not name.startswith(NEGATED)} | negated
-    stored_file, implied = config.stored(flags)
-    return load(config, file or stored_file, implied | flags)
+    implied_file, implied_flags = config.implied_config(flags)
+    return load(config, file or implied_file, implied_flags | flags)
 
 
-def _parameter(name: str, kind: Any, shown: Any) -> inspect.Parameter:
-    """A parameter of the type that Typer parses, None where it is not typed."""
-    annotation = Annotated[kind | None, shown]
+def _parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:
+    """Return a parameter of the type that Typer parses; its value is None if the user did not set it."""
+    annotation = Annotated[kind | None, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _parameters(name: str, field: FieldInfo) -> list[inspect.Parameter]:
-    """The flag of a field, and for a switch its hidden opposite, with which a flag can beat a file."""
-    flag = shown_as(field)
+def _parameters(name: str, field: FieldInfo, panel: str) -> list[inspect.Parameter]:
+    """Return the parameter of a field, and for a switch also its hidden opposite, which can override a YAML file."""
+    option = cli_option(field)
     kind, metavar = _kind(field.annotation)
-    if flag.positional:
-        argument = typer.Argument(metavar=flag.positional, help=field.description, rich_help_panel=flag.panel)
-        return [_parameter(name, kind, argument)]
-    names = [*flag.names, flag_of(name)]
-    if kind is bool and any(extra.startswith("--") for extra in flag.names):
-        names.pop()  # --json alone, not --json-output too
-    option = typer.Option(*names, help=_help(field), metavar=metavar, show_default=False, rich_help_panel=flag.panel)
+    metavar = option.metavar or metavar
+    if option.positional:
+        return [_parameter(name, kind, typer.Argument(metavar=metavar, help=_help(field), rich_help_panel=panel))]
+    names = [*option.names, flag_of(name)]
+    if kind is bool and any(other.startswith("--") for other in option.names):
+        names.pop()  # only --json, not --json-output too
+    info = typer.Option(*names, help=_help(field), metavar=metavar, show_default=False, rich_help_panel=panel)
     if kind is not bool:
-        return [_parameter(name, kind, option)]
+        return [_parameter(name, kind, info)]
     opposite = typer.Option(f"--no-{flag_of(name).removeprefix('--')}", hidden=True)
-    return [_parameter(name, kind, option), _parameter(NEGATED + name, kind, opposite)]
+    return [_parameter(name, kind, info), _parameter(NEGATED + name, kind, opposite)]
 
 
 def _help(field: FieldInfo) -> str:
-    """The field's words and its default, which Typer does not see."""
-    words = field.description or ""
+    """Return the description of a field with its default, which Typer does not receive."""
+    description = field.description or ""
     if field.default is True:
-        return f"{words} (default: on)"
+        return f"{description} (default: on)"
     if field.default is None or field.default == () or isinstance(field.default, bool):
-        return words
-    return f"{words} (default: {field.default})"
+        return description
+    return f"{description} (default: {field.default})"
 
 
-def _kind(annotation: Any) -> tuple[Any, str | None]:
-    """The type Typer parses (text, a list of texts or a switch) and what help shows in its place."""
+def _kind(annotation: Any) -> tuple[Any, str]:
+    """Return the type that Typer parses (text, a list of texts or a switch), and the placeholder of its value."""
     is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     kind = next(kind for kind in typing.get_args(annotation) if kind is not type(None)) if is_union else annotation
     if kind is bool:
         return bool, ""
-    if typing.get_origin(kind) is typing.Literal:
-        return str, "|".join(typing.get_args(kind))
+    if values := choices(kind):
+        return str, "|".join(values)
     if typing.get_origin(kind) is tuple:
         return list[str], "TEXT"
     return str, METAVARS.get(kind, "TEXT")

@@ -1,20 +1,20 @@
-"""Every option of every command: its type, bounds, default and words. The only place where defaults stand.
+"""All options of all commands: type, bounds, default and description. Defaults are defined only here.
 
-A field of a section is a key of the YAML file and, in kebab-case, a flag. Precedence: default < `--config FILE` < flag.
-No torch here: `embedctl --help` reads these files.
+A field of a section is a key of the YAML file and, in kebab-case, an option on the command line. Precedence: default <
+`--config FILE` < command line. These modules must not import torch, because `embedctl --help` imports them.
 """
 
 from embedctl.config.base import TINY, Command, Section, Strings, option
 from embedctl.config.checks import DoctorConfig, EvalConfig, ValidateConfig
 from embedctl.config.encoding import EncodeConfig, SearchConfig
-from embedctl.config.loading import commented, dump, flag_of, leaves, load, shown_as
+from embedctl.config.loading import choices, cli_option, commented_yaml, dump, flag_of, load, option_fields
 from embedctl.config.losses import LossSection
 from embedctl.config.mining import MineConfig
+from embedctl.config.runs import RunSection
 from embedctl.config.training import (
     TINY_OPTIM,
     OptimSection,
     RemineSection,
-    RunSection,
     TextSection,
     TrainConfig,
     TuneSection,

@@ -1,4 +1,4 @@
-"""What every option is made of: its flag, its kind of value, and the sections that more than one command has."""
+"""Building blocks of the configuration: options, value types, and sections that several commands share."""
 
 from __future__ import annotations
 
@@ -7,28 +7,44 @@ from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from embedctl.console import plural
+
 TINY = "tiny"
+HARDWARE = "Hardware and processes"  # a heading in `--help`
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Flag:
-    """How a field appears on the command line."""
+class CliOption:
+    """How a field appears on the command line and in `--help`."""
 
-    panel: str  # the heading in `--help` under which it stands
-    names: tuple[str, ...] = ()  # further names beside the field's own; `-x` for a short one
-    positional: str = ""  # what help shows for an argument without a flag; empty for a flag
+    panel: str  # heading in `--help`, one of `embedctl.commands.help.PANELS`
+    names: tuple[str, ...] = ()  # names in addition to the field's own, for example --model or -m
+    metavar: str = ""  # placeholder of the value in `--help`; empty: the one of the field's type
+    positional: bool = False  # whether it is an argument without a name
 
 
-def option(default: T, panel: str, description: str, *names: str, positional: str = "", **bounds: Any) -> T:
-    """The default of a field that is an option: pydantic's `Field` with the bounds, and the `Flag` of the rest."""
+def option(
+    default: T, panel: str, description: str, *names: str, metavar: str = "", positional: bool = False, **bounds: Any
+) -> T:
+    """Return the default value of a field that is a command-line option.
+
+    Args:
+        default: the value if the option is not set.
+        panel: see `CliOption`, as for `names`, `metavar` and `positional`.
+        description: the text for `--help` and for the comments of the YAML files.
+        names: see `panel`.
+        metavar: see `panel`.
+        positional: see `panel`.
+        bounds: arguments of pydantic's `Field`, such as gt=0.
+    """
     field = Field(default, description=description, **bounds)
-    field.metadata.append(Flag(panel, names, positional))
+    field.metadata.append(CliOption(panel, names, metavar, positional))
     return cast(T, field)
 
 
 def _split_commas(value: Any) -> Any:
-    """`64,128` and [`64,128`] are lists of two."""
+    """Split strings at commas: `64,128` and [`64,128`] become [`64`, `128`]."""
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list | tuple):
@@ -45,66 +61,77 @@ Integers = Annotated[tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(_s
 Range = Annotated[str, Field(pattern=r"^\d+-\d+$")]
 # Options of several commands.
 Device = Annotated[
-    str | None, Field(description="cpu, cuda, cuda:1, mps; the GPU where there is one"), Flag("Machine", ("-d",))
+    str | None,
+    Field(description="device to compute on: cpu, cuda, cuda:1, mps (default: a GPU if there is one)"),
+    CliOption(HARDWARE, ("-d",)),
 ]
 QueryPrompt = Annotated[
-    str | None, Field(description="put before each query; the model's own by default"), Flag("Texts")
+    str | None, Field(description="prompt prepended to each query (default: the model's own)"), CliOption("Texts")
 ]
 PassagePrompt = Annotated[
-    str | None, Field(description="put before each passage; the model's own by default"), Flag("Texts")
+    str | None, Field(description="prompt prepended to each passage (default: the model's own)"), CliOption("Texts")
 ]
 
 
-def bounds(positions: str) -> tuple[int, int]:
-    """The first position of a `Range`, and the one before which it ends."""
+def parse_range(positions: str) -> tuple[int, int]:
+    """Return the first position of a `Range`, and the position after its last one."""
     first, last = map(int, positions.split("-"))
     return first, last
 
 
-def expect_positions(flag: str, positions: str, number: int) -> None:
-    """Raise a ValueError if a range holds fewer positions than there are to be negatives."""
-    first, last = bounds(positions)
-    if last - first < number:
-        wanted = f"e.g. {flag} {first}-{first + max(200, number)}, or a lower --neg-nums"
-        held = f"{flag} {positions} holds {max(0, last - first)} ranks"
-        raise ValueError(f"{held}, fewer than --neg-nums {number}: {wanted}")
+def expect_range_size(flag: str, positions: str, neg_nums: int) -> None:
+    """Check that a range has enough positions for the negatives of a row.
+
+    Raises:
+        ValueError: the range has fewer than `neg_nums` positions.
+    """
+    first, last = parse_range(positions)
+    if last - first < neg_nums:
+        advice = f"use for example {flag} {first}-{first + max(200, neg_nums)}, or a lower --neg-nums"
+        size = plural(max(0, last - first), "position")
+        raise ValueError(f"{flag} {positions} contains {size}, fewer than --neg-nums {neg_nums}: {advice}")
 
 
 class Section(BaseModel):
-    """A frozen group of options that knows no other keys."""
+    """A group of options; it is frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Command(Section):
-    """What every command takes; `name` is the command's."""
+    """The options that all commands have; a subclass holds the options of one command."""
 
-    name: ClassVar[str] = "COMMAND"
+    name: ClassVar[str] = "COMMAND"  # of the command
+    main_options: ClassVar[tuple[str, ...]] = ()  # up to five fields that `--help` lists first
 
-    json_output: bool = option(False, "Output", "print one JSON document to stdout", "--json")
-    quiet: bool = option(False, "Output", "print results and errors only", "-q")
+    json_output: bool = option(False, "Output", "print the result as one JSON document to stdout", "--json")
+    quiet: bool = option(False, "Output", "print only results, warnings and errors", "-q")
 
     @classmethod
-    def stored(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """A configuration file that the flags refer to without --config, and flags that follow from it."""
+    def implied_config(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """Return the configuration file that flags other than --config refer to, and the flags that follow from it."""
         return None, {}
 
     @property
-    def after_interrupt(self) -> str:
-        """What Ctrl-C leaves to be done, where something is kept."""
+    def interrupt_hint(self) -> str:
+        """How to continue after Ctrl-C; empty if the command has to start again."""
         return ""
 
 
 class ModelSection(Section):
-    """Which model."""
+    """The model that a command uses."""
 
     model_name_or_path: str | None = option(
         None,
         "Model",
-        "a sentence-transformers or transformers folder, or a hub name; default: the last run's output",
+        "sentence-transformers or transformers model: a folder or a name on the Hugging Face Hub "
+        "(default: ./out, the output of train)",
         "--model",
         "--ckpt",
         "-m",
+        metavar="MODEL",
         min_length=1,
     )
-    trust_remote_code: bool = option(False, "Model", "run Python code that comes with the model")
+    trust_remote_code: bool = option(
+        False, "Model", "run Python code that comes with the model; use it only for models that you trust"
+    )

@@ -1,4 +1,4 @@
-"""The options of what judges and changes nothing: validate-data the rows, eval a model, doctor the machine."""
+"""Options of the commands that check or measure: validate-data, eval and doctor."""
 
 from __future__ import annotations
 
@@ -10,47 +10,106 @@ from embedctl.config.base import Command, Device, ModelSection, PassagePrompt, Q
 
 
 class ValidateConfig(Command):
-    """`embedctl validate-data`."""
+    """Options of `embedctl validate-data`."""
 
     name: ClassVar[str] = "validate-data"
+    main_options: ClassVar[tuple[str, ...]] = (
+        "files",
+        "model_name_or_path",
+        "neg_nums",
+        "query_max_len",
+        "passage_max_len",
+    )
 
-    files: Strings = option((), "Data", "data files", positional="FILE...", min_length=1)
-    model_name_or_path: str | None = option(None, "Texts", "count tokens with this model's tokenizer", "--model", "-m")
-    query_max_len: int = option(128, "Texts", "a query of more tokens counts as truncated", ge=4)
-    passage_max_len: int = option(512, "Texts", "a passage of more tokens counts as truncated", ge=4)
-    neg_nums: int = option(15, "Data", "rows with fewer negatives are counted", ge=0)
-    max_errors: int = option(20, "Output", "faults printed a file; all are counted", ge=0)
+    files: Strings = option(
+        (),
+        "Data",
+        "files of training rows (JSON lines or a JSON array, also compressed)",
+        metavar="FILE",
+        positional=True,
+        min_length=1,
+    )
+    model_name_or_path: str | None = option(
+        None,
+        "Texts",
+        "model whose tokenizer counts the tokens: a folder or a name on the Hugging Face Hub "
+        "(default: tokens are not counted)",
+        "--model",
+        "-m",
+        metavar="MODEL",
+    )
+    query_max_len: int = option(128, "Texts", "with --model: queries with more tokens are reported as truncated", ge=4)
+    passage_max_len: int = option(
+        512, "Texts", "with --model: passages with more tokens are reported as truncated", ge=4
+    )
+    neg_nums: int = option(15, "Data", "warn about rows with fewer hard negatives than this", ge=0)
+    max_errors: int = option(
+        20, "Output", "print at most this many errors and as many warnings per file; all of them are counted", ge=0
+    )
 
 
 class EvalConfig(Command):
-    """`embedctl eval`."""
+    """Options of `embedctl eval`."""
 
     name: ClassVar[str] = "eval"
+    main_options: ClassVar[tuple[str, ...]] = ("model_name_or_path", "dataset", "baseline", "metric", "min")
 
     model: ModelSection = ModelSection()
-    dataset: Strings = option((), "Data", "rows; their texts are the corpus")
-    corpus: str | None = option(None, "Data", "BEIR corpus.jsonl")
-    queries: str | None = option(None, "Data", "BEIR queries.jsonl")
-    qrels: str | None = option(None, "Data", "BEIR qrels .tsv")
-    baseline: str | None = option(None, "Model", "a second model, measured beside it")
-    dim: int | None = option(None, "Model", "only the leading dimensions", gt=0)
-    metric: str = option("nDCG@10", "Check", "the metric that --min looks at")
-    min: float | None = option(None, "Check", "exit 1 if the metric is lower")
+    dataset: Strings = option(
+        (),
+        "Data",
+        "file of evaluation rows, or several (repeat the option; in YAML, a list); their passages are the corpus "
+        "(default: the evaluation rows of the model's training run, else an example collection)",
+        metavar="FILE",
+    )
+    corpus: str | None = option(
+        None,
+        "Data",
+        "corpus.jsonl of a collection in BEIR format, instead of --dataset (default: none)",
+        metavar="FILE",
+    )
+    queries: str | None = option(
+        None, "Data", "queries.jsonl of the collection; required with --corpus (default: none)", metavar="FILE"
+    )
+    qrels: str | None = option(
+        None,
+        "Data",
+        "relevance judgements of the collection as .tsv; required with --corpus (default: none)",
+        metavar="FILE",
+    )
+    baseline: str | None = option(
+        None,
+        "Model",
+        "second model to compare with, for example the base model (default: no comparison)",
+        metavar="MODEL",
+    )
+    dim: int | None = option(
+        None, "Model", "evaluate only this many leading dimensions of the embeddings (default: all)", gt=0
+    )
+    metric: str = option(
+        "nDCG@10",
+        "Evaluation and tracking",
+        "metric for --min and for the comparison with --baseline, for example MRR@10",
+        metavar="NAME",
+    )
+    min: float | None = option(
+        None, "Evaluation and tracking", "exit with code 1 if --metric is lower than this (default: no check)"
+    )
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
     device: Device = None
 
     @model_validator(mode="after")
-    def _a_collection_has_three_files(self) -> EvalConfig:
+    def _collection_is_complete(self) -> EvalConfig:
         given = [name for name in ("corpus", "queries", "qrels") if getattr(self, name)]
         if given and len(given) < 3:
-            raise ValueError("--corpus, --queries and --qrels go together")
+            raise ValueError("--corpus, --queries and --qrels must be given together")
         if given and self.dataset:
-            raise ValueError("give --dataset or --corpus/--queries/--qrels, not both")
+            raise ValueError("--dataset cannot be combined with --corpus, --queries and --qrels")
         return self
 
 
 class DoctorConfig(Command):
-    """`embedctl doctor`."""
+    """Options of `embedctl doctor`."""
 
     name: ClassVar[str] = "doctor"

@@ -1,69 +1,135 @@
-"""The options of encode and search: texts to vectors, and the nearest of them."""
+"""Options of encode and search."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from embedctl.config.base import Command, Device, ModelSection, Strings, option
+from embedctl.config.base import HARDWARE, Command, Device, ModelSection, Strings, option
+
+FIELD = "key or column that contains the text, for input files other than .txt"
 
 
 class EncodeConfig(Command):
-    """`embedctl encode`."""
+    """Options of `embedctl encode`."""
 
     name: ClassVar[str] = "encode"
+    main_options: ClassVar[tuple[str, ...]] = ("model_name_or_path", "input", "field", "output", "index")
 
     model: ModelSection = ModelSection()
-    input: str = option("texts.txt", "Input", ".txt, .jsonl, .json, .csv, .parquet, or - for stdin", "-i", min_length=1)
-    output: str | None = option(
-        None, "Output", ".npy, .jsonl, .parquet or a folder/; the input's stem with .npy by default", "-o"
+    input: str = option(
+        "texts.txt",
+        "Data",
+        "texts to encode: .txt (one text per line), .jsonl, .json, .csv, .parquet, a datasets folder, or - for stdin",
+        "-i",
+        metavar="FILE",
+        min_length=1,
     )
-    field: str = option("text", "Input", "the key of an object that holds the text")
-    prompt_name: str | None = option(None, "Input", "one of the model's prompts, e.g. query")
-    prompt: str | None = option(None, "Input", "put before each text")
-    dim: int | None = option(None, "Output", "keep the leading dimensions and normalise again", gt=0)
-    dtype: Literal["float32", "float16", "int8", "binary"] = option("float32", "Output", "type of the stored numbers")
-    max_len: int | None = option(None, "Input", "tokens of a text; the model's own by default", ge=4)
-    batch_tokens: int | None = option(None, "Machine", "tokens in one pass through the model", gt=0)
+    output: str | None = option(
+        None,
+        "Output",
+        "file for the embeddings: .npy, .jsonl or .parquet; a name that ends in / is a folder of shards, "
+        "which an interrupted run can continue (default: the name of the input with .npy)",
+        "-o",
+        metavar="FILE|FOLDER/",
+    )
+    field: str = option("text", "Texts", FIELD, metavar="NAME")
+    prompt_name: str | None = option(
+        None,
+        "Texts",
+        "name of one of the model's prompts, for example query (default: the model's default prompt, if it has one)",
+        metavar="NAME",
+    )
+    prompt: str | None = option(
+        None, "Texts", "prompt prepended to each text, instead of one of the model's (default: see --prompt-name)"
+    )
+    dim: int | None = option(
+        None, "Output", "keep this many leading dimensions and normalize the embeddings again (default: all)", gt=0
+    )
+    dtype: Literal["float32", "float16", "int8", "binary"] = option(
+        "float32", "Output", "data type of the stored embeddings; int8 and binary are quantized"
+    )
+    max_len: int | None = option(
+        None, "Texts", "longest text in tokens; longer texts are truncated (default: the model's own)", ge=4
+    )
+    batch_tokens: int | None = option(
+        None,
+        HARDWARE,
+        "tokens per forward pass; lower it if memory is exhausted (default: 65536 on a GPU, 4096 on a CPU)",
+        gt=0,
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
-        "auto", "Machine", "compute type; auto: float32"
+        "auto", HARDWARE, "data type of the computation; auto: float32; bfloat16 is faster on a GPU"
     )
     backend: Literal["torch", "onnx", "openvino"] = option(
-        "torch", "Machine", "what computes the transformer; onnx, openvino: on the CPU, extras of the same names"
+        "torch",
+        HARDWARE,
+        "library that computes the transformer; onnx and openvino compute on the CPU and need the extra of that name",
     )
-    shard_rows: int = option(100_000, "Output", "rows of a file when the output is a folder", gt=0)
+    shard_rows: int = option(100_000, "Output", "embeddings per file if the output is a folder", gt=0)
     index: Literal["flat", "hnsw", "ivf"] | None = option(
-        None, "Output", "also write OUTPUT.index/ to search in: flat is exact, hnsw and ivf are fast"
+        None,
+        "Output",
+        "also write a search index to OUTPUT.index/: flat is exact; hnsw and ivf are faster and approximate "
+        "(default: no index)",
     )
-    overwrite: bool = option(False, "Output", "replace the output")
-    num_processes: int = option(1, "Machine", "processes that share the shards of a folder, one a GPU", gt=0)
+    overwrite: bool = option(
+        False, "Output", "if the output is a folder: replace its shards and start with the first text again"
+    )
+    num_processes: int = option(1, HARDWARE, "processes that encode the shards of an output folder, one per GPU", gt=0)
     device: Device = None
 
     @property
     def writes_folder(self) -> bool:
-        """Whether the output is a folder of shards: it is one, or its name ends in a slash."""
+        """Whether the output is a folder of shards: an existing folder, or a name that ends in a slash."""
         return self.output is not None and (self.output.endswith("/") or Path(self.output).is_dir())
 
     @property
-    def after_interrupt(self) -> str:
+    def interrupt_hint(self) -> str:
         """See `Command`."""
         if not self.writes_folder:
-            return "nothing is kept; with -o FOLDER/ the same command could go on"
-        same = "the same command without --overwrite" if self.overwrite else "the same command"
-        return f"{same} goes on with the next shard"
+            return "nothing was saved; use -o FOLDER/ if you want to continue after an interruption"
+        without = " without --overwrite" if self.overwrite else ""
+        return f"run the same command{without} again to continue with the next shard"
+
+
+class SearchModelSection(ModelSection):
+    """The model that encodes the queries of a search."""
+
+    model_name_or_path: str | None = option(
+        None,
+        "Model",
+        "model that encoded the texts of the index, if its folder has moved (default: the one recorded in the index)",
+        "--model",
+        "--ckpt",
+        "-m",
+        metavar="MODEL",
+        min_length=1,
+    )
 
 
 class SearchConfig(Command):
-    """`embedctl search`."""
+    """Options of `embedctl search`."""
 
     name: ClassVar[str] = "search"
+    main_options: ClassVar[tuple[str, ...]] = ("texts", "index", "input", "k", "model_name_or_path")
 
-    model: ModelSection = ModelSection()
-    texts: Strings = option((), "Input", "what to look for", positional="TEXT...")
-    index: str = option("texts.npy", "Input", "an output of encode --index, or its index folder", min_length=1)
-    input: str | None = option(None, "Input", "a file of texts to look for", "-i")
-    field: str = option("text", "Input", "the key of an object that holds the text")
-    k: int = option(10, "Output", "nearest texts shown", "-k", gt=0)
-    prompt_name: str | None = option(None, "Input", "one of the model's prompts; its query prompt by default")
-    prompt: str | None = option(None, "Input", "put before each text to look for")
+    model: SearchModelSection = SearchModelSection()
+    texts: Strings = option((), "Data", "queries to search with", metavar="TEXT", positional=True)
+    index: str = option(
+        "texts.npy",
+        "Data",
+        "index to search: an output of `encode --index`, or its index folder",
+        metavar="FILE|FOLDER",
+        min_length=1,
+    )
+    input: str | None = option(None, "Data", "file of queries, instead of TEXT (default: none)", "-i", metavar="FILE")
+    field: str = option("text", "Texts", FIELD, metavar="NAME")
+    k: int = option(10, "Output", "number of results per query, most similar first", "-k", gt=0)
+    prompt_name: str | None = option(
+        None, "Texts", "name of one of the model's prompts (default: its query prompt, if it has one)", metavar="NAME"
+    )
+    prompt: str | None = option(
+        None, "Texts", "prompt prepended to each query, instead of one of the model's (default: see --prompt-name)"
+    )
     device: Device = None

@@ -1,7 +1,9 @@
-"""Configurations from YAML and flags, and back to YAML: every fault at once, each with its place."""
+"""Load a configuration from YAML and command-line options, and write it as YAML. All errors are reported at once."""
 
 from __future__ import annotations
 
+import textwrap
+import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,64 +11,76 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from embedctl.config.base import Command, Flag, Section
+from embedctl.config.base import CliOption, Command, Section
 from embedctl.errors import ConfigError
 
-HEAD = """\
-# Every option of `embedctl {}` with its default. Copy what you change and give it with --config;
-# a flag on the command line wins over the file. An unknown key is an error."""
-CONFIG_HINT = "compare it with the commented file of the command in the folder config"
+COMMENT_WIDTH = 100
+HEADER = """\
+# All options of `embedctl {name}` with their default values. To change some of them, copy their
+# lines and the names of their sections to a file of your own, and run
+# `embedctl {name} --config FILE`. Options on the command line override the file. An option that is
+# null is not set."""
+CONFIG_HINT = "compare it with the commented file of this command in the folder config"
 
 C = TypeVar("C", bound=Command)
 
 
-def leaves(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], FieldInfo]:
-    """Every option of a configuration: its path through the sections and its pydantic field."""
-    found: dict[tuple[str, ...], FieldInfo] = {}
-    for name, field in config.model_fields.items():
+def option_fields(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], FieldInfo]:
+    """Return all options of a configuration, path to pydantic field; those that all commands have are the last.
+
+    A path consists of the names of the sections and the name of the field.
+    """
+    fields: dict[tuple[str, ...], FieldInfo] = {}
+    for name, field in sorted(config.model_fields.items(), key=lambda item: item[0] in Command.model_fields):
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            found |= leaves(field.annotation, (*path, name))
+            fields |= option_fields(field.annotation, (*path, name))
         else:
-            found[*path, name] = field
-    return found
+            fields[*path, name] = field
+    return fields
 
 
-def shown_as(field: FieldInfo) -> Flag:
-    """How a field appears on the command line."""
-    return next(item for item in field.metadata if isinstance(item, Flag))
+def cli_option(field: FieldInfo) -> CliOption:
+    """Return how a field appears on the command line."""
+    return next(item for item in field.metadata if isinstance(item, CliOption))
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """Return the values of a Literal, also of an optional one; empty for other types."""
+    kinds = (annotation, *typing.get_args(annotation))
+    return next((typing.get_args(kind) for kind in kinds if typing.get_origin(kind) is typing.Literal), ())
 
 
 def flag_of(name: str) -> str:
-    """The flag of a field."""
+    """Return the option name of a field: `--neg-nums` for `neg_nums`."""
     return "--" + name.replace("_", "-")
 
 
 def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None = None) -> C:
-    """The configuration from defaults, a YAML file and flags, the later winning.
+    """Return the configuration from defaults, a YAML file and command-line options; later ones override earlier ones.
 
     Args:
-        config: the command's configuration type.
-        file: a YAML file of the sections' keys, or None.
-        flags: field name to value, only what the user typed.
+        config: the configuration class of the command.
+        file: a YAML file with the keys of the sections, or None.
+        flags: field name to value, only for options that the user set.
 
     Raises:
-        ConfigError: lists every fault at once.
+        ConfigError: lists all errors.
     """
     flags = flags or {}
     merged = _read_yaml(file) if file else {}
-    typed = [path for path in leaves(config) if path[-1] in flags]
-    for path in typed:
-        _put(merged, path, flags[path[-1]])
+    set_paths = [path for path in option_fields(config) if path[-1] in flags]
+    for path in set_paths:
+        _set_value(merged, path, flags[path[-1]])
     try:
         return config.model_validate(merged)
     except ValidationError as invalid:
-        faults = [_fault(error, typed, file) for error in invalid.errors()]
+        messages = [_message(error, set_paths, file) for error in invalid.errors()]
         hint = f"see `embedctl {config.name} --help` for the options and their values"
-        raise ConfigError("\n  ".join(faults), hint) from None
+        raise ConfigError("\n  ".join(messages), hint) from None
 
 
-def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Set a value in a nested mapping; a section that is no mapping stays, for validation to name it."""
+def _set_value(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set a value in a nested mapping; leave a section that is not a mapping, so that validation reports it."""
     section: Any = document
     for name in path[:-1]:
         section = section.setdefault(name, {})
@@ -74,52 +88,77 @@ def _put(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
         section[path[-1]] = value
 
 
-def _fault(error: Any, typed: list[tuple[str, ...]], file: str | None) -> str:
+def _message(error: Any, set_paths: list[tuple[str, ...]], file: str | None) -> str:
+    """Return the message of a validation error: the option or the file and key, and what is wrong.
+
+    Args:
+        error: one of pydantic's errors.
+        set_paths: paths of the options on the command line.
+        file: the YAML file, if there is one.
+    """
     names = tuple(str(part) for part in error["loc"] if not isinstance(part, int))
     message = error["msg"].removeprefix("Value error, ")
     if not names:
         return str(message)
-    own = next((path for path in typed if names[: len(path)] == path), None)
-    place = flag_of(own[-1]) if own else f"{file}: {'.'.join(names)}" if file else flag_of(names[-1])
+    flag_path = next((path for path in set_paths if names[: len(path)] == path), None)
+    source = flag_of(flag_path[-1]) if flag_path else f"{file}: {'.'.join(names)}" if file else flag_of(names[-1])
     if error["type"] == "extra_forbidden":
-        return f"{place}: unknown key"
-    return f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
+        return f"{source}: unknown key"
+    return f"{source}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
 
 
-def _not_yaml(file: str, cause: yaml.YAMLError) -> str:
-    """Where a file stops to be YAML, and why."""
+def _yaml_message(file: str, cause: yaml.YAMLError) -> str:
+    """Return the file and line of a YAML syntax error, and its description."""
     mark = cause.problem_mark if isinstance(cause, yaml.MarkedYAMLError) else None
-    place = f"{file}:{mark.line + 1}" if mark else file
-    return f"{place}: not YAML: {cause.problem if isinstance(cause, yaml.MarkedYAMLError) else cause}"
+    location = f"{file}:{mark.line + 1}" if mark else file
+    return f"{location}: not YAML: {cause.problem if isinstance(cause, yaml.MarkedYAMLError) else cause}"
 
 
 def _read_yaml(file: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except OSError as missing:
-        raise ConfigError(f"--config: {file}: {missing.strerror}", "check the name of the file") from None
+    except OSError as cause:
+        raise ConfigError(f"--config: {file}: {cause.strerror}", "check the name of the file") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"--config: {file}: not YAML: it is not UTF-8", CONFIG_HINT) from None
+        raise ConfigError(f"--config: {file}: not YAML: the file is not UTF-8", CONFIG_HINT) from None
     except yaml.YAMLError as invalid:
-        raise ConfigError(f"--config: {_not_yaml(file, invalid)}", CONFIG_HINT) from None
+        raise ConfigError(f"--config: {_yaml_message(file, invalid)}", CONFIG_HINT) from None
     if not isinstance(document or {}, dict):
         raise ConfigError(f"--config: {file}: a mapping of sections is expected", CONFIG_HINT)
     return {name: value for name, value in (document or {}).items() if value is not None}
 
 
 def dump(config: Command) -> str:
-    """The configuration as YAML that `load` reads back to the same."""
+    """Return the configuration as YAML; `load` reads it back to an equal configuration."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def commented(config: type[Command]) -> str:
-    """The shipped YAML file of a command: every option but the positional ones, with its default and its words."""
+def commented_yaml(config: type[Command]) -> str:
+    """Return the shipped YAML file of a command: each option with its default, below a comment with its description.
+
+    Arguments without a name are left out.
+    """
     sections: dict[tuple[str, ...], list[str]] = {}
-    for (*section, name), field in leaves(config).items():
-        if not shown_as(field).positional:
-            default = list(field.default) if isinstance(field.default, tuple) else field.default
-            value = yaml.safe_dump(default, default_flow_style=True).splitlines()[0]
-            sections.setdefault(tuple(section), []).append(f"{name}: {value}  # {field.description}")
-    own = "\n".join(sections.pop((), []))
-    blocks = ["\n  ".join((f"{section}:", *lines)) for (section,), lines in sections.items()]
-    return "\n\n".join((HEAD.format(config.name), *blocks, own)) + "\n"
+    for (*section, name), field in option_fields(config).items():
+        if not cli_option(field).positional:
+            sections.setdefault(tuple(section), []).append(_commented_line(name, field))
+    top_level = "\n".join(sections.pop((), []))
+    blocks = [f"{section}:\n" + textwrap.indent("\n".join(lines), "  ") for (section,), lines in sections.items()]
+    return "\n\n".join((HEADER.format(name=config.name), *blocks, top_level)) + "\n"
+
+
+def _commented_line(name: str, field: FieldInfo) -> str:
+    """Return the comment lines and the line of one option."""
+    default = list(field.default) if isinstance(field.default, tuple) else field.default
+    value = yaml.safe_dump(default, default_flow_style=True).splitlines()[0]
+    comment = textwrap.fill(
+        field.description or "",
+        COMMENT_WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    if values := choices(field.annotation):
+        comment += f"\n# values: {', '.join(values)}"
+    return f"{comment}\n{name}: {value}"

@@ -1,4 +1,4 @@
-"""The options of the losses, a section for each; `LossSection` joins them to the keys of `loss:`."""
+"""Options of the losses: one section per loss; `LossSection` combines them to the section `loss`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,53 @@ from embedctl.config.base import Integers, Section, option
 
 
 class InfoNCESection(Section):
-    """Of rows without scores; the temperature is that of distillation, too."""
+    """Options of InfoNCE, the loss of rows without scores; distillation uses the temperature too."""
 
-    temperature: float = option(0.02, "Loss", "divides the similarities before the softmax", gt=0)
-    in_batch: Literal["all", "hard", "none"] = option(
-        "all", "Loss", "other rows' texts as negatives: positives and negatives, negatives only, none"
+    temperature: float = option(
+        0.02,
+        "Loss",
+        "divides the cosine similarities before the softmax; a lower value gives more weight to the hardest negatives",
+        gt=0,
     )
-    symmetric: bool = option(False, "Loss", "also retrieve the query from the passage")
+    in_batch: Literal["all", "hard", "none"] = option(
+        "all",
+        "Loss",
+        "texts of the other rows used as in-batch negatives: their positives and hard negatives (all), "
+        "only their hard negatives (hard), or none",
+    )
+    symmetric: bool = option(
+        False, "Loss", "average the loss with that of the reverse direction, from the passage to its query"
+    )
 
 
 class DistillSection(Section):
-    """Of rows with teacher scores."""
+    """Options of distillation, the loss of rows with teacher scores."""
 
-    distill: Literal["kl", "margin-mse"] = option("kl", "Loss", "loss of rows with teacher scores")
-    teacher_temperature: float = option(1.0, "Loss", "divides the teacher's scores", gt=0)
+    distill: Literal["kl", "margin-mse"] = option(
+        "kl", "Loss", "loss of rows with pos_scores and neg_scores: KL divergence or mean squared error of the margins"
+    )
+    teacher_temperature: float = option(1.0, "Loss", "divides the teacher scores of these rows", gt=0)
 
 
 class CoSENTSection(Section):
-    """Of graded rows."""
+    """Options of CoSENT, the loss of graded pairs."""
 
-    cosent_scale: float = option(20.0, "Loss", "scale of CoSENT, the loss of graded pairs", gt=0)
+    cosent_scale: float = option(
+        20.0, "Loss", "scale of the cosine similarities in CoSENT, the loss of rows with scores", gt=0
+    )
 
 
 class MatryoshkaSection(Section):
-    """Around every loss."""
+    """Options of the Matryoshka loss, which applies every other loss to shortened embeddings as well."""
 
-    mrl_dims: Integers = option((), "Loss", "Matryoshka: train these leading dimensions too, e.g. 64,128,256")
+    mrl_dims: Integers = option(
+        (),
+        "Loss",
+        "also train these leading dimensions, so that embeddings can be shortened to them (Matryoshka), "
+        "for example 64,128,256 (default: none)",
+        metavar="INT,INT,...",
+    )
 
 
 class LossSection(MatryoshkaSection, CoSENTSection, DistillSection, InfoNCESection):
-    """What is minimised. Options appear in the reverse order of the sections named here."""
+    """All options of the losses. They appear in the reverse order of these base classes."""

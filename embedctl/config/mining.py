@@ -1,4 +1,4 @@
-"""The options of mine-negatives: where negatives are looked for, and what keeps a text from being one."""
+"""Options of mine-negatives: where to search for negatives, and which candidates to reject."""
 
 from __future__ import annotations
 
@@ -15,79 +15,145 @@ from embedctl.config.base import (
     Range,
     Section,
     Strings,
-    expect_positions,
+    expect_range_size,
     option,
 )
 
+PANEL = "Limits and filters"
+
 
 class FilterSection(Section):
-    """Options of the filters: scores that a mined negative may have. Every filter is given all of them by name."""
+    """Limits on a negative's cosine similarity, and options of filters; each filter receives all of them by name."""
 
-    max_score: float | None = option(None, "Filters", "a negative's similarity to the query is at most this")
-    min_score: float | None = option(None, "Filters", "and at least this")
-    margin: float | None = option(None, "Filters", "and below the positive's by this")
-    relative_margin: float | None = option(None, "Filters", "and below the positive's by this share of it, e.g. 0.05")
+    max_score: float | None = option(
+        None, PANEL, "highest cosine similarity between the query and a negative (default: no limit)"
+    )
+    min_score: float | None = option(
+        None, PANEL, "lowest cosine similarity between the query and a negative (default: no limit)"
+    )
+    margin: float | None = option(
+        None, PANEL, "a negative must score below the positive by at least this difference (default: no limit)"
+    )
+    relative_margin: float | None = option(
+        None,
+        PANEL,
+        "a negative must score below the positive by at least this fraction of the positive's score, "
+        "for example 0.05 (default: no limit)",
+    )
     positive_score: Literal["hardest", "mean"] = option(
-        "hardest", "Filters", "of several positives, the lowest score counts, or the mean"
+        "hardest",
+        PANEL,
+        "score that the margins refer to if a row has several positives: the lowest (hardest) or the mean",
     )
 
 
 class RerankSection(Section):
-    """A cross-encoder that scores the candidates again."""
+    """A reranker that scores the candidates again, and limits on its scores."""
 
-    rerank_with: str | None = option(None, "Rerank", "a cross-encoder that judges what is left of the range")
-    rerank_margin: float | None = option(None, "Rerank", "by its score, a negative is below the positive by this")
-    rerank_max_score: float | None = option(None, "Rerank", "and its score is at most this")
-    rerank_batch_size: int = option(32, "Rerank", "pairs in one pass", gt=0)
+    rerank_with: str | None = option(
+        None,
+        "Reranker",
+        "cross-encoder that scores the candidates in the range again: a folder or a name on the Hugging Face Hub "
+        "(default: no reranker)",
+        metavar="MODEL",
+    )
+    rerank_margin: float | None = option(
+        None,
+        "Reranker",
+        "a negative's reranker score must be below the positive's by at least this difference (default: no limit)",
+    )
+    rerank_max_score: float | None = option(
+        None, "Reranker", "highest reranker score of a negative (default: no limit)"
+    )
+    rerank_batch_size: int = option(32, "Reranker", "pairs of query and passage per forward pass", gt=0)
 
     @model_validator(mode="after")
     def _limits_need_a_reranker(self) -> RerankSection:
         if self.rerank_with is None and (self.rerank_margin, self.rerank_max_score) != (None, None):
-            raise ValueError("--rerank-margin and --rerank-max-score need --rerank-with")
+            raise ValueError("--rerank-margin and --rerank-max-score require --rerank-with")
         return self
 
 
 class MineConfig(Command):
-    """`embedctl mine-negatives`."""
+    """Options of `embedctl mine-negatives`."""
 
     name: ClassVar[str] = "mine-negatives"
+    main_options: ClassVar[tuple[str, ...]] = ("model_name_or_path", "dataset", "corpus", "neg_nums", "output")
 
     model: ModelSection = ModelSection()
-    dataset: Strings = option((), "Data", "rows that need negatives; the example rows by default")
-    output: str = option("mined.jsonl", "Data", "the rows with mined negatives", "-o", min_length=1)
-    corpus: str | None = option(None, "Data", "passages to search; all texts of the rows by default")
-    range: Range = option("10-210", "Negatives", "ranks from which negatives are taken, nearest first")
-    neg_nums: int = option(15, "Negatives", "negatives of a row", gt=0)
+    dataset: Strings = option(
+        (),
+        "Data",
+        "file of training rows to mine negatives for, or several (repeat the option; in YAML, a list) "
+        "(default: the shipped example rows)",
+        metavar="FILE",
+    )
+    output: str = option(
+        "mined.jsonl", "Output", "file for the rows with their new negatives", "-o", metavar="FILE", min_length=1
+    )
+    corpus: str | None = option(
+        None, "Data", "file of passages to search for negatives (default: all passages of the rows)", metavar="FILE"
+    )
+    range: Range = option(
+        "10-210",
+        "Negatives",
+        "positions in the search results from which negatives are taken; 0 is the most similar passage, "
+        "and passages near it may be unlabelled positives",
+        metavar="FIRST-LAST",
+    )
+    neg_nums: int = option(15, "Negatives", "hard negatives per row", gt=0)
     sampling: Literal["top", "random", "weighted"] = option(
-        "random", "Negatives", "the nearest in the range, any, or any with rank r weighing 1/r"
+        "random",
+        "Negatives",
+        "choice within the range: top takes the most similar passages; random gives all the same chance; "
+        "weighted prefers the similar ones (the n-th has the weight 1/n)",
     )
     fill: Literal["fewer", "random", "relax"] = option(
         "fewer",
         "Negatives",
-        "a row with too few: leave it so, add any texts, or add what the score limits rejected by least",
+        "if a row has too few candidates: fewer leaves it with fewer negatives; random adds random passages; "
+        "relax adds the passages that exceeded the limits the least",
     )
-    keep_negatives: bool = option(False, "Negatives", "keep a row's own negatives before the mined ones")
-    report: str | None = option(None, "Output", "an HTML page of score histograms and rows to read")
-    cache: bool = option(True, "Machine", "keep vectors on the disk: a killed run goes on, a second one is quick")
-    scores: bool = option(False, "Data", "write pos_scores and neg_scores: the rows then train by distillation")
-    seed: int = option(42, "Negatives", "of the sampling", ge=0)
+    keep_negatives: bool = option(False, "Negatives", "keep the row's own negatives and add the mined ones after them")
+    report: str | None = option(
+        None,
+        "Output",
+        "file for an HTML report with score histograms and sample rows (default: no report)",
+        metavar="FILE",
+    )
+    cache: bool = option(
+        True,
+        "Search",
+        "store embeddings on disk, so that a second run is faster and an interrupted run can continue; "
+        "disable it with --no-cache",
+    )
+    scores: bool = option(False, "Output", "also write pos_scores and neg_scores; training then distills these scores")
+    seed: int = option(42, "Negatives", "seed of the random choice of negatives", ge=0)
     limits: FilterSection = FilterSection()
     rerank: RerankSection = RerankSection()
-    also: Literal["bm25"] | None = option(None, "Search", "mix in what shares words with the query, by turns")
+    also: Literal["bm25"] | None = option(
+        None,
+        "Search",
+        "second search, whose results alternate with those of the embeddings; bm25 searches by common words "
+        "(default: none)",
+    )
     ann: Literal["hnsw", "ivf"] | None = option(
-        None, "Search", "search approximately; its recall is measured and printed"
+        None,
+        "Search",
+        "approximate search for a large corpus, hnsw or ivf; its recall is measured and printed "
+        "(default: exact search)",
     )
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
-    overwrite: bool = option(False, "Data", "replace the output")
+    overwrite: bool = option(False, "Output", "replace an existing output file")
     device: Device = None
 
     @model_validator(mode="after")
-    def _the_range_is_wide_enough(self) -> MineConfig:
-        expect_positions("--range", self.range, self.neg_nums)
+    def _range_is_large_enough(self) -> MineConfig:
+        expect_range_size("--range", self.range, self.neg_nums)
         return self
 
     @property
-    def after_interrupt(self) -> str:
+    def interrupt_hint(self) -> str:
         """See `Command`."""
-        return "the same command goes on: what is encoded is kept" if self.cache else ""
+        return "run the same command again to continue; the embeddings computed so far are cached" if self.cache else ""

@@ -1,11 +1,11 @@
-"""Trackers of a run's curves. To add one: a class (see training/trackers.py) and a line in `TRACKERS`."""
+"""Names of the experiment trackers. To add one: a class (see training/trackers.py) and an entry in `TRACKERS`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-# What accelerate is given for each value of --log-with: its own name of a tracker, which is also the package that it
-# needs, or the place `module:class` of an accelerate tracker of ours.
+# Value of --log-with to what accelerate receives: the name of one of its trackers, which is also the name of the
+# required package, or `module:class` of a tracker class in this package.
 TRACKERS = {"wandb": "wandb", "tensorboard": "tensorboard", "trackio": "trackio", "none": ""}
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The options of train, a section for each subject, and the values that the built-in model has of its own."""
+"""Options of train, in one section per topic, and the defaults of the built-in model."""
 
 from __future__ import annotations
 
@@ -16,141 +16,153 @@ from embedctl.config.base import (
     Range,
     Section,
     Strings,
-    expect_positions,
+    expect_range_size,
     option,
 )
 from embedctl.config.losses import LossSection
-from embedctl.config.trackers import Tracker
+from embedctl.config.runs import LaunchSection, RunSection
 
-# Random weights learn fast and the data of a first try are few: what makes a minute of two CPU cores count.
+# The built-in model has random weights; with these values it improves within a minute on two CPU cores.
 TINY_OPTIM: dict[str, Any] = {"lr": 5e-4, "batch_size": 32, "epochs": 2}
+REMINE = "Mining during training"  # a heading in `--help`
 
 
-class BaseModelSection(ModelSection):
-    """The model that training begins with."""
+class TrainModelSection(ModelSection):
+    """The model to fine-tune."""
 
     model_name_or_path: str = option(
         TINY,
         "Model",
-        "a sentence-transformers folder, a transformers folder, a hub name, or 'tiny' (built in)",
+        "model to fine-tune: the folder or the Hugging Face Hub name of a sentence-transformers or transformers model; "
+        "tiny is a small built-in model with random weights",
         "--model",
         "--ckpt",
         "-m",
+        metavar="MODEL",
         min_length=1,
     )
 
 
 class TextSection(Section):
-    """How texts become tokens in training."""
+    """Prompts and truncation of texts in training."""
 
-    query_max_len: int = option(128, "Texts", "tokens of a query, special ones counted", ge=4)
-    passage_max_len: int = option(512, "Texts", "tokens of a passage", ge=4)
+    query_max_len: int = option(
+        128, "Texts", "longest query in tokens, with special tokens; longer queries are truncated", ge=4
+    )
+    passage_max_len: int = option(
+        512, "Texts", "longest passage in tokens, with special tokens; longer passages are truncated", ge=4
+    )
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
 
 
 class TuneSection(Section):
-    """Which weights are trained and how the model runs meanwhile."""
+    """Which weights are trained, and how the model computes during training."""
 
     pooling: Literal["mean", "cls", "lasttoken"] | None = option(
-        None, "Model", "for a plain transformers model; a sentence-transformers one brings its own"
+        None,
+        "Model",
+        "pooling of token embeddings for a model without its own: their mean, the first (cls) or the last token "
+        "(default: the model's own, else mean)",
     )
-    lora_rank: int = option(0, "Model", "train low-rank adapters of this rank; 0 trains all weights", ge=0)
-    lora_alpha: float | None = option(None, "Model", "scale of the adapters; twice the rank by default", gt=0)
-    gradient_checkpointing: bool = option(False, "Model", "recompute activations: less memory, a third more time")
-    compile: bool = option(False, "Model", "compile the layers (GPU): faster after a slow start")
+    lora_rank: int = option(0, "Model", "rank of the LoRA adapters to train; 0 trains all weights", ge=0)
+    lora_alpha: float | None = option(
+        None, "Model", "scale of the LoRA adapters, lora_alpha in peft (default: twice the rank)", gt=0
+    )
+    gradient_checkpointing: bool = option(
+        False, "Model", "recompute activations in the backward pass: less memory, about a third more time"
+    )
+    compile: bool = option(False, "Model", "compile the layers with torch.compile: a slow start, then faster steps")
 
 
 class DataSection(Section):
-    """Rows and how a batch is drawn from them."""
+    """Training rows, and how batches are drawn from them."""
 
     dataset: Strings = option(
-        (), "Data", "files of training rows; FILE:2 visits each row twice an epoch; the example rows by default"
+        (),
+        "Data",
+        "file of training rows, or several (repeat the option; in YAML, a list); FILE:2 uses each row twice per epoch "
+        "(default: the shipped example rows)",
+        metavar="FILE",
     )
-    eval_dataset: Strings = option((), "Data", "rows held out for evaluation")
-    neg_nums: int = option(15, "Data", "hard negatives of a query", ge=0)
+    eval_dataset: Strings = option(
+        (),
+        "Data",
+        "file of rows, or several, to evaluate on during training; they should not be in --dataset "
+        "(default: no evaluation; without --dataset, the shipped evaluation rows)",
+        metavar="FILE",
+    )
+    neg_nums: int = option(
+        15,
+        "Data",
+        "hard negatives per query; if a row has more, a random choice is used; if it has fewer, some are repeated",
+        ge=0,
+    )
     positives: Literal["sample", "explode"] = option(
-        "sample", "Data", "one positive a visit, all in turn over the epochs (sample), or each its own visit (explode)"
+        "sample",
+        "Data",
+        "for rows with several positives: sample uses one of them per epoch, in turn; explode uses each of them in "
+        "every epoch",
     )
-    one_dataset_per_batch: bool = option(False, "Data", "never mix the files within a batch")
+    one_dataset_per_batch: bool = option(False, "Data", "draw all rows of a batch from the same file")
 
 
 class RemineSection(Section):
-    """Negatives that a run mines itself."""
+    """Hard negatives that a run mines with the model that it trains."""
 
     remine_every_epoch: bool = option(
-        False, "Negatives", "from the second epoch on, replace the negatives by those that the model as it is now finds"
+        False, REMINE, "before every epoch but the first, mine new hard negatives with the current model"
     )
-    remine_range: Range = option("10-210", "Negatives", "ranks from which they are drawn, nearest first")
-    remine_margin: float | None = option(None, "Negatives", "their similarity is below the positive's by this")
+    remine_range: Range = option(
+        "10-210",
+        REMINE,
+        "positions in the search results from which these negatives are drawn; 0 is the most similar passage",
+        metavar="FIRST-LAST",
+    )
+    remine_margin: float | None = option(
+        None, REMINE, "they must score below the positive by at least this cosine difference (default: no limit)"
+    )
 
 
 class OptimSection(Section):
-    """Batch, steps and learning rate."""
+    """Batch size, number of steps, and the optimizer."""
 
-    batch_size: int = option(32, "Optimisation", "queries of a process and step; any size fits in memory", gt=0)
-    gradient_accumulation_steps: int = option(1, "Optimisation", "batches an update", gt=0)
-    lr: float = option(2e-5, "Optimisation", "highest learning rate", gt=0)
-    epochs: int = option(2, "Optimisation", "times each row is visited", gt=0)
-    max_steps: int | None = option(None, "Optimisation", "stop after so many updates; the schedule ends there", gt=0)
-    warmup_proportion: float = option(0.1, "Optimisation", "share of the updates in which lr rises", ge=0, le=1)
+    batch_size: int = option(
+        32, "Training", "queries per batch and process; a batch that does not fit in memory is computed in chunks", gt=0
+    )
+    gradient_accumulation_steps: int = option(1, "Training", "batches per optimizer step", gt=0)
+    lr: float = option(
+        2e-5, "Training", f"highest learning rate; if it is not set, the model tiny uses {TINY_OPTIM['lr']}", gt=0
+    )
+    epochs: int = option(2, "Training", "number of passes over the training rows", gt=0)
+    max_steps: int | None = option(
+        None,
+        "Training",
+        "stop after this number of optimizer steps, where the learning-rate schedule ends too (default: use --epochs)",
+        gt=0,
+    )
+    warmup_proportion: float = option(
+        0.1, "Training", "fraction of the optimizer steps in which the learning rate rises to --lr", ge=0, le=1
+    )
     lr_scheduler: Literal["linear", "cosine", "constant"] = option(
-        "linear", "Optimisation", "how lr falls after the warm-up"
+        "linear", "Training", "after the warm-up, the learning rate falls to 0 (linear, cosine) or stays (constant)"
     )
-    weight_decay: float = option(0.01, "Optimisation", "AdamW's, not on biases and norms", ge=0)
-    max_grad_norm: float = option(1.0, "Optimisation", "gradients are clipped to this norm; 0 clips none", ge=0)
-    seed: int = option(42, "Optimisation", "everything random follows from it", ge=0)
-
-
-class RunSection(Section):
-    """Where a run writes, what it measures and how it goes on."""
-
-    output_dir: str = option("out", "Run", "folder of the model, its metrics and its checkpoints", "-o", min_length=1)
-    overwrite: bool = option(False, "Run", "replace a finished run in the output folder")
-    resume: str | None = option(None, "Run", "go on from a saved state: the newest, or a folder")
-    save_on_epoch_end: bool = option(False, "Run", "export the model to OUT/checkpoints/epoch-N")
-    save_steps: int | None = option(
-        None, "Run", "save the state to resume from every so many updates; each epoch by default", gt=0
+    weight_decay: float = option(
+        0.01, "Training", "weight decay of AdamW; biases and normalization weights are excluded", ge=0
     )
-    keep: int = option(2, "Run", "states kept", gt=0)
-    eval_steps: int | None = option(None, "Run", "evaluate every so many updates; each epoch by default", gt=0)
-    metric: str = option("nDCG@10", "Run", "the metric by which the best checkpoint is named")
-    early_stopping_patience: int | None = option(
-        None, "Run", "stop after so many evaluations without a better one", gt=0
+    max_grad_norm: float = option(
+        1.0, "Training", "gradients with a larger norm are clipped to it; 0: no clipping", ge=0
     )
-    log_with: Tracker = option("none", "Run", "tracker of the curves")
-
-
-class LaunchSection(Section):
-    """Processes and machines."""
-
-    num_processes: int | None = option(
-        None, "Machine", "processes of this run over all machines; one a GPU by default", gt=0
-    )
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = option(
-        "auto", "Machine", "compute type; auto: bf16 on GPUs that have it"
-    )
-    strategy: Literal["auto", "fsdp", "ddp"] = option("auto", "Machine", "shard the weights (fsdp) or copy them (ddp)")
-    tokens_per_forward: int | None = option(
-        None, "Machine", "tokens in one pass through the model; found by a probe on a GPU", gt=0
-    )
-    attention: Literal["auto", "packed", "padded"] = option(
-        "auto", "Machine", "packed: no padding (GPU); padded: any model"
-    )
-    cpu: bool = option(False, "Machine", "leave the GPUs alone")
-    num_machines: int = option(1, "Machine", "machines of this run", gt=0)
-    machine_rank: int = option(0, "Machine", "which of them this is", ge=0)
-    main_process_ip: str | None = option(None, "Machine", "address of machine 0")
-    main_process_port: int = option(0, "Machine", "port of machine 0; 0 takes a free one", ge=0, le=65535)
-    dry_run: bool = option(False, "Run", "check everything, print the accelerate command and stop")
+    seed: int = option(42, "Training", "seed of all random choices; the same seed repeats a run exactly", ge=0)
 
 
 class TrainConfig(Command):
-    """`embedctl train`."""
+    """Options of `embedctl train`."""
 
     name: ClassVar[str] = "train"
+    main_options: ClassVar[tuple[str, ...]] = ("model_name_or_path", "dataset", "eval_dataset", "epochs", "output_dir")
 
-    model: BaseModelSection = BaseModelSection()
+    model: TrainModelSection = TrainModelSection()
     tune: TuneSection = TuneSection()
     text: TextSection = TextSection()
     data: DataSection = DataSection()
@@ -161,42 +173,42 @@ class TrainConfig(Command):
     launch: LaunchSection = LaunchSection()
 
     @classmethod
-    def stored(cls, flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """A resumed run goes on with its own configuration, in its own folder."""
-        wanted = flags.get("resume")
-        if wanted is None:
+    def implied_config(cls, flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """With --resume: return the stored configuration of the run, and its folder as --output-dir."""
+        resume = flags.get("resume")
+        if resume is None:
             return None, {}
-        named = Path(flags.get("output_dir") or RunSection().output_dir if wanted == "latest" else wanted)
-        run = next((folder for folder in (named, *named.parents) if (folder / "config.yaml").is_file()), None)
+        path = Path(flags.get("output_dir") or RunSection().output_dir if resume == "latest" else resume)
+        run = next((folder for folder in (path, *path.parents) if (folder / "config.yaml").is_file()), None)
         return (str(run / "config.yaml"), {"output_dir": str(run)}) if run else (None, {})
 
     @model_validator(mode="after")
-    def _mining_has_ranks_to_draw_from(self) -> TrainConfig:
+    def _mining_is_possible(self) -> TrainConfig:
         if self.remine.remine_every_epoch:
             if self.data.neg_nums == 0:
-                raise ValueError("--remine-every-epoch needs --neg-nums above 0")
+                raise ValueError("--remine-every-epoch requires --neg-nums above 0")
             if self.optim.epochs == 1 and self.optim.max_steps is None:
-                raise ValueError("--remine-every-epoch mines from the second epoch on: raise --epochs")
-            expect_positions("--remine-range", self.remine.remine_range, self.data.neg_nums)
+                raise ValueError("--remine-every-epoch has no effect in the first epoch: use --epochs 2 or more")
+            expect_range_size("--remine-range", self.remine.remine_range, self.data.neg_nums)
         return self
 
     @model_validator(mode="after")
-    def _several_machines_need_an_address(self) -> TrainConfig:
+    def _machines_are_consistent(self) -> TrainConfig:
         if self.launch.num_machines > 1 and not (self.launch.main_process_ip and self.launch.main_process_port):
-            raise ValueError("--num-machines above 1 needs --main-process-ip and --main-process-port")
+            raise ValueError("--num-machines above 1 requires --main-process-ip and --main-process-port")
         if self.launch.machine_rank >= self.launch.num_machines:
             raise ValueError("--machine-rank counts from 0 and must be below --num-machines")
         return self
 
-    def changed(self, **sections: dict[str, Any]) -> TrainConfig:
-        """A copy with other values in the sections named."""
+    def with_values(self, **sections: dict[str, Any]) -> TrainConfig:
+        """Return a copy with other values in the named sections."""
         copies = {name: getattr(self, name).model_copy(update=values) for name, values in sections.items()}
         return self.model_copy(update=copies)
 
 
 def with_model_defaults(config: TrainConfig) -> TrainConfig:
-    """The configuration with the built-in model's own lr, batch size and epochs where the user set none."""
+    """Return the configuration with `TINY_OPTIM` for the built-in model, except for options that the user set."""
     if config.model.model_name_or_path != TINY:
         return config
-    own = {name: value for name, value in TINY_OPTIM.items() if name not in config.optim.model_fields_set}
-    return config.changed(optim=own)
+    values = {name: value for name, value in TINY_OPTIM.items() if name not in config.optim.model_fields_set}
+    return config.with_values(optim=values)

@@ -1,4 +1,4 @@
-"""What a training run does: the configuration, resolved once into plain values. No torch here."""
+"""Settings of a training run, resolved from the configuration. Does not import torch."""
 
 from __future__ import annotations
 
@@ -7,46 +7,47 @@ from pathlib import Path
 from typing import Any
 
 from embedctl.config import TINY, LossSection, OptimSection, RemineSection, RunSection, TextSection, TrainConfig
-from embedctl.config.training import DataSection, LaunchSection, TuneSection
-from embedctl.data.sources import Source, parse_all
+from embedctl.config.runs import LaunchSection
+from embedctl.config.training import DataSection, TuneSection
+from embedctl.data.sources import Source, parse_dataset_options
 from embedctl.distributed.launch import LaunchJob
 
-TINY_BYTES = 40 << 20  # of the built-in model's weights
+TINY_WEIGHT_BYTES = 40 << 20  # an upper estimate for the built-in model
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """What a run does."""
+    """Settings of a training run."""
 
-    model: str  # a folder, a hub name, or the built-in model
-    trust_remote_code: bool  # whether code that comes with the model may run
-    weight_bytes: int | None  # size of the model's weights, None if it is not known here
-    sources: tuple[Source, ...]  # files of rows, and how often an epoch visits each row
-    data: DataSection  # the sources as they were given, and how a batch is drawn from them
-    text: TextSection  # lengths and prompts
-    tune: TuneSection  # which weights are trained, and how the model runs meanwhile
+    model: str  # a folder, a name on the Hugging Face Hub, or the built-in model
+    trust_remote_code: bool  # run Python code that comes with the model
+    weight_bytes: int | None  # size of the model's weights, None if the model is not on this machine
+    sources: tuple[Source, ...]  # training files, each with the number of visits per row and epoch
+    data: DataSection  # the training files as given, and how a batch is drawn from them
+    text: TextSection  # maximum lengths and prompts
+    tune: TuneSection  # trained weights, memory and compilation
     loss: LossSection  # options of the losses
-    optim: OptimSection  # batch, steps and learning rate
-    remine: RemineSection | None  # how negatives are mined in the run; None where they are not
-    run: RunSection  # the folder OUT, evaluations, checkpoints and tracker
+    optim: OptimSection  # batch size, steps and learning rate
+    remine: RemineSection | None  # mining during training, None if it is off
+    run: RunSection  # output folder, evaluations, checkpoints and tracker
     launch: LaunchSection  # processes, machines, precision and attention
-    json_output: bool  # whether one JSON document is printed at the end
-    quiet: bool  # whether only results and errors are printed
-    settings: dict[str, Any]  # the configuration, for trackers
+    json_output: bool  # print one JSON document at the end
+    quiet: bool  # print only results, warnings and errors
+    settings: dict[str, Any]  # the whole configuration, for trackers
 
     @classmethod
-    def of(cls, config: TrainConfig) -> TrainJob:
-        """The job that a configuration describes.
+    def from_config(cls, config: TrainConfig) -> TrainJob:
+        """Return the job of a configuration.
 
         Raises:
-            ConfigError: a weight of --dataset is not above 0.
+            ConfigError: a weight of --dataset is not greater than 0.
             DataError: a file of --dataset is missing.
         """
         return cls(
             model=config.model.model_name_or_path,
             trust_remote_code=config.model.trust_remote_code,
             weight_bytes=weight_bytes(config.model.model_name_or_path),
-            sources=tuple(parse_all(config.data.dataset)),
+            sources=tuple(parse_dataset_options(config.data.dataset)),
             data=config.data,
             text=config.text,
             tune=config.tune,
@@ -62,7 +63,7 @@ class TrainJob:
 
     @property
     def folder(self) -> Path:
-        """OUT."""
+        """The output folder."""
         return Path(self.run.output_dir)
 
     @property
@@ -84,8 +85,8 @@ class TrainJob:
 
 
 def weight_bytes(model: str) -> int | None:
-    """Bytes of a local model's weights, None for a model that is not here."""
+    """Return the size of a model's weights in bytes, None if the model is not a local folder or the built-in one."""
     if model == TINY:
-        return TINY_BYTES
+        return TINY_WEIGHT_BYTES
     files = [*Path(model).glob("*.safetensors"), *Path(model).glob("*.bin")] if Path(model).is_dir() else []
     return sum(file.stat().st_size for file in files) or None

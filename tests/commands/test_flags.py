@@ -1,10 +1,10 @@
-"""Command lines generated from a configuration: names, kinds, switches, and values that reach it as typed."""
+"""Command lines generated from a configuration class: names, types, switches and errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import typer
@@ -14,56 +14,58 @@ from embedctl.commands.flags import with_options
 from embedctl.config import Command, Section, Strings, option
 from embedctl.errors import EXIT_INTERRUPTED, ConfigError, Stopped
 
-FOREVER = 10**6  # minutes, until Ctrl-C
+INTERRUPTED = 10**6  # minutes for which the command raises KeyboardInterrupt
 
 
 class Heat(Section):
     """A section of options."""
 
-    oven_degrees: float = option(1.0, "Heat", "how hot", "--heat", "-t", gt=0)
-    mode: Literal["fan", "grill"] = option("fan", "Heat", "which way")
+    oven_degrees: float = option(1.0, "Heat", "temperature", "--heat", "-t", gt=0)
+    mode: Literal["fan", "grill"] = option("fan", "Heat", "heat source")
 
 
 class Bake(Command):
-    """An invented command."""
+    """The options of a command for this test."""
+
+    main_options: ClassVar[tuple[str, ...]] = ("mode", "files")
 
     heat: Heat = Heat()
-    files: Strings = option((), "Data", "recipes", positional="FILE...")
-    topping: Strings = option((), "Data", "more than one")
-    minutes: int | None = option(None, "Heat", "how long", ge=0)
-    dry_run: bool = option(False, "Run", "bake nothing")
+    files: Strings = option((), "Data", "recipes", metavar="FILE", positional=True)
+    topping: Strings = option((), "Data", "toppings")
+    minutes: int | None = option(None, "Heat", "duration", ge=0)
+    dry_run: bool = option(False, "Run", "do not bake")
 
     @property
-    def after_interrupt(self) -> str:
+    def interrupt_hint(self) -> str:
         return f"the {self.heat.mode} is still hot"
 
 
 @pytest.fixture
 def bake() -> Callable[..., Bake]:
-    """Runs a command line and gives the configuration that the recipe saw."""
+    """Return a function that runs a command line and returns the configuration that the command received."""
 
     def run(*arguments: str) -> Bake:
-        seen: list[Bake] = []
+        received: list[Bake] = []
         app = typer.Typer(context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})
 
         @with_options(Bake)
         def command(config: Bake) -> None:
             """Bake."""
-            if config.minutes == FOREVER:
+            if config.minutes == INTERRUPTED:
                 raise KeyboardInterrupt
-            seen.append(config)
+            received.append(config)
 
         app.command()(command)
         outcome = CliRunner().invoke(app, list(arguments))
         if outcome.exception and not isinstance(outcome.exception, SystemExit):
             raise outcome.exception
         assert outcome.exit_code == 0, outcome.output
-        return seen[0]
+        return received[0]
 
     return run
 
 
-def test_nothing_typed_is_all_defaults(bake):
+def test_without_options_all_values_are_defaults(bake):
     assert bake() == Bake()
 
 
@@ -72,7 +74,7 @@ def test_every_spelling_of_a_name(bake):
         assert bake(name, "180").heat.oven_degrees == 180.0
 
 
-def test_lists_and_positions(bake):
+def test_lists_and_arguments(bake):
     config = bake("a.txt", "b.txt", "--topping", "nuts", "--topping", "jam, red")
     assert config.files == ("a.txt", "b.txt")
     assert config.topping == ("nuts", "jam, red")
@@ -88,19 +90,19 @@ def test_a_switch_and_its_opposite(bake, tmp_path: Path):
     assert bake("--json", "-q").model_dump()["json_output"] is True
 
 
-def test_zero_is_a_value_not_an_absence(bake):
+def test_zero_counts_as_a_value(bake):
     assert bake("--minutes", "0").minutes == 0
 
 
-def test_bad_values_arrive_together(bake):
-    with pytest.raises(ConfigError) as wrong:
+def test_all_invalid_values_are_reported(bake):
+    with pytest.raises(ConfigError) as error:
         bake("--minutes", "soon", "--mode", "steam", "--heat", "-1")
     for name in ("--minutes", "--mode", "--oven-degrees"):
-        assert f"{name}: " in wrong.value.message
-    assert len(wrong.value.message.splitlines()) == 3
+        assert f"{name}: " in error.value.message
+    assert len(error.value.message.splitlines()) == 3
 
 
-def test_ctrl_c_says_what_is_left_to_do(bake):
+def test_ctrl_c_prints_the_hint_of_the_configuration(bake):
     with pytest.raises(Stopped, match="interrupted") as stopped:
-        bake("--minutes", str(FOREVER), "--mode", "grill")
+        bake("--minutes", str(INTERRUPTED), "--mode", "grill")
     assert (stopped.value.exit_code, stopped.value.hint) == (EXIT_INTERRUPTED, "the grill is still hot")

@@ -1,4 +1,4 @@
-"""The job of encode: every choice is made where the configuration becomes a job, that of its processes included."""
+"""Tests of `EncodeJob`: defaults, checks of the options, and launch of the worker processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from embedctl.config import EncodeConfig, dump, load
 from embedctl.distributed.launch import LaunchPlan
-from embedctl.encoding.job import EncodeJob, become_launcher, launch_job
+from embedctl.encoding.job import EncodeJob, launch_job, launch_workers
 from embedctl.errors import ConfigError
 from embedctl.resources import example_data
 
@@ -27,11 +27,12 @@ def job(device: str | None = None, /, **flags: str) -> EncodeJob:
     return EncodeJob.of(load(EncodeConfig, None, flags), device)
 
 
-def test_without_options_everything_is_decided():
-    made = job()
-    assert (made.model, made.output, made.sharded, made.precision) == ("out", Path("texts.npy"), False, "float32")
-    assert made.input == str(example_data("texts.txt"))
-    assert all(type(value) in (str, int, bool, type(Path()), type(None)) for value in asdict(made).values())
+def test_defaults():
+    default = job()
+    assert (default.model, default.output, default.sharded) == ("out", Path("texts.npy"), False)
+    assert default.precision == "float32"
+    assert default.input == str(example_data("texts.txt"))
+    assert all(type(value) in (str, int, bool, type(Path()), type(None)) for value in asdict(default).values())
 
 
 @pytest.mark.parametrize(
@@ -44,16 +45,16 @@ def test_the_output_is_named_after_the_input(source, output, folder, monkeypatch
     assert job(input=source).output == Path(output)
 
 
-def test_a_folder_is_one_that_is_there_or_whose_name_ends_in_a_slash(folder):
-    (folder / "there").mkdir()
-    made = [job(output=name) for name in ("new/", "there", "new", "new.npy")]
-    assert [each.sharded for each in made] == [True, True, False, False]
-    assert [each.output_name for each in made] == ["new/", "there/", "new", "new.npy"]
+def test_an_existing_folder_and_a_name_with_a_slash_are_output_folders(folder):
+    (folder / "existing").mkdir()
+    jobs = [job(output=name) for name in ("new/", "existing", "new", "new.npy")]
+    assert [each.sharded for each in jobs] == [True, True, False, False]
+    assert [each.output_name for each in jobs] == ["new/", "existing/", "new", "new.npy"]
 
 
-def test_the_device_is_the_processs_own_and_the_cpu_where_the_backend_has_no_other():
-    made = [job(), job(device="cuda"), job("cuda:1"), job("cuda:1", device="cuda")]
-    assert [each.device for each in made] == [None, "cuda", "cuda:1", "cuda:1"]
+def test_the_device_of_a_process_overrides_the_option_and_onnx_uses_the_cpu():
+    jobs = [job(), job(device="cuda"), job("cuda:1"), job("cuda:1", device="cuda")]
+    assert [each.device for each in jobs] == [None, "cuda", "cuda:1", "cuda:1"]
     assert job("cuda:1", backend="onnx").device == "cpu"
 
 
@@ -65,20 +66,20 @@ def test_the_device_is_the_processs_own_and_the_cpu_where_the_backend_has_no_oth
         {"backend": "openvino", "precision": "float16"},
     ],
 )
-def test_options_that_contradict_each_other_are_refused(flags):
+def test_contradicting_options_are_errors(flags):
     with pytest.raises(ConfigError):
         job(**flags)
 
 
-def test_a_worker_resolves_the_same_job_but_for_its_device(folder):
+def test_the_job_of_a_worker_differs_only_in_the_device(folder):
     config = load(EncodeConfig, None, {"output": "x/", "dim": "64", "index": "ivf", "prompt": "", "overwrite": "true"})
     (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
-    own = EncodeJob.of(load(EncodeConfig, "config.yaml"), "cuda:1")
-    assert own == replace(EncodeJob.of(config), device="cuda:1")
+    worker_job = EncodeJob.of(load(EncodeConfig, "config.yaml"), "cuda:1")
+    assert worker_job == replace(EncodeJob.of(config), device="cuda:1")
 
 
 def plan(**flags: str) -> LaunchPlan:
-    return LaunchPlan.of(launch_job(load(EncodeConfig, None, {"num_processes": "2"} | flags), Path("job")))
+    return LaunchPlan.from_job(launch_job(load(EncodeConfig, None, {"num_processes": "2"} | flags), Path("job")))
 
 
 @pytest.fixture
@@ -88,25 +89,25 @@ def two_gpus(monkeypatch):
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_a_gpu_for_each():
+def test_each_process_requires_its_own_gpu():
     assert plan() == LaunchPlan(2, gpus=True, strategy="ddp")
     assert plan(device="cuda").gpus
     assert not plan(device="cpu").gpus
-    with pytest.raises(ConfigError, match="this machine has only 2 GPUs") as wrong:
+    with pytest.raises(ConfigError, match="this machine has only 2 GPUs") as raised:
         plan(num_processes="3")
-    assert "--device cpu" in wrong.value.hint
+    assert "--device cpu" in raised.value.hint
     with pytest.raises(ConfigError, match="--device cuda:1: 2 processes can't share one device"):
         plan(device="cuda:1")
 
 
-def test_the_launcher_gets_the_job_and_the_workers_the_configuration(tmp_path: Path, monkeypatch):
+def test_launch_workers_starts_the_supervisor_and_writes_the_configuration(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    given: list[str] = []
-    monkeypatch.setattr(os, "execv", lambda _program, arguments: given.extend(arguments))
+    arguments: list[str] = []
+    monkeypatch.setattr(os, "execv", lambda _program, argv: arguments.extend(argv))
     config = load(EncodeConfig, None, {"num_processes": "2", "output": "vectors/", "overwrite": True})
-    become_launcher(config)
-    assert given[1:3] == ["-m", "embedctl.distributed.supervise"]
-    job = json.loads(given[3])
+    launch_workers(config)
+    assert arguments[1:3] == ["-m", "embedctl.distributed.supervise"]
+    job = json.loads(arguments[3])
     assert (job["worker"], job["remove_folder"]) == ("embedctl.encoding.worker", True)
-    assert job["stop_hint"] == "the same command without --overwrite goes on with the next shard"
+    assert job["stop_hint"] == "run the same command without --overwrite again to continue with the next shard"
     assert load(EncodeConfig, f"{job['folder']}/config.yaml") == config
