@@ -1,7 +1,7 @@
-"""The batches of training: which queries and candidates each step uses.
+"""The batches of training: which queries and candidates each batch contains.
 
-A batch is a pure function of seed, epoch and step, so it does not depend on the number of processes. It contains the
-texts of all ranks; `training/feeder.py` assigns them to ranks.
+A batch is a pure function of seed, epoch and its index in the epoch, so it does not depend on the number of processes.
+It contains the texts of all ranks.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class BatchPlan:
     file with `--one-dataset-per-batch`, else one pool for all files.
 
     Attributes:
-        pools: one span per pool: the numbers of its visits in an epoch.
-        batches: one span per pool: the numbers of its batches in an epoch.
-        steps_per_epoch: number of batches in an epoch.
+        pools: the visits of each pool in an epoch, as one span per pool.
+        batches: the batches of each pool in an epoch, as one span per pool.
+        batches_per_epoch: number of batches of all pools in an epoch.
     """
 
     def __init__(self, rows: RowStore, settings: BatchSettings) -> None:
@@ -56,15 +56,15 @@ class BatchPlan:
         visits = self.visits.by_file.lengths
         self.pools = Spans.from_lengths(visits if settings.one_dataset_per_batch else visits.sum(keepdims=True))
         self.batches = Spans.from_lengths(-(-self.pools.lengths // settings.batch_size))
-        self.steps_per_epoch = int(self.batches.lengths.sum())
+        self.batches_per_epoch = int(self.batches.lengths.sum())
         self._window = lru_cache(maxsize=4)(self._sample_window)
 
-    def batch(self, epoch: int, step: int) -> Batch:
-        """Return the batch of a step. `step` is counted from the start of the epoch."""
-        index = np.array([step])
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Return the batch with this index in the epoch."""
+        batch = np.array([index])
         if self.settings.one_dataset_per_batch:
-            index = shuffled(index, self.steps_per_epoch, self.settings.key(epoch, 1))  # mixes the files
-        pool, index_in_pool = (int(found[0]) for found in self.batches.locate(index))
+            batch = shuffled(batch, self.batches_per_epoch, self.settings.key(epoch, 1))  # mixes the files
+        pool, index_in_pool = (int(found[0]) for found in self.batches.locate(batch))
         window, index_in_window = divmod(index_in_pool, WINDOW)
         row, positive = self._window(epoch, pool, window)[index_in_window]
         return self._assemble(row, self._candidates(epoch, row, positive))

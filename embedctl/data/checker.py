@@ -18,10 +18,9 @@ from embedctl.reading.json_values import ArrayElements, JsonValue, Lines, Proble
 
 READING_WARNINGS = {"blank-line"}  # codes of problems found by the reader that are warnings; all others are errors
 BLOCK_BYTES = 1 << 22
-FAST_PATH_LINES = (
-    1000  # lines per call of `parse_clean_rows`; one row that is not clean sends all of them to the slow path
-)
-SortKey = tuple[int, int, int]  # line, number of the row (rows of an array can share a line), order of discovery
+# Lines per call of `parse_clean_rows`. If one of them is not a clean row, all of them take the slow path.
+FAST_PATH_LINES = 1000
+SortKey = tuple[int, int, int]  # line, index of the row (rows of an array can share a line), order of discovery
 
 
 class Findings:
@@ -33,9 +32,9 @@ class Findings:
         self.total = 0
         self._kept: dict[str, list[tuple[SortKey, Problem]]] = defaultdict(list)
 
-    def add(self, line: int, problem: Problem, number: int = 0) -> None:
-        """Count a problem, and keep it if it is among the first ones of its code by line and number of the row."""
-        key, kept = (line, number, self.total), self._kept[problem.code]
+    def add(self, line: int, problem: Problem, index: int = 0) -> None:
+        """Count a problem, and keep it if it is among the first ones of its code by line and index of the row."""
+        key, kept = (line, index, self.total), self._kept[problem.code]
         self.counts[problem.code] += 1
         self.total += 1
         if len(kept) < self.limit or (kept and key < kept[-1][0]):
@@ -43,7 +42,7 @@ class Findings:
             del kept[self.limit :]
 
     def count(self, code: str, count: int) -> None:
-        """Count problems of a code without keeping them, because enough earlier ones are kept."""
+        """Count problems that come after `limit` other problems of this code, so that they would not be kept."""
         if count:
             self.counts[code] += count
             self.total += count
@@ -73,7 +72,7 @@ class Checker:
     def __init__(self, path: str, neg_nums: int, max_listed: int) -> None:
         self.path, self.neg_nums = path, neg_nums
         self.errors, self.warnings = Findings(max_listed), Findings(max_listed)
-        self._number, self._last_line = 0, 0
+        self._next_index, self._last_line = 0, 0
         self._rows_share_lines = False
 
     def blocks(self) -> Iterator[tuple[Columns, int]]:
@@ -92,17 +91,18 @@ class Checker:
                 block, size = Columns(), 0
         yield block, size
 
-    def add_warning(self, line: int, number: int, problem: Problem) -> None:
-        """Add a warning about the row with this line and number."""
-        self.warnings.add(line, self._with_row_number(problem, number), number)
+    def add_warning(self, line: int, index: int, problem: Problem) -> None:
+        """Add a warning about the row with this line and index."""
+        self.warnings.add(line, self._with_row_index(problem, index), index)
 
     def _check_lines(self, lines: Lines, block: Columns) -> None:
         """Check the lines with the fast path if all their rows are clean, else row by row.
 
         Both ways give the same report: a clean row has no errors, and its only possible warning is `few-negatives`,
-        which is added here.
+        which is added here for the first rows and counted for the others.
         """
         if isinstance(lines, ArrayElements):
+            # Whether two elements begin on the same line. The first one can be the last element of the previous call.
             self._rows_share_lines |= len({self._last_line, *lines.numbers}) <= len(lines.numbers)
             self._last_line = lines.numbers[-1]
         texts = parse_clean_rows(lines.raw)
@@ -110,38 +110,37 @@ class Checker:
             for value in lines.parse():
                 self._check_row(value, block)
             return
-        numbers = range(self._number, self._number + len(lines.raw))
-        self._number = numbers.stop
-        block.add_clean_rows(lines.numbers, numbers, texts)
+        indices = range(self._next_index, self._next_index + len(lines.raw))
+        self._next_index = indices.stop
+        block.add_clean_rows(lines.numbers, indices, texts)
         counts = np.frombuffer(texts.neg.counts, dtype=np.int64)
         few = np.flatnonzero(counts < self.neg_nums)
-        for index in few[: self.warnings.limit].tolist():
-            warning = few_negatives(int(counts[index]), self.neg_nums)
-            self.add_warning(lines.numbers[index], numbers[index], warning)
+        for row in few[: self.warnings.limit].tolist():
+            self.add_warning(lines.numbers[row], indices[row], few_negatives(int(counts[row]), self.neg_nums))
         self.warnings.count("few-negatives", len(few[self.warnings.limit :]))
 
     def _check_row(self, value: JsonValue, block: Columns) -> None:
         """Check one row, or record the problem that the reader found in its place."""
-        line, number, problem = value.line, self._number, value.problem
-        self._number += problem is None or problem.field != "file"
+        line, index, problem = value.line, self._next_index, value.problem
+        self._next_index += problem is None or problem.field != "file"
         if problem is not None:
-            (self.warnings if problem.code in READING_WARNINGS else self.errors).add(line, problem, number)
+            (self.warnings if problem.code in READING_WARNINGS else self.errors).add(line, problem, index)
             return
         errors = find_errors(value.value)
         for error in errors:
-            self.errors.add(line, self._with_row_number(error, number), number)
+            self.errors.add(line, self._with_row_index(error, index), index)
         if errors:
             return
         row = to_row(value.value)
-        block.add(line, number, row)
+        block.add(line, index, row)
         for warning in find_warnings(row, self.neg_nums):
-            self.add_warning(line, number, warning)
+            self.add_warning(line, index, warning)
         if not value.raw or may_have_encoding_damage(value.raw):
             for warning in find_encoding_damage(row):
-                self.add_warning(line, number, warning)
+                self.add_warning(line, index, warning)
 
-    def _with_row_number(self, problem: Problem, number: int) -> Problem:
+    def _with_row_index(self, problem: Problem, index: int) -> Problem:
         """Prepend the row's index to the field if several rows share a line, because the line is ambiguous then."""
         if not self._rows_share_lines:
             return problem
-        return Problem(f"[{number}].{problem.field}", problem.code, problem.message)
+        return Problem(f"[{index}].{problem.field}", problem.code, problem.message)

@@ -57,33 +57,33 @@ class RowTexts:
 
 @dataclass
 class Columns:
-    """Valid rows, one list per field. `lines` and `numbers` locate each row: its line, and its index in the file."""
+    """Valid rows, one list per field. `lines` has the line number of each row, and `indices` its index in the file."""
 
     lines: array[int] = field(default_factory=lambda: array("Q"))
-    numbers: array[int] = field(default_factory=lambda: array("Q"))
+    indices: array[int] = field(default_factory=lambda: array("Q"))
     kinds: Counter[str] = field(default_factory=Counter)
     prompts: list[str | None] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     pos: TextLists = field(default_factory=TextLists)
     neg: TextLists = field(default_factory=TextLists)
 
-    def add(self, line: int, number: int, row: Row) -> None:
+    def add(self, line: int, index: int, row: Row) -> None:
         """Append one row."""
         texts = RowTexts([row.query], TextLists.join([row.pos]), TextLists.join([row.neg]))
-        self._extend([line], [number], texts)
+        self._extend([line], [index], texts)
         self.kinds[row.kind.value] += 1
         self.prompts.append(row.prompt)
 
-    def add_clean_rows(self, lines: Sequence[int], numbers: Sequence[int], texts: RowTexts) -> None:
+    def add_clean_rows(self, lines: Sequence[int], indices: Sequence[int], texts: RowTexts) -> None:
         """Append the rows that `parse_clean_rows` returned for these lines; they have no prompts and no scores."""
-        self._extend(lines, numbers, texts)
+        self._extend(lines, indices, texts)
         in_batch = texts.neg.counts.count(0)
         self.kinds += Counter({RowKind.HARD.value: len(lines) - in_batch, RowKind.IN_BATCH.value: in_batch})
         self.prompts.extend(repeat(None, len(lines)))
 
-    def _extend(self, lines: Sequence[int], numbers: Sequence[int], texts: RowTexts) -> None:
+    def _extend(self, lines: Sequence[int], indices: Sequence[int], texts: RowTexts) -> None:
         self.lines.extend(lines)
-        self.numbers.extend(numbers)
+        self.indices.extend(indices)
         self.queries += texts.queries
         self.pos.extend(texts.pos)
         self.neg.extend(texts.neg)
@@ -92,10 +92,10 @@ class Columns:
 def parse_clean_rows(lines: Sequence[bytes]) -> RowTexts | None:
     """Return the texts of the lines if each line is a clean row, else None.
 
-    A clean row has no errors, no warnings, no scores and no prompt. The number of its negatives is not checked: that
-    warning depends on `--neg-nums`, and the caller adds it from the counts that are returned.
+    A clean row has no errors, no warnings, no scores and no prompt. Its number of negatives is not checked here: the
+    caller adds the warning `few-negatives`, which depends on `--neg-nums`.
 
-    Each condition below is at least as strict as the slow path, so a row that passes has no errors and no warnings.
+    Each check below is at least as strict as the slow path, so a row that passes has no errors and no warnings.
     """
     values = _values_by_key(lines)
     if values is None:
@@ -106,7 +106,8 @@ def parse_clean_rows(lines: Sequence[bytes]) -> RowTexts | None:
     texts = RowTexts(queries, TextLists.join(pos), TextLists.join(neg))
     if not all(map(_are_non_blank_strings, texts.by_field())) or _have_duplicates(texts, pos, neg):
         return None
-    # The bytes of all lines are searched once. Only if they can contain damage, each text is searched as well.
+    # The slow path searches each line on its own. One search of the joined lines gives the same answer, because no
+    # pattern contains a line break.
     may_be_damaged = may_have_encoding_damage(b"\n".join(lines))
     damaged = may_be_damaged and any(map(ENCODING_DAMAGE.search, chain(*texts.by_field())))
     return None if damaged else texts

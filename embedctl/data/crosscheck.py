@@ -30,29 +30,31 @@ class CrossCheck:
 
     def __init__(self, folder: Path) -> None:
         self._texts = HashPartitions(folder / "texts")
-        self._queries = HashPartitions(folder / "queries", 3)  # hash, line, row
-        self._pairs = HashPartitions(folder / "pairs", 3)  # hash of query and passage, line, 2 * row + role
+        self._queries = HashPartitions(folder / "queries", 3)  # hash of the query, line, index of the row
+        self._pairs = HashPartitions(folder / "pairs", 3)  # hash of query and passage, line, 2 * index + role
 
     def add(self, rows: Columns) -> None:
         """Add the hashes of some rows."""
-        line_of, number_of = (np.frombuffer(column, dtype=np.uint64) for column in (rows.lines, rows.numbers))
+        line, index = (np.frombuffer(column, dtype=np.uint64) for column in (rows.lines, rows.indices))
         queries = _hashes(rows.queries)
-        self._queries.add(np.column_stack([queries, line_of, number_of]))
+        self._queries.add(np.column_stack([queries, line, index]))
         for role, lists in ((POSITIVE, rows.pos), (NEGATIVE, rows.neg)):
             if lists.texts:
                 texts = _hashes(lists.texts)
                 row = np.repeat(np.arange(len(queries)), np.frombuffer(lists.counts, dtype=np.int64))
                 self._texts.add(texts)
                 pairs = random_bits(queries[row], texts)
-                self._pairs.add(np.column_stack([pairs, line_of[row], number_of[row] * 2 + role]))
+                self._pairs.add(np.column_stack([pairs, line[row], index[row] * 2 + role]))
 
     def warnings(self) -> Iterator[tuple[RowLocation, Problem]]:
-        """Yield the location of each row that conflicts with another row, and the warning."""
+        """Yield the warnings, each with the location of its row."""
         for location, line in self.duplicate_queries():
             message = f"line {line} has the same query. Merge the two rows or delete one of them"
             yield location, Problem("query", "duplicate-query", message)
         for location, line in self.negatives_that_are_positives():
-            message = f"line {line} lists one of the negatives as a positive of the same query. Remove it from one row"
+            message = (
+                f"line {line} lists a negative of this row as a positive of the same query. Remove it from one row"
+            )
             yield location, Problem("neg", "positive-is-negative", message)
 
     def duplicate_queries(self) -> Iterator[tuple[RowLocation, int]]:
@@ -74,16 +76,16 @@ class CrossCheck:
         Positives of the same row are not considered here: `find_warnings` compares the texts within a row.
         """
         for part in self._pairs.sorted_duplicates():
-            number, is_negative = part[:, 2] >> np.uint64(1), (part[:, 2] & np.uint64(1)).astype(bool)
-            positives, positive_number = part[~is_negative], number[~is_negative]
-            negatives, negative_number = part[is_negative], number[is_negative]
+            row, is_negative = part[:, 2] >> np.uint64(1), (part[:, 2] & np.uint64(1)).astype(bool)
+            positives, positive_row = part[~is_negative], row[~is_negative]
+            negatives, negative_row = part[is_negative], row[is_negative]
             # Hashes are sorted, so the positives with the hash of a negative are one slice of the positives.
             start, end = (np.searchsorted(positives[:, 0], negatives[:, 0], side=side) for side in ("left", "right"))
             for index in np.flatnonzero(end > start):
-                others = np.flatnonzero(positive_number[start[index] : end[index]] != negative_number[index])
+                others = np.flatnonzero(positive_row[start[index] : end[index]] != negative_row[index])
                 if len(others):
                     line = int(positives[start[index] + others[0], 1])
-                    yield (int(negatives[index, 1]), int(negative_number[index])), line
+                    yield (int(negatives[index, 1]), int(negative_row[index])), line
 
 
 def _hashes(texts: list[str]) -> Hashes:

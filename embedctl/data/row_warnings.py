@@ -1,4 +1,4 @@
-"""Warnings about a single row: duplicate texts, missing negatives, and characters that a wrong conversion left behind.
+"""Warnings about a single row: duplicate texts, too few negatives, and characters that indicate a wrong encoding.
 
 A row with warnings can be used for training. Warnings that need several rows are in `crosscheck.py`.
 """
@@ -14,9 +14,10 @@ from embedctl.reading.json_values import Problem
 
 # U+FFFD and the control characters, except for tab, line feed, carriage return and U+0085 (next line).
 ENCODING_DAMAGE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]")
-# The ways in which JSON can contain such a character: as it is, or as an escape sequence. (JSON does not allow control
-# characters below U+0020 as they are.) A line that matches none of the patterns contains no damage. The search for the
-# single byte before each pattern is much faster than the pattern and excludes most lines.
+# Every way in which a line of JSON can contain such a character: U+007F; an escape sequence; U+0080 to U+009F in UTF-8;
+# U+FFFD in UTF-8. (JSON allows control characters below U+0020 only as escape sequences.) A line that matches none of
+# the patterns therefore contains no damage. The byte before each pattern is searched first, because that is much faster
+# and excludes most lines.
 DAMAGE_PATTERNS = (
     (b"\x7f", re.compile(rb"\x7f")),
     (b"\\", re.compile(rb"\\[ubf]")),
@@ -70,9 +71,9 @@ def _first_duplicate(key: str, texts: Sequence[str]) -> Iterator[Problem]:
 
 
 def may_have_encoding_damage(raw: bytes) -> bool:
-    """Return False if the bytes, one or more lines of JSON, certainly contain no encoding damage.
+    """Return False if lines of JSON certainly contain no encoding damage.
 
-    True means that `find_encoding_damage` has to examine the parsed texts.
+    True means that the parsed texts have to be searched.
     """
     for byte, pattern in DAMAGE_PATTERNS:  # noqa: SIM110  any() takes twice as long, and this runs for each row
         if byte in raw and pattern.search(raw):

@@ -16,7 +16,7 @@ TEXT_KEYS = ("query", "pos", "neg")
 SCORE_KEYS = ("scores", "pos_scores", "neg_scores")
 PROMPT_KEYS = ("prompt_for_query", "prompt")
 MAX_LISTED_ERRORS = 20  # in the message of a DataError
-EXAMPLE = '{"query": "...", "pos": ["..."]}'
+EXAMPLE_ROW = '{"query": "...", "pos": ["..."]}'
 
 
 class RowKind(Enum):
@@ -77,13 +77,13 @@ def read_rows(path: str) -> Iterator[Row]:
         hint = f"run `embedctl validate-data {path}` to list all errors, and fix the rows"
         raise DataError("\n  ".join(errors[:MAX_LISTED_ERRORS]), hint)
     if not rows:
-        raise DataError(f"{path}: the file has no rows", f"write one JSON object per line, such as {EXAMPLE}")
+        raise DataError(f"{path}: the file has no rows", f"write one JSON object per line, such as {EXAMPLE_ROW}")
 
 
 def find_errors(value: Any) -> list[Problem]:
     """Return every error of a parsed JSON value that should be a row; the list is empty for a valid row."""
     if not isinstance(value, dict):
-        message = f"a row must be a JSON object such as {EXAMPLE}, not {_json_type(value)}"
+        message = f"a row must be a JSON object such as {EXAMPLE_ROW}, not {_json_type(value)}"
         return [Problem("row", "not-an-object", message)]
     errors = _check_query(value) + _check_texts(value, "pos", required=True) + _check_texts(value, "neg")
     for key in PROMPT_KEYS:
@@ -123,7 +123,7 @@ def _not_a_string(field: str, value: Any) -> Problem:
 
 
 def _missing(key: str) -> Problem:
-    return Problem(key, "missing", f"the key is missing. A row must have query and pos, such as {EXAMPLE}")
+    return Problem(key, "missing", f"the key is missing. A row must have query and pos, such as {EXAMPLE_ROW}")
 
 
 def _check_query(fields: dict[str, Any]) -> list[Problem]:

@@ -15,7 +15,7 @@ from typing import Any
 from embedctl.console import Bar
 from embedctl.data.checker import Checker
 from embedctl.data.crosscheck import CrossCheck
-from embedctl.data.rows import EXAMPLE
+from embedctl.data.rows import EXAMPLE_ROW
 from embedctl.data.statistics import Statistics, TokenCounter
 from embedctl.errors import DataError
 from embedctl.reading.json_values import Problem
@@ -51,7 +51,7 @@ def validate(path: str, neg_nums: int, max_listed: int, tokens: TokenCounter | N
             hint = "set the environment variable TMPDIR to a folder with more space: 32 bytes per text are needed"
             raise DataError(f"{tempfile.gettempdir()}: temporary files cannot be written: {cause}", hint) from cause
     if not statistics.kinds and not checker.errors.total:
-        message = f"the file has no rows. Write one JSON object per line, such as {EXAMPLE}"
+        message = f"the file has no rows. Write one JSON object per line, such as {EXAMPLE_ROW}"
         checker.errors.add(1, Problem("file", "no-rows", message))
     return _report(checker, statistics, duplicate_texts)
 

@@ -1,8 +1,9 @@
 """The visits of an epoch: which row and which of its positives each visit uses, as a pure function of the seed.
 
 The number of visits per file and epoch depends on the weight of the file. Visits are numbered from 0, file after file.
-A unit is what one visit uses: a row, or one positive of a row with `--positives explode`. A cycle visits each unit of a
-file once, in a random order that differs between cycles. A cycle can be longer or shorter than an epoch.
+A unit is what one visit uses: a row, or with `--positives explode` one positive of a row (a graded row is one unit).
+A cycle visits each unit of a file once, in a random order that differs between cycles. A cycle can be longer or shorter
+than an epoch.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Visits:
     """The visits of all epochs.
 
     Attributes:
-        units: one span per file: the numbers of its units.
-        by_file: one span per file: the numbers of its visits in an epoch.
+        units: the units of each file, as one span per file.
+        by_file: the visits of each file in an epoch, as one span per file.
     """
 
     def __init__(self, rows: RowStore, settings: BatchSettings) -> None:

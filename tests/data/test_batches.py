@@ -1,4 +1,4 @@
-"""Batches are pure functions of seed, epoch and step; the properties that every plan has."""
+"""Batches are pure functions of seed, epoch and index; the properties that every plan has."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def store(seed: int = 0, rows: int = 100, kinds: tuple[RowKind, ...] = (RowKind.
 def visited_pairs(plan: BatchPlan, epoch: int) -> list[tuple[int, int]]:
     """Return the text ids of query and positive of each visit of an epoch."""
     pairs = []
-    for step in range(plan.steps_per_epoch):
+    for step in range(plan.batches_per_epoch):
         batch = plan.batch(epoch, step)
         pairs += [
             (int(batch.texts[q]), int(batch.texts[batch.document_D[d]]))
@@ -64,7 +64,7 @@ def test_exploded_positives_are_all_visited_in_one_epoch():
 
 def test_batches_have_nearly_equal_sizes_and_none_is_dropped():
     plan = BatchPlan(store(), BatchSettings(32, 3, seed=1))
-    sizes = [len(plan.batch(0, step)) for step in range(plan.steps_per_epoch)]
+    sizes = [len(plan.batch(0, step)) for step in range(plan.batches_per_epoch)]
     assert sizes == [25, 25, 25, 25]
 
 
@@ -124,7 +124,7 @@ def test_known_positives_of_all_rows_are_listed():
         np.zeros(6, np.float32),
     )
     plan = BatchPlan(rows, BatchSettings(2, 1, seed=0))
-    for step in range(plan.steps_per_epoch):
+    for step in range(plan.batches_per_epoch):
         batch = plan.batch(0, step)
         pairs = {(int(q), int(batch.texts[batch.document_D[d]])) for q, d in batch.known_positives}
         for query in range(len(batch)):
@@ -150,7 +150,7 @@ def test_each_batch_has_rows_of_one_file():
     source_of = dict(zip(rows.query.tolist(), rows.source.tolist(), strict=True))
     plan = BatchPlan(rows, BatchSettings(16, 1, seed=1, one_dataset_per_batch=True))
     queries = []
-    for step in range(plan.steps_per_epoch):
+    for step in range(plan.batches_per_epoch):
         batch = plan.batch(0, step)
         assert len({source_of[int(text)] for text in batch.texts[batch.query_Q]}) == 1
         queries += batch.texts[batch.query_Q].tolist()

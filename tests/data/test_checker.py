@@ -55,7 +55,7 @@ def test_blocks_contain_the_valid_rows_and_the_number_of_bytes_read(tmp_path, mo
     blocks = list(Checker(str(path), 0, 20).blocks())
     assert len(blocks) > 5
     assert [query for rows, _ in blocks for query in rows.queries] == [f"q{n}" for n in range(30) if n % 3]
-    assert [number for rows, _ in blocks for number in rows.numbers] == [n for n in range(30) if n % 3]
+    assert [index for rows, _ in blocks for index in rows.indices] == [n for n in range(30) if n % 3]
     assert sum(size for _, size in blocks) == sum(map(len, lines))
 
 

@@ -119,7 +119,7 @@ def test_warnings_about_several_rows(tmp_path):
         (4, "query", "duplicate-query"),
         (4, "neg", "positive-is-negative"),
     ]
-    assert checked["warnings"][0]["message"].startswith("line 3 lists one of the negatives as a positive")
+    assert checked["warnings"][0]["message"].startswith("line 3 lists a negative of this row as a positive")
     assert checked["stats"]["duplicate_queries"] == 2
     assert checked["stats"]["duplicate_texts"] == 3
 
