@@ -1,4 +1,4 @@
-"""Open data files, plain or compressed, in constant memory. The first bytes of a file tell how it is compressed.
+"""Open data files, plain or compressed, in constant memory. The first bytes of a file show how it is compressed.
 
 To add a compression, add one line in `DECOMPRESSORS`.
 """
@@ -42,7 +42,7 @@ DECOMPRESSORS: dict[str, tuple[bytes, Callable[[BinaryIO], Any]]] = {
         lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True),
     ),
 }
-READ_ERRORS = (EOFError, OSError, zlib.error, zstandard.ZstdError)  # what reading a damaged file raises
+READ_ERRORS = (EOFError, OSError, zlib.error, zstandard.ZstdError)  # raised while a damaged file is read
 
 
 def open_bytes(path: str) -> BinaryIO:
@@ -61,14 +61,14 @@ def _open(path: str) -> io.BufferedReader:
     try:
         raw = sys.stdin.buffer if path == "-" else Path(path).open("rb", buffering=CHUNK)  # noqa: SIM115  the caller closes it
     except IsADirectoryError:
-        raise DataError(f"{path}: is a folder", "give the path of a data file") from None
+        raise DataError(f"{path}: is a folder, not a data file", "give the path of a file") from None
     except OSError as cause:
         raise DataError(f"{path}: {cause.strerror}", "check the file name") from None
     return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, CHUNK)  # type: ignore[arg-type]
 
 
 def known_size(path: str) -> int | None:
-    """Return the number of bytes in a file, or None if it is compressed or stdin, so that the size is not known.
+    """Return the number of bytes to read from a file, or None if it is not known (compressed file, pipe, stdin).
 
     Raises:
         DataError: the file does not exist or can't be opened, or it is a folder.

@@ -150,7 +150,7 @@ def _with_problem(line: int, code: str, message: str, field: str = "line") -> Js
 
 
 def _parse_leniently(number: int, raw: bytes) -> JsonValue:
-    """Parse bytes that orjson rejects with the json module, which accepts NaN, or find out what is wrong with them.
+    """Parse a value that orjson rejects. The json module accepts NaN; other errors are returned as problems.
 
     NaN and infinity are left for `embedctl.data.rows.check` to report with the name of their field.
     """

@@ -1,6 +1,6 @@
 """BM25 search with bm25s, and hybrid search that combines its results with those of a model.
 
-A token is a sequence of letters and digits, with case folded. In scripts without spaces between words, it is a pair of
+A token is a sequence of letters and digits after case folding. In scripts without spaces between words, it is a pair of
 adjacent characters.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from embedctl.errors import ConfigError
 from embedctl.search.exact import Ids, Searcher, Vectors
 
-# Han, kana, Thai, Lao, Khmer and Myanmar. Hangul is included: it has spaces, but endings make equal words rare.
+# Han, kana, Thai, Lao, Khmer, Myanmar, and Hangul: it has spaces, but its word endings make exact matches rare.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 TOKEN = re.compile(rf"[{UNSPACED}\U00020000-\U0003ffff]+|[^\W{UNSPACED}\U00020000-\U0003ffff]+")
 STARTS_UNSPACED = re.compile(rf"[{UNSPACED}\U00020000-\U0003ffff]")
@@ -45,9 +45,8 @@ class BM25Index:
         try:
             import bm25s
         except ImportError:
-            raise ConfigError(
-                "--also bm25: the package bm25s is not installed", "run `pip install 'embedctl[bm25]'`"
-            ) from None
+            hint = "run `pip install 'embedctl[bm25]'`"
+            raise ConfigError("--also bm25: the package bm25s is not installed", hint) from None
         self.vocabulary: dict[str, int] = {}
         ids = [[self.vocabulary.setdefault(token, len(self.vocabulary)) for token in tokenize(text)] for text in texts]
         self.bm25 = bm25s.BM25()
@@ -56,7 +55,10 @@ class BM25Index:
             self.bm25.index(corpus, create_empty_token=False, show_progress=False)
 
     def search(self, queries: Sequence[str], k: int) -> Ids:
-        """Return the ids (Q, k) of the texts with the highest scores; -1 if fewer than k texts share a token."""
+        """Return the ids (Q, k) of the k texts with the highest scores.
+
+        If fewer than k texts share a token with the query, the other ids are -1.
+        """
         found = np.full((len(queries), k), -1, dtype=np.int64)
         for number, query in enumerate(queries):
             token_ids = [self.vocabulary[token] for token in tokenize(query) if token in self.vocabulary]

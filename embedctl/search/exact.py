@@ -142,7 +142,7 @@ def _contiguous(vectors: Vectors) -> Vectors:
 
 
 def _check_finite(what: str, vectors: Vectors) -> None:
-    # The sums are fast to compute. One that is not finite may also be an overflow, so its vector is checked again.
+    # Sums are fast to compute. A sum that is not finite can also be an overflow, so these vectors are checked again.
     candidates = np.flatnonzero(~np.isfinite(vectors.sum(axis=1)))
     invalid = candidates[~np.isfinite(vectors[candidates]).all(axis=1)]
     if len(invalid):

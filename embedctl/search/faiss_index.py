@@ -21,7 +21,7 @@ from embedctl.storage.quantization import dequantize
 STORAGE = {"float32": "Flat", "float16": "SQfp16", "int8": "SQ8"}
 BLOCK = 1 << 16  # vectors per call of index.add
 RECALL_QUERIES = 200  # queries on which `approximate_searcher` measures recall
-MIN_POINTS_PER_LIST = 39  # training vectors per IVF list that faiss requires
+MIN_POINTS_PER_LIST = 39  # faiss warns if there are fewer training vectors per IVF list
 MAX_POINTS_PER_LIST = 256  # more training vectors per IVF list do not improve k-means
 HNSW_M, EF_CONSTRUCTION, EF_SEARCH = 32, 200, 128
 PROBE_FRACTION, MIN_PROBES = 16, 8  # an IVF search visits 1/16 of the lists, but at least 8

@@ -38,12 +38,11 @@ def check_replaceable(folder: Path) -> None:
     """Check that an index folder can be written: the path does not exist or is an older index.
 
     Raises:
-        ConfigError: the path is something else.
+        ConfigError: the path exists and is not an index.
     """
     if folder.exists() and not (folder / FAISS).is_file():
-        raise ConfigError(
-            f"--index: {folder} exists and is not an index", "move or delete it, or choose another --output"
-        )
+        hint = "move or delete it, or choose another --output"
+        raise ConfigError(f"--index: {folder} exists and is not an index", hint)
 
 
 def load_stored_vectors(output: Path) -> StoredVectors:
@@ -105,10 +104,10 @@ class TextIndex:
                 raise ValueError
         except FileNotFoundError:
             hint = f"create one with `embedctl encode --index flat -o {path}`"
-            raise ConfigError(f"--index {path}: there is no index; {folder}/ does not exist", hint) from None
+            raise ConfigError(f"--index {path}: there is no index; {folder / MANIFEST} does not exist", hint) from None
         except (ValueError, AttributeError):
             message = f"{folder / MANIFEST}: the file is not a manifest of an index"
-            raise ConfigError(message, "run `embedctl encode` with --index again") from None
+            raise ConfigError(message, "run `embedctl encode` with `--index` again") from None
         return cls(folder, manifest)
 
     def load_model(self, model: str | None, *, device: str | None, trust_remote_code: bool) -> Embedder:
@@ -137,7 +136,7 @@ class TextIndex:
             reason = "its weights" if model else "the folder has changed, and its weights"
             raise ConfigError(
                 f"--ckpt {name}: {reason} differ from those of the model that made the index",
-                f"give the model that made the index ({self.manifest['name']} at that time) with --ckpt, "
+                f"give the model that made the index with --ckpt (at that time it was {self.manifest['name']}), "
                 "or encode the texts again with this model and --index",
             )
         return embedder

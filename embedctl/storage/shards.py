@@ -2,8 +2,8 @@
 
 `manifest.json` contains the settings that the vectors depend on and lists the shards: number of rows, hash of the file,
 hash of its texts. Until the run is complete, the entry of each finished shard is in a .json file beside it, so that
-several ranks can write at the same time. A continued run reads its input from the start and skips finished shards after
-comparing their texts; the files are the same bytes as without the interruption.
+several ranks can write at the same time. A continued run reads its input from the start and skips a finished shard if
+its texts are the same. The resulting files are identical to those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class ShardFolder:
         return None if ranges is None else np.array(ranges, dtype=np.float32)
 
     def is_complete(self, index: int, texts: Sequence[str]) -> bool:
-        """Return whether shard `index` exists and is complete. Print a warning if its file is missing or damaged.
+        """Return whether shard `index`, with the embeddings of `texts`, exists and is complete.
+
+        Print a warning if its file is missing or damaged.
 
         Raises:
             ConfigError: the shard was made from other texts.
@@ -125,7 +127,7 @@ class ShardFolder:
         """
         self._read_entries()
         if len(self.entries) > count:
-            message = f"--output {self.folder}: the folder contains embeddings of more texts than the input"
+            message = f"--output {self.folder}: the folder contains embeddings of more texts than the input contains"
             raise ConfigError(message, FOLDER_HINT)
         shards = [self.entries[index] for index in range(count)]
         rows = sum(entry["rows"] for entry in shards)

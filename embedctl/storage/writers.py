@@ -22,7 +22,7 @@ HEADER_BYTES = 128
 
 
 class Writer(ABC):
-    """Base class of writers of texts and their vectors to a stream."""
+    """Base class for the writers of one format, which write texts and their vectors to a stream."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
