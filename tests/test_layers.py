@@ -1,4 +1,4 @@
-"""Imports point down only: read from the sources, function-level ones included, without importing anything."""
+"""A module imports only modules of its own or lower layers. The test parses the sources and imports nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import embedctl
 
 ROOT = Path(embedctl.__file__).parent
-# From the bottom up, a layer per line; a folder's name covers its modules.
+# One layer per line, the lowest first; the name of a folder includes its modules.
 LAYERS = (
     ("embedctl", "embedctl.errors", "embedctl.console", "embedctl.files", "embedctl.resources"),
     ("embedctl.config",),
@@ -34,7 +34,7 @@ LAYERS = (
     ("embedctl.cli",),
     ("embedctl.__main__",),
 )
-HEAVY = {
+SLOW = {
     "torch",
     "transformers",
     "sentence_transformers",
@@ -55,29 +55,29 @@ def module_name(path: Path, root: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-parse = cache(ast.parse)  # most files of a copy are those of the package
+parse = cache(ast.parse)  # most files of a copy are unchanged
 
 
 def sources(root: Path) -> dict[str, ast.Module]:
-    """Module name to syntax tree."""
+    """Return the syntax tree of each module by its name."""
     return {module_name(path, root): parse(path.read_text(encoding="utf-8")) for path in root.rglob("*.py")}
 
 
 def imports(tree: ast.AST, modules: set[str]) -> set[str]:
-    """The package's own modules that a tree imports, at any depth."""
+    """Return the package's modules that a tree imports, also inside functions."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
+            assert node.level == 0, "relative import"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name if name in modules else str(node.module) for name in names}
     return found & modules
 
 
 def top_level_imports(tree: ast.Module) -> set[str]:
-    """The packages that importing a module imports at once: those of its own statements, not of its functions."""
+    """Return the packages that a module imports at its top level, not inside functions."""
     found = set()
     for node in tree.body:
         if isinstance(node, ast.Import):
@@ -88,25 +88,26 @@ def top_level_imports(tree: ast.Module) -> set[str]:
 
 
 def layer(module: str) -> int:
-    """How high a module stands.
+    """Return the index of a module's layer.
 
     Raises:
-        LookupError: LAYERS has no place for it.
+        LookupError: the module is not in LAYERS.
     """
     name = ".".join(module.split(".")[:2])
-    for height, names in enumerate(LAYERS):
+    for index, names in enumerate(LAYERS):
         if name in names:
-            return height
-    raise LookupError(f"{module} has no layer: put it in a folder that has one, or name it in LAYERS")
+            return index
+    raise LookupError(f"{module} has no layer: move it to a folder that has one, or add it to LAYERS")
 
 
-def upward(graph: dict[str, set[str]]) -> list[str]:
-    """Every import that points up."""
-    return [f"{low} imports {up}" for low, ups in sorted(graph.items()) for up in sorted(ups) if layer(up) > layer(low)]
+def upward_imports(graph: dict[str, set[str]]) -> list[str]:
+    """Return all imports of a module of a higher layer."""
+    pairs = [(module, other) for module, others in sorted(graph.items()) for other in sorted(others)]
+    return [f"{module} imports {other}" for module, other in pairs if layer(other) > layer(module)]
 
 
-def circle(graph: dict[str, set[str]]) -> list[str]:
-    """One chain of imports that ends where it began, or none."""
+def find_cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the modules of one import cycle, or an empty list."""
     finished: set[str] = set()
 
     def visit(module: str, chain: list[str]) -> list[str]:
@@ -114,32 +115,32 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
             return [*chain[chain.index(module) :], module]
         if module in finished:
             return []
-        loops = (visit(below, [*chain, module]) for below in sorted(graph[module]))
-        loop = next((loop for loop in loops if loop), [])
+        cycles = (visit(imported, [*chain, module]) for imported in sorted(graph[module]))
+        cycle = next(filter(None, cycles), [])
         finished.add(module)
-        return loop
+        return cycle
 
-    loops = (visit(module, []) for module in sorted(graph))
-    return next((loop for loop in loops if loop), [])
+    cycles = (visit(module, []) for module in sorted(graph))
+    return next(filter(None, cycles), [])
 
 
 def graph_of(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
-    """Module name to the package's modules that it imports: at its top, in functions and for typing."""
+    """Return the modules that each module imports: at its top level, in functions and for typing."""
     return {name: imports(tree, set(trees)) - {name} for name, tree in trees.items()}
 
 
-def faults(root: Path) -> list[str]:
-    """Every upward import and a circle of imports, if there is one.
+def wrong_imports(root: Path) -> list[str]:
+    """Return all imports of higher layers, and one import cycle if there is any.
 
     Raises:
         LookupError: a file has no layer.
     """
     graph = graph_of(sources(root))
-    return [*upward(graph), *filter(None, [" -> ".join(circle(graph))])]
+    return [*upward_imports(graph), *filter(None, [" -> ".join(find_cycle(graph))])]
 
 
-def is_plain_list(tree: ast.Module) -> bool:
-    """Whether a package's __init__ holds nothing but a docstring, imports and names given to constants."""
+def has_only_imports(tree: ast.Module) -> bool:
+    """Whether an `__init__` contains only a docstring, imports and constants."""
     allowed = (ast.Import, ast.ImportFrom)
     return all(
         isinstance(node, allowed)
@@ -151,71 +152,73 @@ def is_plain_list(tree: ast.Module) -> bool:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the package in which a test can plant a fault."""
+    """Return a copy of the package that a test can change."""
     return Path(shutil.copytree(ROOT, tmp_path / "embedctl", ignore=shutil.ignore_patterns("__pycache__")))
 
 
-def plant(file: Path, line: str) -> None:
+def append(file: Path, line: str) -> None:
     file.write_text(f"{file.read_text(encoding='utf-8')}\n\n{line}\n", encoding="utf-8")
 
 
-def test_imports_point_down_and_no_two_files_import_each_other():
-    assert faults(ROOT) == []
+def test_no_import_of_a_higher_layer_and_no_cycle():
+    assert wrong_imports(ROOT) == []
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "from embedctl.training.loop import Loop",
-        "def late():\n    import embedctl.training.loop",
+        "def function():\n    import embedctl.training.loop",
         "if TYPE_CHECKING:\n    from embedctl.training import loop",
     ],
 )
-def test_a_planted_upward_import_is_found(copy, line):
-    plant(copy / "mining/miner.py", line)
-    assert "embedctl.mining.miner imports embedctl.training.loop" in faults(copy)
+def test_an_import_of_a_higher_layer_is_found(copy, line):
+    append(copy / "mining/miner.py", line)
+    assert "embedctl.mining.miner imports embedctl.training.loop" in wrong_imports(copy)
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "from embedctl.losses.infonce import InfoNCE",
-        "def late():\n    from embedctl.losses import infonce",
+        "def function():\n    from embedctl.losses import infonce",
         "if TYPE_CHECKING:\n    import embedctl.losses.infonce",
     ],
 )
-def test_a_planted_circle_between_two_files_of_a_folder_is_found(copy, line):
-    plant(copy / "losses/base.py", line)
-    found = faults(copy)
+def test_a_cycle_of_two_files_of_a_folder_is_found(copy, line):
+    append(copy / "losses/base.py", line)
+    found = wrong_imports(copy)
     assert len(found) == 1
     assert {"embedctl.losses.base", "embedctl.losses.infonce"} == set(found[0].split(" -> "))
 
 
 @pytest.mark.parametrize("file", ["utils.py", "helpers/text.py"])
-def test_a_file_in_no_layer_is_found(copy, file):
+def test_a_file_without_a_layer_is_found(copy, file):
     (copy / file).parent.mkdir(exist_ok=True)
-    (copy / file).write_text('"""A file that nobody has a place for."""\n\nfrom embedctl import console\n', "utf-8")
+    (copy / file).write_text('"""A file without a layer."""\n\nfrom embedctl import console\n', "utf-8")
     with pytest.raises(LookupError, match="has no layer"):
-        faults(copy)
+        wrong_imports(copy)
 
 
-def test_every_folder_has_a_layer_and_every_layer_files():
+def test_every_folder_has_a_layer_and_every_layer_has_files():
     found = {".".join(name.split(".")[:2]) for name in sources(ROOT)}
     assert found == {name for names in LAYERS for name in names}
 
 
-def test_packages_are_empty_or_plain_lists():
+def test_init_files_have_only_imports_and_constants():
     trees = sources(ROOT)
     packages = {module_name(path, ROOT) for path in ROOT.rglob("__init__.py")}
-    assert [name for name in sorted(packages) if not is_plain_list(trees[name])] == []
-    assert not is_plain_list(ast.parse("def late(): pass"))
+    assert [name for name in sorted(packages) if not has_only_imports(trees[name])] == []
+    assert not has_only_imports(ast.parse("def function(): pass"))
 
 
-def test_what_answers_help_imports_nothing_heavy_at_its_top():
-    light = ("embedctl.config", "embedctl.commands", "embedctl.cli", "embedctl.__main__")
+def test_modules_of_the_help_import_nothing_slow_at_the_top_level():
+    prefixes = ("embedctl.config", "embedctl.commands", "embedctl.cli", "embedctl.__main__")
     trees = {
         name: tree
         for name, tree in sources(ROOT).items()
-        if layer(name) == 0 or name.startswith(light) or name in ("embedctl.data.rows", "embedctl.reading.json_values")
+        if layer(name) == 0
+        or name.startswith(prefixes)
+        or name in ("embedctl.data.rows", "embedctl.reading.json_values")
     }
-    assert {name: heavy for name, tree in trees.items() if (heavy := top_level_imports(tree) & HEAVY)} == {}
+    assert {name: slow for name, tree in trees.items() if (slow := top_level_imports(tree) & SLOW)} == {}

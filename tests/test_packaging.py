@@ -1,4 +1,4 @@
-"""What a wheel and a source archive hold, and that the README, CI, doctor and the package's metadata agree."""
+"""Contents of the wheel and the source archive, and consistency of README, CI, doctor and package metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import embedctl
-from embedctl.commands.doctor import NEEDED
+from embedctl.commands.doctor import REQUIRED_PACKAGES
 
 ROOT = Path(embedctl.__file__).parent.parent
 NAME = f"embedctl-{embedctl.__version__}"
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason=
 
 
 def files_of(folder: str) -> set[str]:
-    """The shipped files of a folder of the checkout."""
+    """Return the files of a folder of the checkout."""
     paths = (path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file())
     return {path.as_posix() for path in paths if "__pycache__" not in path.parts}
 
 
 def build(kind: str, root: Path, folder: Path) -> Path:
-    """Build a `wheel` or an `sdist` of a tree; no network, no environment of its own."""
+    """Build a `wheel` or an `sdist` of a source tree, without a network or an isolated environment."""
     if kind == "wheel":
         from hatchling.builders.wheel import WheelBuilder as Builder
     else:
@@ -53,7 +53,7 @@ def names_in_wheel(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
-def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel):
+def test_the_wheel_contains_only_the_package_and_its_data(wheel):
     inside = files_of("embedctl") | {f"embedctl/{name}" for name in files_of("example_data") | files_of("config")}
     info = {f"{NAME}.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt")}
     assert names_in_wheel(wheel) == inside | info | {f"{NAME}.dist-info/licenses/LICENSE"}
@@ -61,7 +61,7 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel):
     assert "config/default_fsdp.yaml" in files_of("config")
 
 
-def test_the_source_archive_holds_what_a_developer_needs(sdist, wheel, tmp_path):
+def test_the_source_archive_contains_the_files_for_development(sdist, wheel, tmp_path):
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     root = tmp_path / NAME
@@ -69,7 +69,7 @@ def test_the_source_archive_holds_what_a_developer_needs(sdist, wheel, tmp_path)
         assert (root / name).is_file(), name
     for folder in ("embedctl", "example_data", "config", "docs", "tests"):
         assert {name for name in files_of(folder) if not (root / name).is_file()} == set()
-    assert names_in_wheel(build("wheel", root, tmp_path / "again")) == names_in_wheel(wheel)
+    assert names_in_wheel(build("wheel", root, tmp_path / "second")) == names_in_wheel(wheel)
 
 
 def test_an_installed_wheel_finds_its_own_files(wheel, tmp_path):
@@ -88,32 +88,32 @@ def test_an_installed_wheel_finds_its_own_files(wheel, tmp_path):
         check=True,
     )
     inside = tmp_path / "site/embedctl"
-    # The folder embedctl/config then holds the package embedctl.config and the shipped files.
+    # In a wheel, the folder embedctl/config contains the modules of embedctl.config and the shipped files.
     shipped = [str(inside / name) for name in ("example_data/train.json", "config/train.yaml")]
     assert outcome.stdout.split() == [*shipped, "tiny"]
 
 
-def test_doctor_asks_for_the_versions_that_are_declared():
+def test_doctor_requires_the_declared_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {need.name: need.specifier for need in map(Requirement, project["dependencies"])}
-    for package, (_module, oldest) in NEEDED.items():
+    for package, (_module, oldest) in REQUIRED_PACKAGES.items():
         assert str(declared[package]) == f">={oldest}"
 
 
-def test_the_constraint_is_a_supported_torch():
+def test_the_constraint_is_a_supported_version_of_torch():
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pinned = Requirement(lines[0])
     assert pinned.name == "torch"
-    assert Version(str(pinned.specifier).removeprefix("==")) >= Version(NEEDED["torch"][1])
+    assert Version(str(pinned.specifier).removeprefix("==")) >= Version(REQUIRED_PACKAGES["torch"][1])
 
 
 def marked_commands(readme: str) -> list[str]:
-    """The fenced block after each of CI's marks."""
+    """Return the code block after each mark of the CI script."""
     text = (ROOT / readme).read_text(encoding="utf-8")
     return [text.split(f"<!-- {mark} -->")[1].split("```")[1].partition("\n")[2].strip() for mark in MARKS]
 
 
-def test_both_readmes_give_ci_the_same_two_commands():
+def test_both_readmes_have_the_same_two_commands_for_ci():
     commands = marked_commands("README.md")
     assert commands == marked_commands("README.zh.md")
     assert all(command for command in commands)
