@@ -2,7 +2,7 @@
 
 The fast parser handles many lines per call, with functions that run in C. It returns texts only if the slow path
 (`find_errors`, `find_warnings` and `find_encoding_damage`, row by row) would find no error and no warning in any line.
-Otherwise it returns None, and the caller runs the slow path on the same lines. The report is therefore the same.
+Otherwise it returns None, and the caller runs the slow path on the same lines. The report is the same.
 """
 
 from __future__ import annotations

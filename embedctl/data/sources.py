@@ -18,7 +18,7 @@ class Source:
 
 
 def parse_dataset_option(spec: str) -> Source:
-    """Return the source of one `--dataset` value. If a file with the name `FILE:2` exists, it is that file.
+    """Return the source of one `--dataset` value. An existing file whose name ends in `:2` has no weight.
 
     Raises:
         ConfigError: the weight is not above 0.

@@ -64,7 +64,7 @@ class TokenCounter:
     """A function that counts tokens, special tokens included, and the maximum lengths of queries and passages."""
 
     count: Callable[[list[str]], list[int]]  # returns the number of tokens per text
-    limits: dict[str, int]  # number of tokens per field after which a text is truncated
+    limits: dict[str, int]  # maximum number of tokens per field; longer texts are truncated
 
     def summary(self, field: str, lengths: Lengths) -> dict[str, Any]:
         """Return the summary of a field's lengths, and the number and share of texts that are truncated."""
@@ -82,7 +82,7 @@ class Statistics:
 
     def __init__(self, tokens: TokenCounter | None) -> None:
         self.kinds: Counter[str] = Counter()
-        self.prompted = 0
+        self.prompted = 0  # rows with their own prompt
         self._token_counter = tokens
         self._characters = {name: Lengths() for name in TEXT_KEYS}
         self._tokens = {name: Lengths() for name in TEXT_KEYS}

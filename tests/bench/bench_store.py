@@ -25,8 +25,8 @@ import psutil
 import torch
 
 from embedctl.data.batches import BatchPlan
-from embedctl.data.build import Recipe, open_or_build
-from embedctl.data.visits import Mix
+from embedctl.data.build import TextSettings, open_or_build
+from embedctl.data.visits import BatchSettings
 from embedctl.model.loading import load_tokenizer
 from embedctl.model.tiny import build_tiny
 from embedctl.resources import example_data
@@ -76,17 +76,19 @@ def write_rows(path: Path, size: float) -> int:
 
 def store(folder: Path, *, visit: bool) -> str:
     """Open the store of the folder's rows, run over its batches if wanted, and say what was there."""
-    recipe = Recipe(query_max_len=64, passage_max_len=256)
-    data = open_or_build([str(folder / "rows.jsonl")], load_tokenizer(str(folder / "model")), recipe, folder / "stores")
+    settings = TextSettings(query_max_len=64, passage_max_len=256)
+    data = open_or_build(
+        [str(folder / "rows.jsonl")], load_tokenizer(str(folder / "model")), settings, folder / "stores"
+    )
     if not visit:
         return f"{data.facts['rows']:,} rows, {data.facts['texts']:,} texts, {data.facts['tokens']:,} tokens"
-    plan = BatchPlan(data.rows, Mix(BATCH, neg_nums=1, seed=0))
+    plan = BatchPlan(data.rows, BatchSettings(BATCH, neg_nums=1, seed=0))
     tokens, begun = 0, time.perf_counter()
-    for step in range(plan.steps_per_epoch):
-        tokens += len(data.texts.ragged(plan.batch(0, step).texts).ids)
-    seconds = (time.perf_counter() - begun) / plan.steps_per_epoch
+    for step in range(plan.batches_per_epoch):
+        tokens += len(data.texts.tokens_of(plan.batch(0, step).texts).ids)
+    seconds = (time.perf_counter() - begun) / plan.batches_per_epoch
     assert tokens > 0
-    return f"{plan.steps_per_epoch:,} batches of {BATCH}, {1000 * seconds:.1f} ms each"
+    return f"{plan.batches_per_epoch:,} batches of {BATCH}, {1000 * seconds:.1f} ms each"
 
 
 def watched(folder: Path, phase: str) -> None:
