@@ -130,7 +130,7 @@ def test_other_backends_return_the_vectors_of_torch(backend, run, reference_mode
         pytest.skip(f"the extra {backend} is not installed")
     run(input="own.txt", output="shards/", backend=backend)
     assert max_difference("shards/shard-00000.npy", reference_model.encode(TEXTS)) < 1e-4
-    with pytest.raises(ConfigError, match="another backend"):
+    with pytest.raises(ConfigError, match="other settings: backend"):
         run(input="own.txt", output="shards/")
 
 
@@ -152,7 +152,7 @@ def test_an_output_file_is_replaced_and_an_output_folder_is_continued(run):
     assert "reused the embeddings of 3 texts" in err
     joined = np.concatenate([np.load(f"shards/shard-0000{index}.npy") for index in (0, 1)])
     assert np.abs(joined - np.load("own.npy")).max() < 1e-5
-    with pytest.raises(ConfigError, match="another prompt, dtype"):
+    with pytest.raises(ConfigError, match="other settings: prompt, dtype"):
         run(input="own.txt", output="shards", shard_rows="2", prompt="x", dtype="float16")
     assert run(input="own.txt", output="shards", shard_rows="2", prompt="x", overwrite=True)[0]["rows"] == 3
 
@@ -166,7 +166,7 @@ def test_an_output_file_is_replaced_and_an_output_folder_is_continued(run):
         ({"dim": "257"}, "--dim 257: the model has only 256 dimensions"),
         ({"backend": "onnx", "device": "cuda"}, "--backend onnx supports only the CPU, not --device cuda"),
         ({"backend": "openvino", "precision": "float16"}, "--backend openvino supports only float32"),
-        ({"output": "x.bin"}, "suffix is none of"),
+        ({"output": "x.bin"}, "suffix is not one of"),
         ({"output": "own.txt"}, "--output own.txt is the input file"),
         ({"output": "taken/"}, "--output taken/ is a file"),
         ({"output": "taken/x.npy"}, "cannot be written"),

@@ -162,7 +162,7 @@ def test_after_an_error_the_old_index_is_unchanged(build_index, find):
     build_index()
     before = find("cloud")[0]
     Path("texts.txt").write_bytes(b"fine\nh\xff\n")
-    with pytest.raises(DataError, match="not UTF-8"):
+    with pytest.raises(DataError, match="not valid UTF-8"):
         build_index()
     assert find("cloud")[0] == before
     assert sorted(path.name for path in Path().iterdir()) == ["texts.npy", "texts.npy.index", "texts.txt"]
