@@ -1,7 +1,8 @@
-"""`embedctl doctor`: what is installed, what the machine has, and what to do where something is missing.
+"""`embedctl doctor`: report installed packages, hardware, cache folders and hub access, with a fix for each problem.
 
-Only what embedctl can't do without makes it fail: a package that is absent, too old or can't be imported, example
-files that were not installed, a token cache that can't be written. No GPU, no network and no extras are facts.
+The command fails only if embedctl cannot work: a required package is missing, too old or cannot be imported, the
+example data are missing, or the cache of token stores cannot be written. A missing GPU, network or optional package is
+reported without a failure.
 """
 
 from __future__ import annotations
@@ -21,11 +22,16 @@ from embedctl.commands.flags import with_options
 from embedctl.config import DoctorConfig
 from embedctl.errors import CheckFailed
 from embedctl.remote import hub
-from embedctl.resources import cache_folder, shipped
+from embedctl.resources import cache_folder, shipped_path
 
-EXAMPLE = "Example: embedctl doctor --json"
-# Package: its module and the oldest version that embedctl is written for.
-NEEDED = {
+EXAMPLES = r"""
+# Show what is installed and what is missing.
+embedctl doctor
+
+# Print the same as JSON, for example for a bug report.
+embedctl doctor --json
+"""
+REQUIRED_PACKAGES = {  # package: (module, oldest supported version)
     "torch": ("torch", "2.10"),
     "transformers": ("transformers", "5.17"),
     "sentence-transformers": ("sentence_transformers", "6.0"),
@@ -34,8 +40,7 @@ NEEDED = {
     "faiss-cpu": ("faiss", "1.10"),
     "ir-measures": ("ir_measures", "0.3.7"),
 }
-# Module: what it serves, and what installs it.
-EXTRAS = {
+OPTIONAL_PACKAGES = {  # module: (option that requires it, command that installs it)
     "peft": ("--lora-rank", "pip install peft"),
     "wandb": ("--log-with wandb", "pip install wandb"),
     "tensorboard": ("--log-with tensorboard", "pip install tensorboard"),
@@ -43,55 +48,59 @@ EXTRAS = {
     "onnxruntime": ("encode --backend onnx", "pip install onnxruntime onnx onnxscript"),
     "openvino": ("encode --backend openvino", "pip install openvino onnx onnxscript"),
 }
-IMPORT_FAULTS = (ImportError, OSError, RuntimeError, AttributeError)
-PATIENCE_SECONDS = 2.0
+IMPORT_ERRORS = (ImportError, OSError, RuntimeError, AttributeError)
+HUB_TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact of this machine; `advice` says what to do, and `broken` that embedctl can't work without it."""
+    """One result of the check. The field names are keys of `--json`."""
 
-    group: str
+    group: str  # version, machine, folder, hub or extra
     name: str
     value: str
-    advice: str = ""
-    broken: bool = False
+    advice: str = ""  # how to fix or improve it; empty if nothing is to be done
+    broken: bool = False  # whether embedctl cannot work because of it
 
     @property
-    def line(self) -> str:
-        """What was found, and below it what to do."""
-        return f"{'BROKEN: ' if self.broken else ''}{self.value}" + (f"\n-> {self.advice}" if self.advice else "")
+    def text(self) -> str:
+        """The value, with the advice on a second line."""
+        return f"{'error: ' if self.broken else ''}{self.value}" + (f"\n-> {self.advice}" if self.advice else "")
 
 
 @with_options(DoctorConfig)
 def command(config: DoctorConfig) -> None:
-    """Show versions, GPUs, cache folders and whether the hub can be reached."""
-    findings = [*_versions(), *_machine(), *_folders(), _hub(), *_extras()]
+    """Check the installation: versions, GPUs, cache folders and the Hugging Face Hub.
+
+    The output is a list of findings, each with advice if something is missing. The exit code is 1 if embedctl cannot
+    work without what is missing.
+    """
+    findings = [*_check_packages(), *_check_machine(), *_check_folders(), _check_hub(), *_check_optional_packages()]
     problems = [finding for finding in findings if finding.broken]
-    console.panel("embedctl doctor", {finding.name: finding.line for finding in findings})
+    console.panel("embedctl doctor", {finding.name: finding.text for finding in findings})
     if config.json_output:
         console.result({"ok": not problems, "findings": [asdict(finding) for finding in findings]})
     if problems:
-        faults = [f"{finding.name}: {finding.value}" for finding in problems]
-        raise CheckFailed("\n  ".join(faults), "; ".join(dict.fromkeys(finding.advice for finding in problems)))
-    console.info("nothing is missing that embedctl needs")
+        lines = [f"{finding.name}: {finding.value}" for finding in problems]
+        raise CheckFailed("\n  ".join(lines), "; ".join(dict.fromkeys(finding.advice for finding in problems)))
+    console.info("all required packages and folders are available")
 
 
-def _versions() -> Iterator[Finding]:
-    """embedctl, and every package that it needs: installed, new enough and importable."""
+def _check_packages() -> Iterator[Finding]:
+    """Check embedctl and every required package: installed, recent enough and importable."""
     system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding("version", "embedctl", f"{__version__} on {system}")
-    with console.progress("importing", len(NEEDED), "packages") as bar:
-        for package, (module, oldest) in NEEDED.items():
-            version, fault = _package(package, module, oldest)
-            advice = f"pip install --upgrade '{package}>={oldest}'" if fault else ""
-            value = ": ".join(part for part in (version, fault) if part)
-            yield Finding("version", package, value, advice, broken=bool(fault))
+    with console.progress("importing", len(REQUIRED_PACKAGES), "packages") as bar:
+        for package, (module, oldest) in REQUIRED_PACKAGES.items():
+            version, problem = _check_package(package, module, oldest)
+            advice = f"run `pip install --upgrade '{package}>={oldest}'`" if problem else ""
+            value = ": ".join(part for part in (version, problem) if part)
+            yield Finding("version", package, value, advice, broken=bool(problem))
             bar.advance(status=package)
 
 
-def _package(package: str, module: str, oldest: str) -> tuple[str, str]:
-    """The version of a package, and what is wrong with it; each is empty if there is none."""
+def _check_package(package: str, module: str, oldest: str) -> tuple[str, str]:
+    """Return the installed version of a package and its problem; either is empty if there is none."""
     from packaging.version import Version
 
     try:
@@ -102,68 +111,71 @@ def _package(package: str, module: str, oldest: str) -> tuple[str, str]:
         return version, f"older than {oldest}"
     try:
         importlib.import_module(module)
-    except IMPORT_FAULTS as fault:
-        return version, f"can't be imported: {fault}".splitlines()[0]
+    except IMPORT_ERRORS as cause:
+        return version, f"cannot be imported: {cause}".splitlines()[0]
     return version, ""
 
 
-def _machine() -> Iterator[Finding]:
-    """Cores and GPUs."""
+def _check_machine() -> Iterator[Finding]:
+    """List CPU cores and GPUs."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield Finding("machine", "CPU cores", str(cores))
     try:
         import torch
-    except IMPORT_FAULTS:
+    except IMPORT_ERRORS:
         return
     for number in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(number)
-        half = "bf16" if gpu.major >= 8 else "no bf16: --mixed-precision auto computes in float32"
-        yield Finding("machine", f"GPU {number}", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {half}")
+        bf16 = "supports bf16" if gpu.major >= 8 else "no bf16, so --mixed-precision auto uses float32"
+        yield Finding("machine", f"GPU {number}", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {bf16}")
     if torch.cuda.device_count():
         return
     if torch.backends.mps.is_available():
-        yield Finding("machine", "GPU", "Apple's, through mps")
+        yield Finding("machine", "GPU", "Apple GPU (mps)")
     elif shutil.which("nvidia-smi"):
-        yield Finding("machine", "GPU", f"torch {torch.__version__} sees none", "install torch's CUDA build")
+        yield Finding("machine", "GPU", f"torch {torch.__version__} finds no GPU", "install a CUDA build of torch")
     else:
-        yield Finding("machine", "GPU", "none; everything runs on the CPU")
+        yield Finding("machine", "GPU", "none; all commands run on the CPU")
 
 
-def _folders() -> Iterator[Finding]:
-    """The shipped files and the caches."""
+def _check_folders() -> Iterator[Finding]:
+    """Check the example data and the cache folders."""
     try:
-        yield Finding("folder", "example data", str(shipped("example_data")))
+        yield Finding("folder", "example data", str(shipped_path("example_data")))
     except FileNotFoundError as missing:
         yield Finding("folder", "example data", str(missing), "install embedctl again", broken=True)
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     models = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    yield _cache("models", models, "set HF_HOME to a folder that can be written", needed=False)
-    yield _cache("token stores", cache_folder(), "set EMBEDCTL_CACHE to a folder that can be written", needed=True)
+    yield _check_cache("models", models, "set HF_HOME to a writable folder", required=False)
+    yield _check_cache("token stores", cache_folder(), "set EMBEDCTL_CACHE to a writable folder", required=True)
 
 
-def _cache(name: str, folder: Path, advice: str, *, needed: bool) -> Finding:
-    """A cache folder: its size, its disk's free space, whether it or the folder it would be made in can be written."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+def _check_cache(name: str, folder: Path, advice: str, *, required: bool) -> Finding:
+    """Report the size of a cache folder, the free disk space, and whether it can be written.
+
+    If the folder does not exist yet, its nearest existing parent must be writable.
+    """
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     size = sum(path.lstat().st_size for path in folder.rglob("*")) / 2**30 if folder.is_dir() else 0.0
-    free = shutil.disk_usage(nearest).free / 2**30
-    value = f"{folder} ({size:.1f} GiB, {free:.0f} GiB free)"
-    if nearest.is_dir() and os.access(nearest, os.W_OK):
+    free = shutil.disk_usage(existing).free / 2**30
+    value = f"{folder} ({size:.1f} GiB used, {free:.0f} GiB free)"
+    if existing.is_dir() and os.access(existing, os.W_OK):
         return Finding("folder", f"cache of {name}", value)
-    return Finding("folder", f"cache of {name}", f"{value} can't be written", advice, broken=needed)
+    return Finding("folder", f"cache of {name}", f"{value} cannot be written", advice, broken=required)
 
 
-def _hub() -> Finding:
-    """Whether models can be fetched by name."""
-    local = "name models by folder, or only cached ones"
+def _check_hub() -> Finding:
+    """Report whether models can be downloaded from the hub."""
+    advice = "use a model folder, or a hub model that is already in the cache"
     if hub.is_offline():
-        return Finding("hub", "hub", "offline by HF_HUB_OFFLINE", local)
-    if hub.answers(hub.address(), PATIENCE_SECONDS):
-        return Finding("hub", "hub", f"{hub.address()} answers")
-    return Finding("hub", "hub", f"{hub.address()} does not answer", local)
+        return Finding("hub", "hub", "offline mode (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)", advice)
+    if hub.is_reachable(hub.endpoint(), HUB_TIMEOUT_SECONDS):
+        return Finding("hub", "hub", f"{hub.endpoint()} is reachable")
+    return Finding("hub", "hub", f"{hub.endpoint()} is not reachable", advice)
 
 
-def _extras() -> Iterator[Finding]:
-    for module, (purpose, install) in EXTRAS.items():
-        here = find_spec(module) is not None
-        value = "installed" if here else f"not installed; only {purpose} needs it"
-        yield Finding("extra", module, value, "" if here else install)
+def _check_optional_packages() -> Iterator[Finding]:
+    for module, (option, install) in OPTIONAL_PACKAGES.items():
+        installed = find_spec(module) is not None
+        value = "installed" if installed else f"not installed; required only for {option}"
+        yield Finding("extra", module, value, "" if installed else f"run `{install}`")

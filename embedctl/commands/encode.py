@@ -1,4 +1,4 @@
-"""`embedctl encode`: texts to vectors."""
+"""`embedctl encode`: encode texts to vectors, in one process or several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embedctl import console
-from embedctl.commands.checkpoints import checkpoint_of
+from embedctl.commands.default_model import model_or_default
 from embedctl.commands.flags import with_options
 from embedctl.config import EncodeConfig
 from embedctl.errors import ConfigError
@@ -15,86 +15,102 @@ from embedctl.errors import ConfigError
 if TYPE_CHECKING:
     from embedctl.encoding.job import EncodeJob
 
-EXAMPLE = "Example: embedctl encode --ckpt out -i texts.txt -o vectors.npy"
+EXAMPLES = r"""
+# Encode the shipped example texts with the model that train wrote to ./out.
+embedctl encode
+
+# Encode a corpus and write a search index.
+embedctl encode --model tuned -i corpus.jsonl -o corpus.npy --index flat
+
+# Encode queries, each with the prompt that the model defines for queries.
+embedctl encode --model Qwen/Qwen3-Embedding-0.6B -i queries.txt \
+    --prompt-name query
+"""
 
 
 @with_options(EncodeConfig)
 def command(config: EncodeConfig) -> None:
-    """Turn texts into vectors."""
-    from embedctl.encoding.job import EncodeJob, become_launcher
+    """Compute the embeddings of texts.
+
+    The input is a file of texts. The output is a file or a folder with one embedding per text and, with --index, an
+    index for `embedctl search`.
+    """
+    from embedctl.encoding.job import EncodeJob, launch_workers
 
     job = EncodeJob.of(config)
-    say_input(config, job)
-    expect_usable(job, config.num_processes)
-    checkpoint_of(config.model.model_name_or_path)  # said before a model is loaded
+    print_input_source(config, job)
+    check_job(job, config.num_processes)
+    model_or_default(config.model.model_name_or_path)  # the job has this model; the call prints or fails early
     if config.num_processes > 1:
-        become_launcher(config)
-    from embedctl.encoding.run import encode, report
+        launch_workers(config)
+    from embedctl.encoding.run import encode, print_summary
 
-    report(job, encode(job), as_json=config.json_output)
+    print_summary(job, encode(job), as_json=config.json_output)
 
 
-def say_input(config: EncodeConfig, job: EncodeJob) -> None:
-    """Print where the texts come from, where that is the example file or the terminal."""
+def print_input_source(config: EncodeConfig, job: EncodeJob) -> None:
+    """Print where the texts come from if the input is the example file or the terminal."""
     if job.input != config.input:
-        console.info(f"{config.input} is not in this folder: encoding the example file shipped with embedctl")
+        console.info(f"{config.input} does not exist in this folder; encoding the example file shipped with embedctl")
     if job.input == "-" and sys.stdin.isatty():
-        console.info("reading texts from the terminal, one a line, until Ctrl-D")
+        console.info("reading texts from the terminal, one per line; press Ctrl-D to finish")
 
 
-def expect_usable(job: EncodeJob, processes: int) -> None:
-    """Find what is wrong before a model is loaded.
+def check_job(job: EncodeJob, processes: int) -> None:
+    """Check input, output and backend before the model is loaded.
 
     Raises:
-        ConfigError: an unknown format of the output, an output that is the input, that several processes can't share
-            or that can't have an index, or a backend that is not installed.
-        DataError: there is no such input.
+        ConfigError: the output has an unknown format, is the input, cannot be shared by several processes or cannot
+            have an index; or the packages of the backend are not installed.
+        DataError: the input does not exist.
     """
     from embedctl.reading.readers import read_texts
     from embedctl.storage.writers import check_output_format
 
     read_texts(job.input, job.field)
     if job.output.exists() and job.input != "-" and job.output.samefile(job.input):
-        raise ConfigError(f"--output {job.output}: is the input", "choose another --output")
+        raise ConfigError(f"--output {job.output} is the input file", "choose another --output")
     if not job.sharded:
         check_output_format(job.output)
     elif job.output.is_file():
-        raise ConfigError(f"--output {job.output_name}: is a file", "choose another --output")
+        raise ConfigError(f"--output {job.output_name} is a file, not a folder", "choose another --output")
     if job.backend != "torch":
         from embedctl.model.onnx import require_backend_packages
 
         require_backend_packages(job.backend)
     if processes > 1:
-        expect_shareable(job, processes)
+        check_parallel(job, processes)
     if job.index is not None:
-        expect_indexable(job)
+        check_indexable(job)
 
 
-def expect_shareable(job: EncodeJob, processes: int) -> None:
+def check_parallel(job: EncodeJob, processes: int) -> None:
     """Check that several processes can share the work.
 
     Raises:
-        ConfigError: the output is one file, or the input can be read once only.
+        ConfigError: the output is a single file, or the input cannot be read more than once.
     """
-    many = f"--num-processes {processes}"
+    option = f"--num-processes {processes}"
     if not job.sharded:
-        folder = job.output.with_suffix("")
-        raise ConfigError(f"{many}: each writes shards of its own, and {job.output} is one file", f"-o {folder}/")
+        message = f"{option} requires an output folder, because every process writes its own files"
+        raise ConfigError(message, f"use -o {job.output.with_suffix('')}/")
     if job.input == "-" or not (Path(job.input).is_file() or Path(job.input).is_dir()):
-        raise ConfigError(f"{many}: each reads the input, and a pipe can be read once", "write the texts to a file")
+        message = f"{option} requires an input file or folder, because every process reads the whole input"
+        raise ConfigError(message, "write the texts to a file and name it with --input")
 
 
-def expect_indexable(job: EncodeJob) -> None:
-    """Check that vectors of this output and type can have an index.
+def check_indexable(job: EncodeJob) -> None:
+    """Check that an index can be built from vectors of this format and type.
 
     Raises:
-        ConfigError: they can't.
+        ConfigError: no index can be built, or another file or folder has the name of the index folder.
     """
     from embedctl.search.index_folder import check_replaceable, index_folder_for
 
     if not job.sharded and job.output.suffix != ".npy":
-        problem = f"--index: needs numbers in .npy files, not {job.output.name}"
-        raise ConfigError(problem, "use -o NAME.npy or a folder/")
+        message = f"--index requires vectors in .npy files, but --output is {job.output.name}"
+        raise ConfigError(message, f"use -o {job.output.with_suffix('.npy')} or -o {job.output.with_suffix('')}/")
     if job.dtype == "binary":
-        raise ConfigError("--index: compares by cosine, which bits do not give", "use --dtype int8 or float16")
+        message = "--index compares vectors by cosine similarity, which is not defined for --dtype binary"
+        raise ConfigError(message, "use --dtype int8 or --dtype float16")
     check_replaceable(index_folder_for(job.output))

@@ -1,4 +1,4 @@
-"""`embedctl eval`: retrieval metrics of a model, alone or beside a baseline."""
+"""`embedctl eval`: compute retrieval metrics of a model, and compare it with a baseline if one is given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedctl import console
-from embedctl.commands.checkpoints import checkpoint_of
+from embedctl.commands.default_model import model_or_default
 from embedctl.commands.flags import with_options
 from embedctl.config import EvalConfig
 from embedctl.errors import CheckFailed, DataError
@@ -18,39 +18,54 @@ from embedctl.resources import example_data
 if TYPE_CHECKING:
     from embedctl.evaluation.job import EvalJob, Evaluation
 
-EXAMPLE = "Example: embedctl eval --ckpt out --baseline BAAI/bge-base-zh-v1.5 --dataset eval.jsonl"
-RECORD = "embedctl.json"
+EXAMPLES = r"""
+# Evaluate the model that train wrote to ./out, on the rows that it used.
+embedctl eval
+
+# Compare a fine-tuned model with its base model.
+embedctl eval --model tuned --baseline BAAI/bge-base-zh-v1.5 \
+    --dataset eval.jsonl
+
+# Exit with code 1 if nDCG@10 is below 0.5, for example in CI.
+embedctl eval --model tuned --dataset eval.jsonl --min 0.5
+"""
+RUN_RECORD = "embedctl.json"  # a training run lists its evaluation files there
 EXAMPLE_COLLECTION = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 
 
 @with_options(EvalConfig)
 def command(config: EvalConfig) -> None:
-    """Measure how well a model retrieves."""
+    """Measure how well a model retrieves the passages that answer queries.
+
+    The input is a model and evaluation rows, or a collection in BEIR format. The output is a table with nDCG@10,
+    MRR@10, Recall and MAP; with --baseline, it compares two models.
+    """
     expect_metric(config.metric)
-    job = job_of(config)
+    job = build_job(config)
     from embedctl.evaluation.job import evaluate, show
 
-    found = evaluate(job)
-    show(job, found, config.metric)
+    evaluation = evaluate(job)
+    show(job, evaluation, config.metric)
     if config.json_output:
-        console.result(document(job, found))
+        console.result(json_document(job, evaluation))
     elif config.quiet:
-        print("\n".join(f"{name}\t{value:.6f}" for name, value in found.metrics.items()))
-    if config.min is not None and found.metrics[config.metric] < config.min:
-        raise CheckFailed(f"{config.metric} {found.metrics[config.metric]:.4f} is under --min {config.min}")
+        print("\n".join(f"{name}\t{value:.6f}" for name, value in evaluation.metrics.items()))
+    value = evaluation.metrics[config.metric]
+    if config.min is not None and value < config.min:
+        raise CheckFailed(f"{config.metric} is {value:.4f}, below --min {config.min}")
 
 
-def job_of(config: EvalConfig) -> EvalJob:
-    """The job that a configuration describes.
+def build_job(config: EvalConfig) -> EvalJob:
+    """Return the evaluation job of a configuration.
 
     Raises:
-        DataError: the evaluation rows that a run recorded are no longer there.
-        ModelError: no model is named, and no run in this folder left one.
+        DataError: the evaluation files that the training run recorded do not exist any more.
+        ModelError: no model is given, and the default output folder contains no model.
     """
     from embedctl.evaluation.job import EvalJob
 
-    model = checkpoint_of(config.model.model_name_or_path)
-    rows, beir, source = data_of(config, model)
+    model = model_or_default(config.model.model_name_or_path)
+    rows, beir, source = select_data(config, model)
     return EvalJob(
         model=model,
         baseline=config.baseline,
@@ -65,49 +80,52 @@ def job_of(config: EvalConfig) -> EvalJob:
     )
 
 
-def data_of(config: EvalConfig, model: str) -> tuple[tuple[str, ...], tuple[str, str, str] | None, str]:
-    """What is evaluated on: files of rows, or BEIR's three files, and its name.
+def select_data(config: EvalConfig, model: str) -> tuple[tuple[str, ...], tuple[str, str, str] | None, str]:
+    """Select the evaluation data: the given files, those that the training run recorded, or the example collection.
+
+    Returns:
+        The files of rows, or the corpus, queries and qrels files in BEIR's format; and a name for messages.
 
     Raises:
-        DataError: the evaluation rows that a run recorded are no longer there.
+        DataError: the evaluation files that the training run recorded do not exist any more.
     """
     if config.corpus and config.queries and config.qrels:
         return (), (config.corpus, config.queries, config.qrels), config.corpus
     rows = config.dataset
     if not rows and (rows := recorded_dataset(model)):
-        console.info("no data given: using the evaluation rows that the run recorded")
+        console.info("no --dataset given; evaluating on the evaluation files of the model's training run")
     if rows:
         return rows, None, ", ".join(rows)
-    console.info("no data given, and none recorded: using the example collection shipped with embedctl")
+    console.info("no --dataset given; evaluating on the example collection shipped with embedctl")
     corpus, queries, qrels = (str(example_data(name)) for name in EXAMPLE_COLLECTION)
     return (), (corpus, queries, qrels), "example collection"
 
 
-def recorded_dataset(checkpoint: str) -> tuple[str, ...]:
-    """The evaluation rows that a run wrote down in its output folder; none if it had none.
+def recorded_dataset(model: str) -> tuple[str, ...]:
+    """Return the evaluation files that a training run recorded in the model folder, or an empty tuple.
 
     Raises:
-        DataError: they are no longer there, or the record is damaged.
+        DataError: a recorded file does not exist any more, or the record is not JSON.
     """
-    path = Path(checkpoint) / RECORD
-    other = "give --dataset FILE, or --corpus, --queries and --qrels"
+    path = Path(model) / RUN_RECORD
+    hint = "give --dataset FILE, or --corpus, --queries and --qrels"
     try:
         files = tuple(json.loads(path.read_text(encoding="utf-8")).get("eval_dataset", []))
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except json.JSONDecodeError as cause:
-        raise DataError(f"{path}:{cause.lineno}: line: not JSON: {cause.msg}", other) from None
-    gone = [name for name in files if not Path(name).is_file()]
-    if gone:
-        raise DataError(f"{gone[0]}: the run's evaluation rows are no longer there", other)
+        raise DataError(f"{path}:{cause.lineno}: line: not JSON: {cause.msg}", hint) from None
+    missing = [name for name in files if not Path(name).is_file()]
+    if missing:
+        raise DataError(f"{missing[0]}: this evaluation file of the training run does not exist any more", hint)
     return files
 
 
-def document(job: EvalJob, found: Evaluation) -> dict[str, Any]:
-    """What `--json` prints."""
-    facts = {"model": job.model, "data": job.source, "queries": found.queries, "documents": found.documents}
-    facts |= {"metrics": found.metrics}
-    if found.baseline is None:
-        return facts
-    difference = {name: asdict(one) | {"verdict": one.verdict} for name, one in found.difference.items()}
-    return facts | {"baseline": {"model": job.baseline, "metrics": found.baseline}, "difference": difference}
+def json_document(job: EvalJob, evaluation: Evaluation) -> dict[str, Any]:
+    """Return the document that `--json` prints."""
+    document = {"model": job.model, "data": job.source, "queries": evaluation.queries}
+    document |= {"documents": evaluation.documents, "metrics": evaluation.metrics}
+    if evaluation.baseline is None:
+        return document
+    difference = {name: asdict(one) | {"verdict": one.verdict} for name, one in evaluation.difference.items()}
+    return document | {"baseline": {"model": job.baseline, "metrics": evaluation.baseline}, "difference": difference}

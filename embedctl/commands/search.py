@@ -1,4 +1,4 @@
-"""`embedctl search`: the texts of an index that are nearest to a text."""
+"""`embedctl search`: print the texts of an index that are most similar to a query."""
 
 from __future__ import annotations
 
@@ -12,65 +12,78 @@ from embedctl.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
 
-EXAMPLE = 'Example: embedctl search --index vectors.npy "how deep is the sea"'
-SHOWN_CHARACTERS = 300
+EXAMPLES = r"""
+# Search the index that `embedctl encode --index flat` writes by default.
+embedctl search "how deep is the sea"
+
+# Print the 3 best results for each query of a file as JSON.
+embedctl search --index corpus.npy -i queries.txt -k 3 --json
+"""
+MAX_CHARACTERS = 300  # per text in the table
 
 
 @with_options(SearchConfig)
 def command(config: SearchConfig) -> None:
-    """Show the texts of an index that are nearest to a text."""
+    """Find the texts of an index that are most similar to a query.
+
+    The input is an index of `embedctl encode --index` and one or more queries. The output is a table per query with the
+    most similar texts and their cosine similarities.
+    """
     from embedctl.search.index_folder import TextIndex
 
-    queries = queries_of(config)
+    queries = read_queries(config)
     index = TextIndex.open(config.index)
     named, trusted = config.model.model_name_or_path, config.model.trust_remote_code
     embedder = index.load_model(named, device=config.device, trust_remote_code=trusted)
-    vectors = embedder.encode(queries, prompt=prompt_of(config, embedder), dim=index.manifest["dim"])
+    vectors = embedder.encode(queries, prompt=query_prompt(config, embedder), dim=index.manifest["dim"])
     hits = index.search(vectors, config.k)
-    show(queries, hits)
+    print_hits(queries, hits)
     if config.json_output:
-        results = [{"query": query, "hits": found} for query, found in zip(queries, hits, strict=True)]
+        results = [{"query": query, "hits": query_hits} for query, query_hits in zip(queries, hits, strict=True)]
         console.result({"index": str(index.folder), "rows": index.manifest["rows"], "results": results})
 
 
-def queries_of(config: SearchConfig) -> list[str]:
-    """The texts to look for, from the command line or a file.
+def read_queries(config: SearchConfig) -> list[str]:
+    """Return the queries from the command line or from a file.
 
     Raises:
-        ConfigError: neither or both are given, or two prompts.
-        DataError: the file holds none.
+        ConfigError: neither or both are given, or two prompts are given.
+        DataError: the file contains no text.
     """
     from embedctl.reading.readers import read_texts
 
     if config.prompt is not None and config.prompt_name is not None:
-        raise ConfigError("--prompt and --prompt-name exclude each other", "give one of them")
+        raise ConfigError("--prompt and --prompt-name cannot be combined", "remove one of them")
     if bool(config.texts) == (config.input is not None):
-        raise ConfigError("give the text to look for, or a file of them with -i", EXAMPLE)
+        raise ConfigError(
+            "queries must be given either as arguments or with --input",
+            'for example: `embedctl search --index vectors.npy "how deep is the sea"`',
+        )
     queries = list(config.texts if config.input is None else read_texts(config.input, config.field))
     if not queries:
-        raise DataError(f"{config.input}: holds no text", "check --input")
+        raise DataError(f"{config.input}: the file contains no text", "check --input")
     return queries
 
 
-def prompt_of(config: SearchConfig, embedder: Embedder) -> str:
-    """What is prepended to each text to look for: the model's query prompt where none is given.
+def query_prompt(config: SearchConfig, embedder: Embedder) -> str:
+    """Return the prompt to prepend to each query; without prompt options, the model's own query prompt.
 
     Raises:
-        ModelError: the model has no prompt of the name.
+        ModelError: the model has no prompt with the given name.
     """
     if config.prompt is None and config.prompt_name is None:
         return embedder.prompt_for("query")
     return embedder.resolve_prompt(config.prompt_name, config.prompt)
 
 
-def show(queries: list[str], hits: list[list[dict[str, Any]]]) -> None:
-    """Print a table of the hits for each query."""
-    for query, found in zip(queries, hits, strict=True):
-        rows = [[shown(hit["text"]), f"{hit['score']:.4f}", f"{hit['row']:,}"] for hit in found]
-        console.table(shown(query), ["text", "cosine", "row"], rows)
+def print_hits(queries: list[str], hits: list[list[dict[str, Any]]]) -> None:
+    """Print one table of search results per query."""
+    for query, query_hits in zip(queries, hits, strict=True):
+        rows = [[one_line(hit["text"]), f"{hit['score']:.4f}", f"{hit['row']:,}"] for hit in query_hits]
+        console.table(one_line(query), ["text", "cosine", "row"], rows)
 
 
-def shown(text: str) -> str:
-    """A text on one line, cut where it is long."""
+def one_line(text: str) -> str:
+    """Return the text on one line, truncated to `MAX_CHARACTERS`."""
     line = " ".join(text.split())
-    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "…"
+    return line if len(line) <= MAX_CHARACTERS else line[:MAX_CHARACTERS] + "…"

@@ -50,7 +50,7 @@ def command(config: TrainConfig) -> None:
     from embedctl.distributed.launch import command_line, exec_supervisor
     from embedctl.training.job import TrainJob
 
-    launch = TrainJob.of(config).launch_job
+    launch = TrainJob.from_config(config).launch_job
     if config.launch.dry_run:
         line = command_line(launch)
         console.result({"command": line}) if config.json_output else print(line)
@@ -183,10 +183,10 @@ def prepare_output(config: TrainConfig) -> Path:
 
 def _check_overwrite(folder: Path, names: set[str]) -> None:
     """Raise a ConfigError if the folder contains a finished run, a run with checkpoints, or files of no run."""
-    contains, hint = f"--output-dir {folder} contains", "choose another --output-dir, or"
+    contains, hint = f"--output-dir {folder} contains", "choose another --output-dir, or use --overwrite to"
     if "modules.json" in names:
-        raise ConfigError(f"{contains} a finished run", f"{hint} replace the run with --overwrite")
+        raise ConfigError(f"{contains} a finished run", f"{hint} replace the run")
     if "config.yaml" not in names:
-        raise ConfigError(f"{contains} files that do not belong to a run", f"{hint} write to it anyway with --overwrite")
+        raise ConfigError(f"{contains} files that do not belong to a run", f"{hint} keep them and write to the folder")
     if any((folder / "states").glob("step-*")):
         raise ConfigError(f"{contains} an unfinished run", "continue it with --resume, or replace it with --overwrite")

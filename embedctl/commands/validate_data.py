@@ -1,4 +1,4 @@
-"""`embedctl validate-data`: whether data files hold what their owner thinks they hold."""
+"""`embedctl validate-data`: check training files for errors and print statistics of their rows and texts."""
 
 from __future__ import annotations
 
@@ -10,111 +10,122 @@ from embedctl import console
 from embedctl.commands.flags import with_options
 from embedctl.config import TINY, ValidateConfig
 from embedctl.errors import CheckFailed, ConfigError
-from embedctl.resources import input_or_example, shown
+from embedctl.resources import display_path, input_or_example
 
 if TYPE_CHECKING:
-    from embedctl.data.statistics import TokenCount
+    from embedctl.data.statistics import TokenCounter
 
-EXAMPLE = "Example: embedctl validate-data train.jsonl --model BAAI/bge-base-zh-v1.5"
-STYLES = {"errors": "red", "warnings": "yellow"}
-NUMBERS = {"count": "texts", "mean": "mean", "p50": "median", "p95": "95 %", "max": "longest"}
+EXAMPLES = r"""
+# Check the example file that is shipped with embedctl.
+embedctl validate-data file.json
+
+# Check two files, and count tokens with the tokenizer of a model.
+embedctl validate-data train.jsonl eval.jsonl --model BAAI/bge-base-zh-v1.5
+"""
+COLOURS = {"errors": "red", "warnings": "yellow"}
+LENGTH_COLUMNS = {"count": "texts", "mean": "mean", "p50": "median", "p95": "p95", "max": "max"}
 
 
 @with_options(ValidateConfig)
 def command(config: ValidateConfig) -> None:
-    """Check data files and show what is in them."""
-    if not config.files:
-        raise ConfigError("no file given", "embedctl validate-data FILE...")
-    from embedctl.data.validate import MEGABYTE, validate
-    from embedctl.reading.files import size_to_read
+    """Check files of training rows, and report errors, text lengths and statistics.
 
-    paths = [path_of(name) for name in config.files]
-    sizes = [size_to_read(path) for path in paths]  # a missing file is said before hours go into the others
-    tokens = token_count(config)
+    The input is one or more files of rows, which are not changed. Errors and warnings are printed with their lines, and
+    the exit code is 1 if there are errors.
+    """
+    if not config.files:
+        raise ConfigError("no file given", "name at least one file, for example `embedctl validate-data train.jsonl`")
+    from embedctl.data.validate import MEGABYTE, validate
+    from embedctl.reading.files import known_size
+
+    paths = [resolve_path(name) for name in config.files]
+    sizes = [known_size(path) for path in paths]  # finds a missing file before the others are read
+    tokens = token_counter(config)
     reports = []
     for path, size in zip(paths, sizes, strict=True):
         megabytes = None if size is None else -(-size // MEGABYTE)  # rounded up
-        with console.progress(f"check {shown(path)}", megabytes, "MB") as bar:
+        with console.progress(f"check {display_path(path)}", megabytes, "MB") as bar:
             reports.append(validate(path, config.neg_nums, config.max_errors, tokens, bar))
         if not config.json_output:
             print_findings(reports[-1])
-        show(reports[-1])
+        print_report(reports[-1])
     errors = sum(report["stats"]["errors"] for report in reports)
     if config.json_output:
         console.result({"ok": errors == 0, "files": reports})
     if errors:
         raise CheckFailed(
-            f"{_number(errors, 'error')} in {_number(len(reports), 'file')}", "mend the lines named above"
+            f"{console.plural(errors, 'error')} in {console.plural(len(reports), 'file')}",
+            "fix the lines listed above and run the command again",
         )
 
 
-def path_of(name: str) -> str:
-    """The file to check: as named, or the shipped example of that name."""
-    path, shipped = input_or_example(name)
-    if shipped:
-        console.info(f"{name} is not in this folder: checking the example file shipped with embedctl")
+def resolve_path(name: str) -> str:
+    """Return the file to check: `name`, or the example file with this name if there is no such file."""
+    path, is_example = input_or_example(name)
+    if is_example:
+        console.info(f"{name} does not exist in this folder; checking the example file shipped with embedctl")
     return path
 
 
-def token_count(config: ValidateConfig) -> TokenCount | None:
-    """Counts tokens with the model's tokenizer, if one was named.
+def token_counter(config: ValidateConfig) -> TokenCounter | None:
+    """Return a counter with the tokenizer of the model, or None without a model.
 
     Raises:
-        ConfigError: the built-in model has no tokenizer before it is trained.
-        ModelError: there is no such tokenizer.
+        ConfigError: the model is the built-in one, whose tokenizer is created by training.
+        ModelError: the tokenizer cannot be loaded.
     """
     if config.model_name_or_path is None:
         return None
     if config.model_name_or_path == TINY:
-        hint = "name a pretrained model, or a trained one such as out"
-        raise ConfigError("--model tiny: has no tokenizer before it is trained", hint)
-    from embedctl.data.statistics import TokenCount
+        hint = "name a pretrained model, or the output folder of `embedctl train`"
+        raise ConfigError("--model tiny has no tokenizer before training", hint)
+    from embedctl.data.statistics import TokenCounter
     from embedctl.model.loading import load_tokenizer
     from embedctl.tokens.tokenize import tokenize
 
     tokenizer = load_tokenizer(config.model_name_or_path)
     limits = {"query": config.query_max_len, "pos": config.passage_max_len, "neg": config.passage_max_len}
-    return TokenCount(lambda texts: tokenize(tokenizer, texts, None).lengths.tolist(), limits)
+    return TokenCounter(lambda texts: tokenize(tokenizer, texts, None).lengths.tolist(), limits)
 
 
 def print_findings(report: dict[str, Any]) -> None:
-    """The listed errors and warnings, one a line, to stdout."""
-    for severity in STYLES:
-        for found in report[severity]:
-            place = f"{report['path']}:{found['line']}: {found['field']}"
-            print(f"{place}: {found['message']} [{found['code']}]")
-        left_out = report["stats"][severity] - len(report[severity])
-        if left_out:
-            print(f"{report['path']}: {left_out:,} more {severity} (--max-errors lists more)")
+    """Print the listed errors and warnings to stdout, one per line."""
+    for severity in COLOURS:
+        for finding in report[severity]:
+            location = f"{report['path']}:{finding['line']}: {finding['field']}"
+            print(f"{location}: {finding['message']} [{finding['code']}]")
+        unlisted = report["stats"][severity] - len(report[severity])
+        if unlisted:
+            more = console.plural(unlisted, f"more {severity.removesuffix('s')}")
+            print(f"{report['path']}: {more} not listed; raise --max-errors to list more")
 
 
-def show(report: dict[str, Any]) -> None:
-    """Draw one file's report: what it holds, how long its texts are, what was found."""
+def print_report(report: dict[str, Any]) -> None:
+    """Print the panel of one file (rows, problems, text lengths) and the line with its number of problems."""
     stats = report["stats"]
-    colour = next((style for severity, style in STYLES.items() if stats[severity]), "green")
-    name = shown(report["path"])
+    colour = next((colour for severity, colour in COLOURS.items() if stats[severity]), "green")
+    name = display_path(report["path"])
     lengths = ("", lengths_table(stats)) if report["rows"] else ()
-    console.panel(name, facts_of(report), *lengths, border=colour)
-    console.info(f"{name}: {verdict_of(stats)}", colour)
+    console.panel(name, panel_rows(report), *lengths, border=colour)
+    console.info(f"{name}: {problem_counts(stats)}", colour)
 
 
-def verdict_of(stats: dict[str, Any]) -> str:
-    """`ok`, or how many errors and warnings."""
-    counts = [_number(stats[severity], severity.removesuffix("s")) for severity in STYLES if stats[severity]]
+def problem_counts(stats: dict[str, Any]) -> str:
+    """Return the numbers of errors and warnings; without errors they begin with `ok`."""
+    counts = [console.plural(stats[severity], severity.removesuffix("s")) for severity in COLOURS if stats[severity]]
     return ", ".join(counts if stats["errors"] else ["ok", *counts])
 
 
-def facts_of(report: dict[str, Any]) -> dict[str, str]:
-    """Name and value of what is known about a file beside lengths."""
+def panel_rows(report: dict[str, Any]) -> dict[str, str]:
+    """Return names and values of the panel of a file, without the text lengths."""
     stats = report["stats"]
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["kinds"].items())
     facts = {"rows": f"{report['rows']:,}" + (f" ({kinds})" if kinds else "")}
     if stats["prompted"]:
-        facts["own prompt"] = _number(stats["prompted"], "row")
-    facts["repeated"] = (
-        f"{_number(stats['duplicate_queries'], 'query', 'queries')}, {_number(stats['duplicate_texts'], 'passage')}"
-    )
-    for severity in STYLES:
+        facts["own prompt"] = console.plural(stats["prompted"], "row")
+    queries = console.plural(stats["duplicate_queries"], "query", "queries")
+    facts["duplicates"] = f"{queries}, {console.plural(stats['duplicate_texts'], 'passage')}"
+    for severity in COLOURS:
         counts = stats[f"{severity.removesuffix('s')}_counts"]
         width = max((len(f"{count:,}") for count in counts.values()), default=0)
         facts[severity] = "\n".join(f"{count:{width},} {code}" for code, count in counts.items() if count) or "none"
@@ -122,18 +133,14 @@ def facts_of(report: dict[str, Any]) -> dict[str, str]:
 
 
 def lengths_table(stats: dict[str, Any]) -> Table:
-    """Lengths of each field in characters, and in tokens if they were counted."""
+    """Return a table of the text lengths per field, in characters and, if counted, in tokens."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("length")
-    for heading in (*NUMBERS.values(), *(["truncated"] if "tokens" in stats else [])):
+    for heading in (*LENGTH_COLUMNS.values(), *(["truncated"] if "tokens" in stats else [])):
         table.add_column(heading, justify="right")
     for unit in ("characters", "tokens"):
         for name, facts in stats.get(unit, {}).items():
-            numbers = [f"{facts[key]:,}" for key in NUMBERS]
+            numbers = [f"{facts[key]:,}" for key in LENGTH_COLUMNS]
             truncated = [f"{facts['truncated_share']:.1%}"] if unit == "tokens" else []
             table.add_row(f"{name}, {unit}", *numbers, *truncated)
     return table
-
-
-def _number(count: int, name: str, plural: str = "") -> str:
-    return f"{count:,} {name if count == 1 else plural or name + 's'}"

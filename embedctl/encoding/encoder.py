@@ -1,4 +1,4 @@
-"""Encoding an input of any length in bounded memory: a block of texts at a time, to a file or to shards."""
+"""Encode a stream of texts block by block, so that memory stays bounded, and write the vectors to a file or shards."""
 
 from __future__ import annotations
 
@@ -12,117 +12,123 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.distributed.ranks import from_main, gather_values, is_main, owns
+from embedctl.distributed.ranks import broadcast, gather_values, is_main, owns
 from embedctl.errors import DataError, ModelError
 from embedctl.model.embedder import Embedder
-from embedctl.storage.quantization import Quantizer, ranges_beside
-from embedctl.storage.shards import Shards
-from embedctl.storage.writers import write_array, writing
+from embedctl.storage.quantization import Quantizer, ranges_path
+from embedctl.storage.shards import ShardFolder
+from embedctl.storage.writers import open_writer, write_array
 
-BLOCK = 16_384
+BLOCK_TEXTS = 16_384  # texts that are in memory at the same time while one file is written
 
 
 @dataclass
-class Tally:
-    """How many texts there were, how many of them hold nothing but spaces, and how many were encoded before."""
+class TextCounts:
+    """Numbers of texts that an encode job has read."""
 
-    rows: int = 0
-    empty: int = 0
-    kept: int = 0
+    rows: int = 0  # all texts
+    empty: int = 0  # texts without any character other than whitespace
+    reused: int = 0  # texts whose vectors an earlier run wrote
 
-    def add(self, block: list[str], *, kept: bool = False) -> None:
-        """Count a block of texts; `kept`: their vectors were there already."""
+    def add(self, block: list[str], *, reused: bool = False) -> None:
+        """Add a block of texts; `reused` states that an earlier run wrote their vectors."""
         self.rows += len(block)
         self.empty += sum(not text.strip() for text in block)
-        self.kept += len(block) if kept else 0
+        self.reused += len(block) if reused else 0
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model with the way it is asked."""
+    """An embedding model and the settings for encoding with it."""
 
     embedder: Embedder  # the model
-    prompt: str  # put before each text
-    dim: int | None  # leading dimensions kept, or None for all
-    batch_tokens: int | None  # tokens in one pass, or None for the device's default
-    quantize: Quantizer  # into the stored type
+    prompt: str  # prepended to each text
+    dim: int | None  # number of leading dimensions to keep; None keeps all
+    batch_tokens: int | None  # maximum tokens per forward pass; None selects the default of the device
+    quantize: Quantizer  # converts the vectors to the stored type
 
-    def to_file(self, texts: Iterator[str], path: Path, total: int | None = None) -> Tally:
-        """Encode texts into one file, and the ranges of int8 into PATH.ranges.npy beside it.
+    def to_file(self, texts: Iterator[str], path: Path, total: int | None = None) -> TextCounts:
+        """Encode texts into one file; for int8, also write the value ranges to PATH.ranges.npy.
 
         Args:
-            texts: any number of them; a block is held at a time.
-            path: its suffix chooses the format; replaced once the new file is whole.
-            total: how many there are, for the bar, if that is known.
+            texts: only one block of them is in memory at the same time.
+            path: the suffix selects the format; an existing file is replaced when the new file is complete.
+            total: number of texts for the progress bar; None if it is unknown.
 
         Raises:
-            DataError: there is no text.
-            ModelError: a vector is not finite.
+            DataError: the input contains no text.
+            ModelError: a vector contains NaN or infinity.
         """
-        tally = Tally()
-        with writing(path) as writer, console.progress("encode", total, "texts") as bar:
-            for block in _blocks(texts, BLOCK):
-                writer.write(block, self._stored(block, tally.rows, bar))
-                tally.add(block)
-            _expect_texts(tally)
+        counts = TextCounts()
+        with open_writer(path) as writer, console.progress("encode", total, "texts") as bar:
+            for block in _split_blocks(texts, BLOCK_TEXTS):
+                writer.write(block, self._encode_block(block, counts.rows, bar))
+                counts.add(block)
+            _check_not_empty(counts)
         if self.quantize.ranges is not None:
-            write_array(ranges_beside(path), self.quantize.ranges)
-        return tally
+            write_array(ranges_path(path), self.quantize.ranges)
+        return counts
 
-    def to_shards(self, texts: Iterator[str], shards: Shards, rows: int, total: int | None = None) -> Tally:
-        """Encode texts into shards of `rows`, those left out that are there already.
+    def to_shards(
+        self, texts: Iterator[str], shards: ShardFolder, shard_rows: int, total: int | None = None
+    ) -> TextCounts:
+        """Encode texts into shards, except for the shards that an earlier run completed.
 
         Args:
-            texts: any number of them; the texts of a shard are held at a time. With several ranks each goes through
-                all of them, and encodes the shards that are its own.
-            shards: the folder.
-            rows: of a shard.
-            total: how many texts there are, for the bar, if that is known.
+            texts: only the texts of one shard are in memory at the same time. With several processes, every process
+                reads all texts and encodes the shards that are assigned to it.
+            shards: the output folder.
+            shard_rows: number of texts per shard.
+            total: number of texts for the progress bar; None if it is unknown.
 
         Raises:
-            ConfigError: the shards that are there were made of other texts.
-            DataError: there is no text.
-            ModelError: a vector is not finite.
+            ConfigError: an existing shard was made from other texts.
+            DataError: the input contains no text.
+            ModelError: a vector contains NaN or infinity.
         """
-        tally = Tally()
+        counts = TextCounts()
         self.quantize.ranges = shards.ranges
-        learning = self.quantize.learns and shards.ranges is None
+        first_shard_sets_ranges = self.quantize.needs_ranges and shards.ranges is None
         with console.progress("encode", total, "texts") as bar:
-            for place, block in enumerate(_blocks(texts, rows)):
-                kept = owns(place) and shards.holds(place, block)
-                if kept or not owns(place):
+            for index, block in enumerate(_split_blocks(texts, shard_rows)):
+                reused = owns(index) and shards.is_complete(index, block)
+                if reused or not owns(index):
                     bar.advance(len(block))
                 else:
-                    vectors = self._stored(block, tally.rows, bar)
-                    shards.write(place, block, vectors, self.quantize.ranges)
-                tally.add(block, kept=kept)
-                if place == 0 and learning:
-                    self.quantize.ranges = from_main(self.quantize.ranges)
-        _expect_texts(tally)
-        tally.kept = sum(gather_values(tally.kept))
+                    vectors = self._encode_block(block, counts.rows, bar)
+                    shards.write(index, block, vectors, self.quantize.ranges)
+                counts.add(block, reused=reused)
+                if index == 0 and first_shard_sets_ranges:
+                    self.quantize.ranges = broadcast(self.quantize.ranges)
+        _check_not_empty(counts)
+        counts.reused = sum(gather_values(counts.reused))
         if is_main():
-            shards.complete(math.ceil(tally.rows / rows))
-        return tally
+            shards.finish(math.ceil(counts.rows / shard_rows))
+        return counts
 
-    def _stored(self, block: list[str], first_row: int, bar: console.Bar) -> NDArray[np.generic]:
-        """The vectors (N, H) of the texts from `first_row` on, in the stored type."""
+    def _encode_block(self, block: list[str], first_row: int, bar: console.Bar) -> NDArray[np.generic]:
+        """Return the vectors (N, H) of the block in the stored type; `first_row` is the row number of its first text.
+
+        Raises:
+            ModelError: a vector contains NaN or infinity.
+        """
         vectors = self.embedder.encode(
             block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens, show_progress=bar
         )
-        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(broken):
+        not_finite = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(not_finite):
             raise ModelError(
-                f"the vector of text {first_row + int(broken[0]) + 1} is not finite",
-                "--precision float32, or another model: this one's weights are damaged",
+                f"the embedding of text {first_row + int(not_finite[0]) + 1:,} contains NaN or infinity",
+                "use --precision float32; if the error remains, the model weights are damaged: use another model",
             )
         return self.quantize(vectors)
 
 
-def _blocks(texts: Iterator[str], rows: int) -> Iterator[list[str]]:
-    while block := list(islice(texts, rows)):
+def _split_blocks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
+    while block := list(islice(texts, size)):
         yield block
 
 
-def _expect_texts(tally: Tally) -> None:
-    if not tally.rows:
-        raise DataError("the input holds no text", "check --input")
+def _check_not_empty(counts: TextCounts) -> None:
+    if not counts.rows:
+        raise DataError("the input contains no text", "check --input")

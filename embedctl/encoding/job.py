@@ -1,4 +1,7 @@
-"""What one run of encode does, and with which processes: the configuration, resolved once. No torch here."""
+"""Settings of one encode job, resolved from its configuration, and the launch of its processes.
+
+This module does not import torch, so that wrong options are reported without the delay of that import.
+"""
 
 from __future__ import annotations
 
@@ -11,46 +14,46 @@ from embedctl.config import EncodeConfig, RunSection, dump
 from embedctl.distributed.launch import LaunchJob, exec_supervisor
 from embedctl.errors import ConfigError
 from embedctl.files import write_atomically
-from embedctl.reading.files import without_compression
+from embedctl.reading.files import without_compression_suffix
 from embedctl.resources import input_or_example
 
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """Texts to encode, by which model, and what is written."""
+    """Settings of one encode job."""
 
     model: str  # a folder or a hub name
-    trust_remote_code: bool  # whether code that comes with the model may run
-    device: str | None  # as torch names it; the GPU where there is one if None
+    trust_remote_code: bool  # whether to run code that comes with the model
+    device: str | None  # torch device; None selects a GPU if available, otherwise the CPU
     backend: str  # torch, onnx or openvino
     precision: str  # type in which the model computes
-    batch_tokens: int | None  # tokens in one pass; the device's default if None
+    batch_tokens: int | None  # maximum tokens per forward pass; None selects the default of the device
     input: str  # a file or folder of texts, or - for stdin
-    field: str  # key or column that holds the text
-    prompt_name: str | None  # one of the model's prompts; its default one if None
-    prompt: str | None  # prepended to each text instead, if not None
-    max_len: int | None  # tokens of a text; the model's own if None
-    dim: int | None  # leading dimensions kept; all if None
-    dtype: str  # type of the stored numbers
-    output: Path  # a file, or the folder of shards
+    field: str  # key or column that contains the text
+    prompt_name: str | None  # name of one of the model's prompts; None selects the model's default prompt
+    prompt: str | None  # prompt that replaces the model's prompt; None keeps it
+    max_len: int | None  # maximum tokens per text; None selects the model's own limit
+    dim: int | None  # number of leading dimensions to keep; None keeps all
+    dtype: str  # type of the stored vectors
+    output: Path  # a file or the folder of shards
     sharded: bool  # whether the output is a folder of shards
     shard_rows: int  # rows per shard
-    overwrite: bool  # whether shards in the folder are replaced
-    index: str | None  # flat, hnsw or ivf; None for no index
+    overwrite: bool  # whether to replace existing shards in the folder
+    index: str | None  # flat, hnsw or ivf; None writes no index
 
     @classmethod
     def of(cls, config: EncodeConfig, device: str | None = None) -> EncodeJob:
-        """The job that a configuration describes in this working folder.
+        """Return the job of a configuration, with all defaults resolved for the current working folder.
 
         Args:
-            config: where no model is named, it is the output of the last run; where no output is named, a .npy file
-                with the input's stem.
-            device: of this process, where several share the job.
+            config: without a model, the job uses the output folder of the last training run; without an output, it
+                writes a .npy file with the stem of the input.
+            device: device of this process if several processes share the job.
 
         Raises:
             ConfigError: two options contradict each other.
         """
-        expect_consistent(config)
+        check_options(config)
         source = input_or_example(config.input)[0]
         return cls(
             model=config.model.model_name_or_path or RunSection().output_dir,
@@ -75,52 +78,53 @@ class EncodeJob:
 
     @property
     def output_name(self) -> str:
-        """The output in messages: a folder ends in a slash."""
+        """The output path for messages; a folder ends with a slash."""
         return f"{self.output}/" if self.sharded else str(self.output)
 
 
 def default_output(source: str) -> str:
-    """A .npy file in the working folder with the stem of the input."""
+    """Return the name of a .npy file in the working folder with the stem of the input."""
     if source == "-":
         return "embeddings.npy"
-    name = without_compression(Path(source).resolve().name)
+    name = without_compression_suffix(Path(source).resolve().name)
     return f"{name.name if Path(source).is_dir() else name.stem}.npy"
 
 
-def expect_consistent(config: EncodeConfig) -> None:
-    """Check the options that exclude each other.
+def check_options(config: EncodeConfig) -> None:
+    """Check that no two options contradict each other.
 
     Raises:
-        ConfigError: there are two prompts, or the backend is to compute on another device or in another type than it
-            can.
+        ConfigError: two prompts are given, or the backend supports neither the device nor the precision.
     """
     if config.prompt is not None and config.prompt_name is not None:
-        raise ConfigError("--prompt and --prompt-name exclude each other", "give one of them")
+        raise ConfigError("--prompt and --prompt-name cannot be combined", "remove one of them")
     if config.backend == "torch":
         return
     if config.device not in (None, "cpu"):
-        raise ConfigError(f"--backend {config.backend}: computes on the CPU, not on {config.device}", "--device cpu")
+        message = f"--backend {config.backend} supports only the CPU, not --device {config.device}"
+        raise ConfigError(message, "use --device cpu")
     if config.precision not in ("auto", "float32"):
-        raise ConfigError(f"--backend {config.backend}: computes in float32", "leave --precision out")
+        message = f"--backend {config.backend} supports only float32, not --precision {config.precision}"
+        raise ConfigError(message, "remove --precision")
 
 
 def launch_job(config: EncodeConfig, folder: Path) -> LaunchJob:
-    """The processes that share the work; `folder` holds the configuration while they run."""
+    """Return the launch settings of the worker processes; they read config.yaml from `folder`."""
     return LaunchJob(
         worker="embedctl.encoding.worker",
         folder=str(folder),
         processes=config.num_processes,
         device=config.device,
-        cpu_flag="--device cpu",
+        cpu_option="--device cpu",
         strategy="ddp",
         quiet=config.quiet,
-        after_stop=config.after_interrupt,
-        temporary=True,
+        stop_hint=config.interrupt_hint,
+        remove_folder=True,
     )
 
 
-def become_launcher(config: EncodeConfig) -> NoReturn:
-    """Replace this process by the one that starts and supervises the workers."""
+def launch_workers(config: EncodeConfig) -> NoReturn:
+    """Replace this process by the supervisor process, which starts the workers and waits for them."""
     folder = Path(tempfile.mkdtemp(prefix="embedctl-encode-"))
     write_atomically(folder / "config.yaml", dump(config))
     exec_supervisor(launch_job(config, folder))

@@ -1,4 +1,4 @@
-"""Run a job of encoding: the model, its vectors in the output, an index beside it, and what is printed at the end."""
+"""Run an encode job: load the model, write the vectors and the index, and print a summary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from embedctl import console
 from embedctl.distributed.ranks import is_main
-from embedctl.encoding.encoder import Encoder, Tally
+from embedctl.encoding.encoder import Encoder, TextCounts
 from embedctl.encoding.job import EncodeJob
 from embedctl.errors import ConfigError
 from embedctl.files import atomic_folder
@@ -26,72 +26,74 @@ from embedctl.storage.textmap import store_texts
 
 @dataclass(frozen=True)
 class EncodeResult:
-    """What a job did."""
+    """Result of an encode job."""
 
-    tally: Tally  # the texts, those of other ranks included
-    dim: int  # dimensions of a vector
-    index: dict[str, Any] | None  # the manifest of the index, if one was asked for; rank 0 alone has it
-    seconds: float  # without the loading of the model
+    counts: TextCounts  # texts of all processes
+    dim: int  # dimensions per vector
+    index: dict[str, Any] | None  # manifest of the index; None without an index and on ranks other than 0
+    seconds: float  # duration of encoding and indexing, without loading the model
 
 
 def encode(job: EncodeJob) -> EncodeResult:
-    """Encode the input to the output. With several ranks each of them calls this, and rank 0 writes the index.
+    """Encode the input and write the output. With several processes, each of them calls this function.
 
     Raises:
-        ConfigError: the model has too few dimensions, or the output can't be written or is another's.
-        DataError: something in the input is no text.
-        ModelError: the model can't be loaded, or gives a vector that is not finite.
+        ConfigError: the model has fewer dimensions than requested, the output cannot be written, or the output folder
+            contains vectors of another job.
+        DataError: the input contains no text, or a record without text.
+        ModelError: the model cannot be loaded, or returns NaN or infinity.
     """
     embedder = load_model(job)
     prompt = embedder.resolve_prompt(job.prompt_name, job.prompt)
     encoder = Encoder(embedder, prompt, job.dim, job.batch_tokens, Quantizer(job.dtype))
     begun = time.monotonic()
     try:
-        tally, index = write(job, encoder, read_texts(job.input, job.field))
+        counts, index = write_output(job, encoder, read_texts(job.input, job.field))
     except OSError as cause:
-        message = f"--output {job.output_name}: can't be written: {cause.strerror or cause}"
-        raise ConfigError(message, "check the folder and the free space") from cause
-    return EncodeResult(tally, job.dim or embedder.dimension, index, time.monotonic() - begun)
+        message = f"--output {job.output_name}: cannot be written: {cause.strerror or cause}"
+        raise ConfigError(message, "check the permissions and the free disk space of the folder") from cause
+    return EncodeResult(counts, job.dim or embedder.dimension, index, time.monotonic() - begun)
 
 
 def load_model(job: EncodeJob) -> Embedder:
-    """The model.
+    """Load the model with the precision, sequence length and backend of the job.
 
     Raises:
-        ConfigError: it has fewer dimensions than asked for.
-        ModelError: it can't be loaded.
+        ConfigError: the model has fewer dimensions than requested.
+        ModelError: the model cannot be loaded.
     """
     embedder = Embedder.from_pretrained(
         job.model, device=job.device, dtype=job.precision, trust_remote_code=job.trust_remote_code, max_len=job.max_len
     )
     if job.dim and job.dim > embedder.dimension:
-        raise ConfigError(f"--dim {job.dim}: the model has {embedder.dimension} dimensions", "choose a smaller --dim")
+        message = f"--dim {job.dim}: the model has only {embedder.dimension} dimensions"
+        raise ConfigError(message, f"use --dim {embedder.dimension} or less")
     if job.backend in RUNTIMES:
         use_backend(embedder, job.backend, cache_folder("onnx"))
     return embedder
 
 
-def write(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tuple[Tally, dict[str, Any] | None]:
-    """Write the vectors of texts and, on rank 0, the index that the job asks for, with the texts beside it."""
-    recipe = recipe_of(job, encoder) if job.sharded or job.index else {}
+def write_output(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tuple[TextCounts, dict[str, Any] | None]:
+    """Write the vectors; on rank 0, also write the index with its texts if the job has one. Return its manifest."""
+    settings = vector_settings(job, encoder) if job.sharded or job.index else {}
     if job.index is None or not is_main():
-        return write_vectors(job, encoder, recipe, texts), None
+        return write_vectors(job, encoder, settings, texts), None
     with atomic_folder(index_folder_for(job.output)) as folder:
-        tally = write_vectors(job, encoder, recipe, store_texts(texts, folder))
+        counts = write_vectors(job, encoder, settings, store_texts(texts, folder))
         model = str(Path(job.model).resolve()) if Path(job.model).is_dir() else job.model
-        return tally, write_index(folder, job.output, job.index, {**recipe, "name": model})
+        return counts, write_index(folder, job.output, job.index, {**settings, "name": model})
 
 
-def write_vectors(job: EncodeJob, encoder: Encoder, recipe: dict[str, Any], texts: Iterator[str]) -> Tally:
-    """Write the vectors of texts to the output; with several ranks, those shards that this rank owns."""
+def write_vectors(job: EncodeJob, encoder: Encoder, settings: dict[str, Any], texts: Iterator[str]) -> TextCounts:
+    """Write the vectors to the output; with several processes, only the shards that are assigned to this process."""
     total = count_texts(job.input, job.field)
     if not job.sharded:
         return encoder.to_file(texts, job.output, total)
-    return encoder.to_shards(texts, ShardFolder(job.output, recipe, overwrite=job.overwrite), job.shard_rows, total)
+    return encoder.to_shards(texts, ShardFolder(job.output, settings, overwrite=job.overwrite), job.shard_rows, total)
 
 
-def recipe_of(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
-    """What the vectors follow from beside the texts, for manifests."""
+def vector_settings(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
+    """Return, for manifests, all settings that the vectors depend on. Vectors of other settings are not reused."""
     return {
         "model": encoder.embedder.weights_hash(),
         "prompt": encoder.prompt,
@@ -104,21 +106,23 @@ def recipe_of(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
     }
 
 
-def report(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> None:
-    """Print what was done: a line or two, and one JSON document if asked for."""
-    tally, index = result.tally, result.index
-    if tally.empty:
-        console.warn(f"{tally.empty:,} of {tally.rows:,} texts are empty; their vectors mean nothing")
-    rate = (tally.rows - tally.kept) / max(result.seconds, 1e-9)
-    kept = f", {tally.kept:,} of them there already" if tally.kept else ""
-    facts = f"{result.dim} dimensions, {job.dtype}, {rate:,.0f} texts/s"
-    console.info(f"{tally.rows:,} texts{kept}, {facts} -> {job.output_name}")
-    document = {"output": str(job.output), "rows": tally.rows, "dim": result.dim, "dtype": job.dtype}
+def print_summary(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> None:
+    """Print what was written and how to search it; with `as_json`, also print the JSON document."""
+    counts, index = result.counts, result.index
+    if counts.empty:
+        console.warn(
+            f"the input contains {console.plural(counts.empty, 'empty text')}, whose embeddings are meaningless"
+        )
+    encoded = counts.rows - counts.reused
+    facts = f"{result.dim} dimensions, {job.dtype}, {encoded / max(result.seconds, 1e-9):,.0f} texts/s"
+    reused = f"; reused the embeddings of {console.plural(counts.reused, 'text')}" if counts.reused else ""
+    console.info(f"encoded {console.plural(encoded, 'text')} to {job.output_name} ({facts}){reused}")
+    document = {"output": str(job.output), "rows": counts.rows, "dim": result.dim, "dtype": job.dtype}
     if index is not None:
-        beside = index_folder_for(job.output)
-        found = "" if job.index == "flat" else f", finds {index['recall']:.1%} of the exact 10 nearest"
-        hint = f'look: embedctl search --index {job.output} "some text"'
-        console.info(f"{job.index} index{found} -> {beside}/; {hint}")
-        document |= {"index": str(beside), "recall": index["recall"]}
+        folder = index_folder_for(job.output)
+        recall = "exact" if job.index == "flat" else f"recall@10 {index['recall']:.1%} compared with exact search"
+        console.info(f"wrote the {job.index} index to {folder}/ ({recall})")
+        console.info(f'search it with `embedctl search --index {job.output} "some text"`')
+        document |= {"index": str(folder), "recall": index["recall"]}
     if as_json:
         console.result({**document, "seconds": round(result.seconds, 3)})

@@ -1,4 +1,4 @@
-"""One rank of `encode --num-processes`: `python -m embedctl.encoding.worker FOLDER/config.yaml`."""
+"""Worker process of `encode --num-processes`, started as `python -m embedctl.encoding.worker FOLDER/config.yaml`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # Ctrl-C while the imports below take their seconds: end without a traceback
+if __name__ == "__main__":  # the imports below take seconds, and Ctrl-C during them must not print a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from embedctl import console
@@ -14,26 +14,26 @@ from embedctl.config import EncodeConfig, load
 from embedctl.distributed.ranks import init_distributed, is_main, world_size
 from embedctl.distributed.worker import run_worker
 from embedctl.encoding.job import EncodeJob
-from embedctl.encoding.run import encode, report
+from embedctl.encoding.run import encode, print_summary
 from embedctl.errors import ConfigError
 
 
 def run(config: EncodeConfig) -> None:
-    """Encode this rank's shards; the first rank speaks for all.
+    """Encode the shards of this process; only rank 0 prints messages and the result.
 
     Raises:
-        EmbedctlError: a user's mistake.
+        EmbedctlError: an option, the input or the model is not usable.
     """
     import torch
 
     device = init_distributed(cpu=config.device == "cpu" or not torch.cuda.is_available())
     if world_size() != config.num_processes:
-        raise ConfigError(f"accelerate sees {world_size()} processes where {config.num_processes} were started")
+        raise ConfigError(f"accelerate reports {world_size()} processes, but {config.num_processes} were started")
     console.configure(quiet=config.quiet or not is_main())
     job = EncodeJob.of(config, device)
     result = encode(job)
     if is_main():
-        report(job, result, as_json=config.json_output)
+        print_summary(job, result, as_json=config.json_output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""eval from the command line: which data it takes, what it prints, when it fails."""
+"""Tests of `embedctl eval`: selection of the data, output and errors."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def run(tiny_model, capsys):
-    """Runs eval and gives its JSON document and what it said."""
+    """Return a function that runs eval and returns its JSON document and stderr."""
 
-    def measure(ckpt: str | None = tiny_model, **flags: object):
+    def run(ckpt: str | None = tiny_model, **flags: object):
         evaluate.command(model_name_or_path=ckpt, json_output=True, device="cpu", **flags)
         printed = capsys.readouterr()
         return json.loads(printed.out), printed.err
 
-    return measure
+    return run
 
 
 @pytest.fixture
 def trained(tiny_model):
-    """A model folder whose run recorded its evaluation rows."""
+    """Return a function that creates a model folder with the given record of its training run."""
 
-    def record(text: str) -> str:
+    def create(record: str) -> str:
         shutil.copytree(tiny_model, "trained")
-        Path("trained/embedctl.json").write_text(text)
+        Path("trained/embedctl.json").write_text(record)
         return "trained"
 
-    return record
+    return create
 
 
 BEIR = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"}
 
 
-def test_rows(run, tiny_model):
-    document, said = run(dataset=["rows.jsonl"])
+def test_files_of_rows(run, tiny_model):
+    document, err = run(dataset=["rows.jsonl"])
     assert {name: document[name] for name in ("model", "data", "queries", "documents")} == {
         "model": tiny_model,
         "data": "rows.jsonl",
@@ -67,70 +67,70 @@ def test_rows(run, tiny_model):
     }
     assert list(document["metrics"]) == list(METRICS)
     assert document["metrics"]["Recall@10"] == 1
-    assert "nDCG@10" in said
+    assert "nDCG@10" in err
 
 
 def test_a_beir_collection(run):
-    document, said = run(**BEIR)
+    document, err = run(**BEIR)
     assert (document["queries"], document["documents"]) == (1, 2)
-    assert "1 of 2 queries have no answer: left out" in said
+    assert "ignored 1 of 2 queries: no relevant document" in err
 
 
-def test_without_data_the_rows_that_the_run_recorded(run, trained, folder):
-    document, said = run(trained(json.dumps({"eval_dataset": [str(folder / "rows.jsonl")]})))
+def test_the_default_data_are_the_recorded_evaluation_files(run, trained, folder):
+    document, err = run(trained(json.dumps({"eval_dataset": [str(folder / "rows.jsonl")]})))
     assert document["data"] == str(folder / "rows.jsonl")
-    assert "that the run recorded" in said
+    assert "evaluating on the evaluation files of the model's training run" in err
 
 
 @pytest.mark.parametrize("record", ['{"eval_dataset": []}', "{}"])
-def test_without_data_and_record_the_example_collection(run, trained, record):
-    document, said = run(trained(record))
+def test_without_recorded_files_the_example_collection_is_used(run, trained, record):
+    document, err = run(trained(record))
     assert document["data"] == "example collection"
-    assert "none recorded: using the example collection" in said
+    assert "evaluating on the example collection" in err
 
 
-def test_data_given_win_over_data_recorded(run, trained):
+def test_given_data_override_recorded_data(run, trained):
     document, _ = run(trained('{"eval_dataset": ["/gone"]}'), dataset=["rows.jsonl"])
     assert document["data"] == "rows.jsonl"
 
 
 @pytest.mark.parametrize(
     ("record", "message"),
-    [('{"eval_dataset": ["/gone"]}', "^/gone: .* no longer there"), ("{", "embedctl.json:1: line: not JSON")],
+    [('{"eval_dataset": ["/gone"]}', "^/gone: .* does not exist"), ("{", "embedctl.json:1: line: not JSON")],
 )
-def test_a_record_that_is_of_no_use(run, trained, record, message):
-    with pytest.raises(DataError, match=message) as wrong:
+def test_a_record_with_missing_files_or_wrong_json_is_an_error(run, trained, record, message):
+    with pytest.raises(DataError, match=message) as raised:
         run(trained(record))
-    assert "--dataset" in wrong.value.hint
+    assert "--dataset" in raised.value.hint
 
 
-def test_beside_itself_all_is_tied(run, tiny_model):
-    document, said = run(dataset=["rows.jsonl"], baseline=tiny_model)
+def test_a_model_compared_with_itself_is_tied_on_all_queries(run, tiny_model):
+    document, err = run(dataset=["rows.jsonl"], baseline=tiny_model)
     assert document["baseline"] == {"model": tiny_model, "metrics": document["metrics"]}
     none = {"difference": 0, "low": 0, "high": 0, "won": 0, "lost": 0, "tied": 2, "verdict": "no clear difference"}
     assert document["difference"] == dict.fromkeys(METRICS, none)
-    assert "nDCG@10: chance could explain the difference" in said
+    assert "nDCG@10: no significant difference" in err
 
 
-def test_prompts_reach_the_model(run):
+def test_prompts_change_the_metrics(run):
     plain, _ = run()
     prompted, _ = run(query_prompt="violin " * 50, passage_prompt="")
     assert plain["metrics"] != prompted["metrics"]
 
 
 def test_leading_dimensions(run, tiny_model):
-    whole, _ = run()
-    short, _ = run(dim="8")
-    assert short["metrics"] != whole["metrics"]
+    full, _ = run()
+    truncated, _ = run(dim="8")
+    assert truncated["metrics"] != full["metrics"]
     with pytest.raises(ModelError, match="--dim 9999"):
         run(dim="9999")
 
 
-def test_a_threshold_fails_after_the_result_was_printed(tiny_model, capsys):
+def test_a_value_below_min_is_an_error_after_the_result_is_printed(tiny_model, capsys):
     flags = {"model_name_or_path": tiny_model, "dataset": ["rows.jsonl"], "metric": "Recall@10", "quiet": True}
     evaluate.command(**flags, min="1.0")
     capsys.readouterr()
-    with pytest.raises(CheckFailed, match=r"Recall@10 1\.0000 is under --min 1\.1") as failed:
+    with pytest.raises(CheckFailed, match=r"Recall@10 is 1\.0000, below --min 1\.1") as failed:
         evaluate.command(**flags, min="1.1")
     assert failed.value.exit_code == 1
     printed = capsys.readouterr()
@@ -139,13 +139,13 @@ def test_a_threshold_fails_after_the_result_was_printed(tiny_model, capsys):
     assert "Recall@10\t1.000000\n" in printed.out
 
 
-def test_an_unknown_metric_is_refused_before_anything_is_loaded():
+def test_an_unknown_metric_is_an_error_before_the_model_is_loaded():
     with pytest.raises(ConfigError, match="--metric ndcg"):
         evaluate.command(model_name_or_path="/no/such/model", metric="ndcg")
 
 
-def test_without_a_checkpoint_the_folder_out(run, tiny_model):
-    with pytest.raises(ModelError, match="no model: give --ckpt"):
+def test_the_default_model_is_the_folder_out(run, tiny_model):
+    with pytest.raises(ModelError, match="no model given, and the folder out contains none"):
         run(None, dataset=["rows.jsonl"])
     shutil.copytree(tiny_model, "out")
     document, _ = run(None, dataset=["rows.jsonl"])

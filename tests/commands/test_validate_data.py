@@ -1,4 +1,4 @@
-"""validate-data from the command line: exit codes, what goes to stdout, the shipped example, tokens."""
+"""Tests of `embedctl validate-data`: exit codes, output, the example files and token counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     console.configure()
 
 
-def test_a_good_file(capsys):
+def test_a_valid_file(capsys):
     validate_data.command(files=["good.jsonl"], neg_nums="1")
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -35,7 +35,7 @@ def test_a_good_file(capsys):
     assert "1 (1 hard-negatives)" in printed.err
 
 
-def test_a_bad_file_fails_after_all_files_were_looked_at(capsys):
+def test_the_command_fails_after_all_files_are_checked(capsys):
     with pytest.raises(CheckFailed, match="3 errors in 2 files") as failed:
         validate_data.command(files=["bad.jsonl", "good.jsonl"], neg_nums="1")
     assert failed.value.exit_code == 1
@@ -44,7 +44,7 @@ def test_a_bad_file_fails_after_all_files_were_looked_at(capsys):
     assert "good.jsonl: ok\n" in printed.err
 
 
-def test_findings_go_to_stdout_also_when_quiet(capsys):
+def test_findings_go_to_stdout_with_quiet_too(capsys):
     with pytest.raises(CheckFailed):
         validate_data.command(files=["bad.jsonl"], max_errors="2", quiet=True)
     printed = capsys.readouterr()
@@ -52,7 +52,7 @@ def test_findings_go_to_stdout_also_when_quiet(capsys):
     assert printed.out.splitlines() == [
         "bad.jsonl:2: pos: the value must be a list of strings, not a string [not-a-list]",
         "bad.jsonl:3: pos: the value must be a list of strings, not a string [not-a-list]",
-        "bad.jsonl: 1 more errors (--max-errors lists more)",
+        "bad.jsonl: 1 more error not listed; raise --max-errors to list more",
         "bad.jsonl:1: neg: the row has 1 negative, but --neg-nums is 15, so training repeats negatives. "
         "Add negatives (see `embedctl mine-negatives --help`) or lower --neg-nums [few-negatives]",
     ]
@@ -70,19 +70,19 @@ def test_the_json_document(capsys):
     assert (len(bad["errors"]), bad["stats"]["errors"]) == (1, 3)
 
 
-def test_the_json_document_of_good_files(capsys):
+def test_the_json_document_of_a_valid_file(capsys):
     validate_data.command(files=["good.jsonl"], json_output=True)
     assert json.loads(capsys.readouterr().out)["ok"] is True
 
 
-def test_the_manual_line_runs_in_an_empty_folder(capsys):
+def test_the_example_file_is_checked_if_the_folder_has_no_such_file(capsys):
     validate_data.command(files=["file.json"], json_output=True)
     printed = capsys.readouterr()
     assert "shipped with embedctl" in printed.err
     assert json.loads(printed.out)["files"][0]["path"] == str(example_data("file.json"))
 
 
-def test_a_file_of_that_name_wins_over_the_shipped_one(folder, capsys):
+def test_a_file_in_the_folder_overrides_the_example_file(folder, capsys):
     (folder / "file.json").write_text(GOOD)
     validate_data.command(files=["file.json"], json_output=True)
     printed = capsys.readouterr()
@@ -90,7 +90,7 @@ def test_a_file_of_that_name_wins_over_the_shipped_one(folder, capsys):
     assert json.loads(printed.out)["files"][0]["path"] == "file.json"
 
 
-def test_the_example_files_are_clean(capsys):
+def test_the_example_files_have_no_warnings(capsys):
     names = ["train.json", "eval.json", "file.json"]
     kinds = sorted(str(path) for path in example_data("kinds").glob("*.jsonl"))
     validate_data.command(files=[str(example_data(name)) for name in names] + kinds, json_output=True, neg_nums="0")
@@ -98,25 +98,25 @@ def test_the_example_files_are_clean(capsys):
     assert [file["path"] for file in files if file["warnings"]] == []
 
 
-def test_no_file_is_wrong_use():
-    with pytest.raises(ConfigError, match="no file given") as wrong:
+def test_a_command_without_a_file_is_an_error():
+    with pytest.raises(ConfigError, match="no file given") as raised:
         validate_data.command()
-    assert "validate-data FILE" in wrong.value.hint
+    assert "embedctl validate-data" in raised.value.hint
 
 
-def test_a_missing_file_is_said_before_the_others_are_read(capsys):
+def test_a_missing_file_is_an_error_before_the_others_are_read(capsys):
     with pytest.raises(DataError, match="No such file"):
         validate_data.command(files=["bad.jsonl", "nope.json"])
     assert capsys.readouterr().out == ""
 
 
-def test_the_built_in_model_has_no_tokenizer_yet():
-    with pytest.raises(ConfigError, match="no tokenizer") as wrong:
+def test_the_built_in_model_has_no_tokenizer_before_training():
+    with pytest.raises(ConfigError, match="no tokenizer") as raised:
         validate_data.command(files=["good.jsonl"], model_name_or_path="tiny")
-    assert wrong.value.hint
+    assert raised.value.hint
 
 
-def test_tokens_are_those_of_the_models_tokenizer(minilm, capsys):
+def test_token_counts_are_those_of_the_models_tokenizer(minilm, capsys):
     from transformers import AutoTokenizer
 
     path = str(example_data("kinds/hard_negatives.jsonl"))
@@ -134,8 +134,8 @@ def test_tokens_are_those_of_the_models_tokenizer(minilm, capsys):
 
 def test_exit_codes_of_the_program(folder):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-m", "embedctl", "validate-data", *arguments]
-        return subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
+        command = [sys.executable, "-m", "embedctl", "validate-data", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
     failed = run("bad.jsonl")
     assert failed.returncode == 1

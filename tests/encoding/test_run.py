@@ -1,4 +1,4 @@
-"""A job run from Python: what it writes and what it gives back."""
+"""Tests of `encode` and `print_summary`, called from Python with an `EncodeJob`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from embedctl.encoding import run
 from embedctl.encoding.job import EncodeJob
-from embedctl.encoding.run import EncodeResult, encode, report
+from embedctl.encoding.run import EncodeResult, encode, print_summary
 from embedctl.errors import ConfigError
 
 
@@ -38,11 +38,11 @@ def job(tiny_model, tmp_path: Path) -> EncodeJob:
     )
 
 
-def test_a_job_needs_no_configuration_and_prints_no_result(job, tmp_path, capsys):
+def test_encode_writes_vectors_and_index_and_prints_nothing_to_stdout(job, tmp_path, capsys):
     result = encode(job)
-    found = np.load(tmp_path / "x.npy")
-    assert (found.shape, found.dtype) == ((3, 16), np.float16)
-    assert (result.tally.rows, result.tally.empty, result.tally.kept, result.dim) == (3, 1, 0, 16)
+    vectors = np.load(tmp_path / "x.npy")
+    assert (vectors.shape, vectors.dtype) == ((3, 16), np.float16)
+    assert (result.counts, result.dim) == (run.TextCounts(rows=3, empty=1, reused=0), 16)
     assert result.index is not None
     assert (result.index["rows"], result.index["prompt"], result.index["recall"]) == (3, "river ", 1.0)
     assert (tmp_path / "x.npy.index/index.faiss").is_file()
@@ -55,18 +55,21 @@ def test_only_rank_0_writes_the_index(job, tmp_path, monkeypatch):
     assert not (tmp_path / "x.npy.index").exists()
 
 
-def test_a_full_disk_is_a_users_error(job, monkeypatch):
-    def _full(*_given: object) -> None:
+def test_a_full_disk_is_a_config_error(job, monkeypatch):
+    def _raise_disk_full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run, "write_vectors", _full)
-    with pytest.raises(ConfigError, match=r"x\.npy: can't be written: No space left on device"):
+    monkeypatch.setattr(run, "write_vectors", _raise_disk_full)
+    with pytest.raises(ConfigError, match=r"x\.npy: cannot be written: No space left on device"):
         encode(job)
 
 
-def test_the_rate_counts_what_was_encoded_now(job, capsys):
-    result = EncodeResult(run.Tally(rows=1000, kept=400), 16, None, 2.0)
-    report(job, result, as_json=False)
+def test_the_rate_excludes_reused_texts(job, tmp_path, capsys):
+    result = EncodeResult(run.TextCounts(rows=1000, reused=400), 16, None, 2.0)
+    print_summary(job, result, as_json=False)
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.startswith("1,000 texts, 400 of them there already, 16 dimensions, float16, 300 texts/s -> ")
+    assert printed.err == (
+        f"encoded 600 texts to {tmp_path}/x.npy (16 dimensions, float16, 300 texts/s)"
+        "; reused the embeddings of 400 texts\n"
+    )

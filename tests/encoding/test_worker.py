@@ -1,4 +1,4 @@
-"""Several processes: the same bytes as one, also after a kill, and one message for a failure."""
+"""Tests of `encode --num-processes`: output equal to one process, also after a kill; one message per failure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def command(tiny_model, tmp_path):
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
 
     def command(*arguments: object) -> list[str]:
-        given = ["encode", "--ckpt", tiny_model, "-i", tmp_path / "texts.txt", "--device", "cpu", *arguments]
-        return [sys.executable, "-m", "embedctl", *map(str, given)]
+        fixed = ["encode", "--ckpt", tiny_model, "-i", tmp_path / "texts.txt", "--device", "cpu"]
+        return [sys.executable, "-m", "embedctl", *map(str, [*fixed, *arguments])]
 
     return command
 
@@ -38,7 +38,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums come out as in the ranks, which have one thread each."""
+    """Limit torch to one thread, as in the workers, because the order of summation depends on the threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -51,8 +51,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_two_processes_go_on_after_a_kill_to_the_bytes_of_one(command, tmp_path, monkeypatch):
-    """int8, whose ranges all ranks must have from the first shard."""
+def test_two_processes_after_a_kill_write_the_same_bytes_as_one(command, tmp_path, monkeypatch):
+    """With int8, all processes must use the ranges of the first shard."""
     flags = ["--shard-rows", 100, "--dtype", "int8", "--index", "flat", "--json"]
     two = command("-o", f"{tmp_path}/two/", *flags, "--num-processes", 2)
     process = subprocess.Popen(two, env=os.environ | THREADS, stderr=subprocess.PIPE, start_new_session=True)
@@ -62,21 +62,22 @@ def test_two_processes_go_on_after_a_kill_to_the_bytes_of_one(command, tmp_path,
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    kept = len(list((tmp_path / "two").glob("shard-*.json")))
-    assert 0 < kept < len(TEXTS) // 100
+    complete = 100 * len(list((tmp_path / "two").glob("shard-*.json")))
+    assert 0 < complete < len(TEXTS)
     ended = run(two)
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["rows"] == len(TEXTS)
-    assert f"2,000 texts, {kept * 100:,} of them there already" in ended.stderr
+    assert f"encoded {2000 - complete:,} texts to" in ended.stderr
+    assert f"reused the embeddings of {complete:,} texts" in ended.stderr
     monkeypatch.setattr(sys, "argv", command("-o", f"{tmp_path}/one/", *flags)[2:])
-    with pytest.raises(SystemExit) as left, one_thread():
+    with pytest.raises(SystemExit) as exited, one_thread():
         cli.main()
-    assert not left.value.code
+    assert not exited.value.code
     assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
     assert files_of(tmp_path / "two.index") == files_of(tmp_path / "one.index")
 
 
-def test_a_failure_of_ranks_is_one_message(command, tmp_path):
+def test_the_same_error_in_all_processes_is_printed_once(command, tmp_path):
     (tmp_path / "texts.txt").write_bytes(b"fine\nh\xff\n")
     ended = run(command("-o", f"{tmp_path}/x/", "--num-processes", 2))
     assert ended.returncode == 2
