@@ -1,4 +1,4 @@
-"""What is evaluated on: queries, a corpus and which documents answer which query. No vectors and no metrics here."""
+"""Evaluation collections: queries, a corpus, and the grades of documents per query (qrels)."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from embedctl.console import plural
 from embedctl.data.passages import read_beir
 from embedctl.data.rows import Row, read_rows
 from embedctl.errors import DataError
 from embedctl.reading.files import open_bytes
 from embedctl.tokens.prompts import first_prompt
 
-Qrels = dict[str, dict[str, int]]  # query id to document id to grade; above 0 answers the query
+Qrels = dict[str, dict[str, int]]  # query id to document id to grade; a document is relevant if its grade is above 0
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Texts by id, and the grade of each judged document by query."""
+    """Queries and documents by id, and the grades of the judged documents of each query."""
 
-    queries: dict[str, str]  # id to text; each has an answer
+    queries: dict[str, str]  # id to text; each query has a relevant document
     corpus: dict[str, str]  # id to text
-    qrels: Qrels  # of the queries
-    prompts: dict[str, str] = field(default_factory=dict)  # of queries that bring their own, in place of any other
-    notes: tuple[str, ...] = ()  # what was left out, for a human
+    qrels: Qrels  # has an entry for each query
+    prompts: dict[str, str] = field(default_factory=dict)  # id to prompt, for queries that replace the model's prompt
+    notes: tuple[str, ...] = ()  # messages about data that is not used
 
-    def prompted(self, prompt: str) -> list[str]:
-        """The queries as a model sees them, `prompt` before those that have none of their own."""
+    def prompted_queries(self, prompt: str) -> list[str]:
+        """Return the queries, each with its own prompt prepended, or `prompt` if it has none."""
         return [first_prompt(self.prompts.get(key), prompt) + text for key, text in self.queries.items()]
 
     @classmethod
     def from_rows(cls, files: Sequence[str]) -> Collection:
-        """Rows' distinct positives and negatives are the corpus, a query's positives in all its rows its answers.
+        """Create a collection from files of rows.
 
-        A graded text has its score as grade, rounded to a whole number: from 0.5 on it answers.
+        The corpus consists of the distinct positives and negatives of all rows. The positives of a query in any of its
+        rows are relevant with grade 1. The grade of a graded text is its score, rounded to an integer: from 0.5 on, the
+        text is relevant.
 
         Raises:
-            DataError: a row is wrong, or no query has an answer.
+            DataError: a row is invalid, or no query has a relevant document.
         """
         queries: dict[tuple[str, str | None], str] = {}
         corpus: dict[str, str] = {}
@@ -50,68 +53,80 @@ class Collection:
                     judged[corpus[text]] = max(grade, judged.get(corpus[text], 0))
         texts = {key: text for (text, _), key in queries.items()}
         prompts = {key: prompt for (_, prompt), key in queries.items() if prompt is not None}
-        return _answered(cls(texts, {key: text for text, key in corpus.items()}, qrels, prompts), files[0])
+        documents = {key: text for text, key in corpus.items()}
+        return _drop_empty_queries(cls(texts, documents, qrels, prompts), files[0])
 
     @classmethod
     def from_beir(cls, corpus: str, queries: str, qrels: str) -> Collection:
-        """BEIR's three files: corpus.jsonl and queries.jsonl (also .gz, .zst), qrels as .tsv or TREC's four columns.
+        """Create a collection from BEIR's files: corpus.jsonl, queries.jsonl (also .gz, .zst) and qrels.
 
-        Queries without an answer and judgements of queries that are not there are left out and noted. An answer that
-        is not in the corpus is an error: it could never be found, and the metrics would be too low.
+        The qrels are a .tsv file, or have TREC's four columns. Queries without a relevant document, and judgements of
+        queries that are not in `queries`, are ignored with a note. A relevant document that is not in the corpus is an
+        error: no model could find it, and the metrics would be too low.
 
         Raises:
-            DataError: a line is wrong, the qrels name answers that the corpus lacks, or no query has an answer.
+            DataError: a line is invalid, a relevant document is not in the corpus, or no query has one.
         """
-        passages, asked = read_beir(corpus), read_beir(queries)
+        passages, query_texts = read_beir(corpus), read_beir(queries)
         judged: Qrels = {}
         unknown: set[str] = set()
         for line, query, document, grade in _read_qrels(qrels):
-            if query not in asked:
+            if query not in query_texts:
                 unknown.add(query)
             elif document in passages:
                 judged.setdefault(query, {})[document] = grade
             elif grade > 0:
-                hint = "are these the files of one collection?"
+                hint = "check that the corpus, the queries and the qrels belong to the same collection"
                 raise DataError(f"{qrels}:{line}: corpus-id: {document!r} is not in {corpus}", hint)
-        notes = (f"{qrels} judges {len(unknown):,} queries that are not in {queries}: left out",) if unknown else ()
-        return _answered(cls(asked, passages, judged, notes=notes), qrels)
+        notes: tuple[str, ...] = ()
+        if unknown:
+            notes = (f"{qrels}: ignored {plural(len(unknown), 'query', 'queries')} not in {queries}",)
+        return _drop_empty_queries(cls(query_texts, passages, judged, notes=notes), qrels)
 
 
 def _grades(row: Row) -> list[int]:
+    """Return the grade of each positive of a row."""
     if not row.scores:
         return [1] * len(row.pos)
     return [max(0, math.floor(score + 0.5)) for score in row.scores]
 
 
-def _answered(whole: Collection, source: str) -> Collection:
-    """The collection without the queries that nothing answers."""
-    kept = {key for key, judged in whole.qrels.items() if any(grade > 0 for grade in judged.values())}
+def _drop_empty_queries(collection: Collection, source: str) -> Collection:
+    """Return the collection without the queries that have no relevant document, with a note about them.
+
+    Raises:
+        DataError: no query has a relevant document; the message starts with `source`.
+    """
+    kept = {key for key, judged in collection.qrels.items() if any(grade > 0 for grade in judged.values())}
     if not kept:
-        raise DataError(f"{source}: no query has an answer", "a positive, or a grade above 0, is an answer")
-    dropped = len(whole.queries) - len(kept)
-    note = (f"{dropped:,} of {len(whole.queries):,} queries have no answer: left out",) if dropped else ()
+        hint = "add a positive, or a document with a grade above 0, to at least one query"
+        raise DataError(f"{source}: no query has a relevant document", hint)
+    queries = collection.queries
+    dropped = len(queries) - len(kept)
+    note = f"ignored {dropped:,} of {plural(len(queries), 'query', 'queries')}: no relevant document"
     return Collection(
-        {key: text for key, text in whole.queries.items() if key in kept},
-        whole.corpus,
-        {key: whole.qrels[key] for key in whole.queries if key in kept},
-        {key: prompt for key, prompt in whole.prompts.items() if key in kept},
-        whole.notes + note,
+        {key: text for key, text in queries.items() if key in kept},
+        collection.corpus,
+        {key: collection.qrels[key] for key in queries if key in kept},
+        {key: prompt for key, prompt in collection.prompts.items() if key in kept},
+        (*collection.notes, note) if dropped else collection.notes,
     )
 
 
 def _read_qrels(path: str) -> Iterator[tuple[int, str, str, int]]:
-    """Line, query, document, grade. A first line whose last column is no number is a header."""
+    """Yield line number, query id, document id and grade. A first line is a header if its last column is no integer."""
     with open_bytes(path) as stream:
         for number, raw in enumerate(stream, start=1):
             line = raw.decode("utf-8-sig", "replace").rstrip("\r\n")
             cells = line.split("\t") if "\t" in line else line.split()
-            if not line.strip() or (number == 1 and not _is_whole(cells[-1])):
+            if not line.strip() or (number == 1 and not _is_integer(cells[-1])):
                 continue
-            if len(cells) not in (3, 4) or not _is_whole(cells[-1]):
-                message = f"query, document and a whole number are expected, not {line[:80]!r}"
-                raise DataError(f"{path}:{number}: line: {message}", "BEIR's columns are query-id, corpus-id, score")
+            if len(cells) not in (3, 4) or not _is_integer(cells[-1]):
+                message = f"expected a query id, a document id and an integer grade, not {line[:80]!r}"
+                hint = "use BEIR's columns query-id, corpus-id, score, or TREC's four columns"
+                raise DataError(f"{path}:{number}: line: {message}", hint)
             yield number, cells[0], cells[-2], int(cells[-1])
 
 
-def _is_whole(cell: str) -> bool:
+def _is_integer(cell: str) -> bool:
     return cell.strip().removeprefix("-").isdecimal()

@@ -1,73 +1,74 @@
-"""One job of evaluation: a model, alone or beside a baseline, on one collection; and the tables of what it found."""
+"""One evaluation job: its settings, its result, and the tables that are printed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from embedctl import console
+from embedctl.console import plural
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.compare import Comparison, compare
-from embedctl.evaluation.metrics import PerQuery, means, measure_embedder
+from embedctl.evaluation.metrics import PerQuery, evaluate_embedder, means
 from embedctl.model.embedder import Embedder
-from embedctl.resources import shown
+from embedctl.resources import display_path
 
 
 @dataclass(frozen=True)
 class EvalJob:
-    """What is measured, and on what."""
+    """Settings of an evaluation."""
 
-    model: str  # a folder or a hub name
-    baseline: str | None  # a second model, measured beside it, or None
-    trust_remote_code: bool  # whether code that comes with a model may run
-    device: str | None  # as torch names it; the GPU where there is one if None
+    model: str  # folder or hub name
+    baseline: str | None  # folder or hub name of a second model to compare with; None for none
+    trust_remote_code: bool  # whether code that is shipped with a model may run
+    device: str | None  # a torch device; None for the GPU if there is one, else the CPU
     rows: tuple[str, ...]  # files of rows whose texts are the collection
-    beir: tuple[str, str, str] | None  # where there are no rows, corpus, queries and qrels in BEIR's format
-    source: str  # what messages and `--json` call the collection
-    query_prompt: str | None  # prepended to queries without one of their own; the model's own if None
-    passage_prompt: str | None  # prepended to passages; the model's own if None
-    dim: int | None  # leading dimensions to keep, or None
+    beir: tuple[str, str, str] | None  # if there are no rows: files of corpus, queries and qrels in BEIR's format
+    source: str  # name of the collection in messages and `--json`
+    query_prompt: str | None  # prompt of queries without their own; None for the model's own
+    passage_prompt: str | None  # prompt of documents; None for the model's own
+    dim: int | None  # number of leading dimensions to evaluate; None for all
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured."""
+    """Result of an evaluation."""
 
-    queries: int  # how many there are
-    documents: int  # in the corpus
-    metrics: dict[str, float]  # each metric of the model
-    baseline: dict[str, float] | None  # each metric of the baseline, if there is one
-    difference: dict[str, Comparison]  # each metric of the model compared with the baseline's
+    queries: int  # number of queries
+    documents: int  # number of documents in the corpus
+    metrics: dict[str, float]  # metrics of the model
+    baseline: dict[str, float] | None  # metrics of the baseline, if there is one
+    difference: dict[str, Comparison]  # per metric, the model compared with the baseline
 
 
 def evaluate(job: EvalJob) -> Evaluation:
-    """Measure the model and, if there is one, the baseline.
+    """Evaluate the model, and the baseline if there is one.
 
     Raises:
-        DataError: a file is missing or wrong.
-        ModelError: a model can't be loaded, or has fewer dimensions than asked for.
+        DataError: a file is missing or invalid.
+        ModelError: a model can't be loaded, or has fewer dimensions than `dim`.
     """
     collection = Collection.from_beir(*job.beir) if job.beir else Collection.from_rows(job.rows)
     for note in collection.notes:
         console.info(note)
-    values = measure(job, job.model, collection)
-    theirs = measure(job, job.baseline, collection) if job.baseline else None
+    values = evaluate_model(job, job.model, collection)
+    baseline_values = evaluate_model(job, job.baseline, collection) if job.baseline else {}
     return Evaluation(
         len(collection.queries),
         len(collection.corpus),
         means(values),
-        means(theirs) if theirs else None,
-        {name: compare(values[name], of) for name, of in theirs.items()} if theirs else {},
+        means(baseline_values) if baseline_values else None,
+        {name: compare(values[name], baseline) for name, baseline in baseline_values.items()},
     )
 
 
-def measure(job: EvalJob, model: str, collection: Collection) -> PerQuery:
-    """Each metric of each query for a model.
+def evaluate_model(job: EvalJob, model: str, collection: Collection) -> PerQuery:
+    """Load a model and return its metrics per query.
 
     Raises:
-        ModelError: the model can't be loaded, or has fewer dimensions than asked for.
+        ModelError: the model can't be loaded, or has fewer dimensions than `dim`.
     """
     embedder = Embedder.from_pretrained(model, device=job.device, trust_remote_code=job.trust_remote_code)
-    return measure_embedder(
+    return evaluate_embedder(
         embedder,
         collection,
         query_prompt=job.query_prompt,
@@ -77,45 +78,46 @@ def measure(job: EvalJob, model: str, collection: Collection) -> PerQuery:
     )
 
 
-def show(job: EvalJob, found: Evaluation, metric: str) -> None:
-    """Draw what was measured; beside a baseline, say what `metric` shows."""
-    title = f"{job.model}: {found.queries:,} queries, {found.documents:,} documents ({shown(job.source)})"
-    if found.baseline is None:
-        show_alone(title, found.metrics)
+def show(job: EvalJob, result: Evaluation, metric: str) -> None:
+    """Print the table of metrics and, with a baseline, a sentence about the difference in `metric`."""
+    counts = f"{plural(result.queries, 'query', 'queries')}, {plural(result.documents, 'document')}"
+    title = f"{job.model}: {counts} ({display_path(job.source)})"
+    if result.baseline is None:
+        show_metrics(title, result.metrics)
     else:
-        show_beside(f"{title}\nbaseline: {job.baseline}", found.metrics, found.baseline, found.difference)
-        console.info(verdict(metric, found.difference[metric]))
+        show_comparison(f"{title}\nbaseline: {job.baseline}", result.metrics, result.baseline, result.difference)
+        console.info(verdict_sentence(metric, result.difference[metric]))
 
 
-def show_alone(title: str, metrics: dict[str, float]) -> None:
-    """One model's metrics."""
+def show_metrics(title: str, metrics: dict[str, float]) -> None:
+    """Print the metrics of one model."""
     console.table(title, ["metric", "value"], [[name, f"{value:.4f}"] for name, value in metrics.items()])
 
 
-def show_beside(
-    title: str, metrics: dict[str, float], baseline: dict[str, float], found: dict[str, Comparison]
+def show_comparison(
+    title: str, metrics: dict[str, float], baseline: dict[str, float], comparisons: dict[str, Comparison]
 ) -> None:
-    """A model beside a baseline: both values, the difference with its 95 % interval, and on how many queries."""
-    columns = ["metric", "model", "baseline", "change", "95 % interval", "won/lost/tied"]
+    """Print the metrics of a model and of a baseline, with the differences and their confidence intervals."""
+    columns = ["metric", "model", "baseline", "change", "95 % confidence\ninterval", "queries\nwon/lost/tied"]
     rows = [
         [
             name,
             f"{value:.4f}",
             f"{baseline[name]:.4f}",
-            f"{found[name].difference:+.4f}",
-            f"{found[name].low:+.3f} to {found[name].high:+.3f}",
-            f"{found[name].won}/{found[name].lost}/{found[name].tied}",
+            f"{comparisons[name].difference:+.4f}",
+            f"{comparisons[name].low:+.3f} to {comparisons[name].high:+.3f}",
+            f"{comparisons[name].won}/{comparisons[name].lost}/{comparisons[name].tied}",
         ]
         for name, value in metrics.items()
     ]
     console.table(title, columns, rows)
 
 
-def verdict(metric: str, found: Comparison) -> str:
-    """One sentence on what the comparison shows."""
-    words = {
+def verdict_sentence(metric: str, comparison: Comparison) -> str:
+    """Return one sentence about the result of a comparison."""
+    sentences = {
         "better": "the model is better than the baseline",
         "worse": "the model is worse than the baseline",
-        "no clear difference": "chance could explain the difference: its interval holds 0",
+        "no clear difference": "no significant difference; the confidence interval of the change contains 0",
     }
-    return f"{metric}: {words[found.verdict]}"
+    return f"{metric}: {sentences[comparison.verdict]}"

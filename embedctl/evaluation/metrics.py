@@ -1,4 +1,4 @@
-"""Retrieval metrics of vectors, through ir-measures."""
+"""Retrieval metrics of embeddings, computed by ir-measures from an exact search."""
 
 from __future__ import annotations
 
@@ -14,75 +14,77 @@ from embedctl.search.vectors import passage_vectors, query_vectors
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
 
-PerQuery = dict[str, dict[str, float]]  # metric, then query id
+PerQuery = dict[str, dict[str, float]]  # metric to query id to value
 
-DEPTH = 1000  # documents of a ranking, as TREC has it; MAP counts an answer below as not found
-QUERIES_AT_A_TIME = 512
+DEPTH = 1000  # documents per query, as in TREC; MAP counts a relevant document after them as not found
+QUERIES_PER_BLOCK = 512
 
 
-def ranking(
+def rank_documents(
     collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each query and its nearest documents, best first; equal scores in the order of the corpus.
+    """Yield each query id with the ids of the most similar documents, the best first.
 
-    A document with the query's very text is left out, unless it answers the query: a model finds it for nothing.
+    Documents with equal scores have the order of the corpus. A document with the same text as the query is left out
+    unless it is relevant, because every model finds it.
     """
-    copies = _copies(collection)
+    copies = _documents_equal_to_queries(collection)
     depth = DEPTH + max(map(len, copies.values()), default=0)
-    _, places = search(query_QH, corpus_DH, depth, device)
+    _, indices = search(query_QH, corpus_DH, depth, device)
     ids = list(collection.corpus)
-    for (query, text), found in zip(collection.queries.items(), places, strict=True):
+    for (query, text), found in zip(collection.queries.items(), indices, strict=True):
         judged = collection.qrels[query]
         skipped = {document for document in copies.get(text, ()) if judged.get(document, 0) <= 0}
-        kept = (ids[place] for place in found if ids[place] not in skipped)
+        kept = (ids[index] for index in found if ids[index] not in skipped)
         yield query, list(islice(kept, DEPTH))
 
 
-def _copies(collection: Collection) -> dict[str, list[str]]:
-    """Query text to the documents of that text."""
+def _documents_equal_to_queries(collection: Collection) -> dict[str, list[str]]:
+    """Return, per query text, the ids of the documents with the same text."""
     copies: dict[str, list[str]] = {}
-    asked = set(collection.queries.values())
+    queries = set(collection.queries.values())
     for document, text in collection.corpus.items():
-        if text in asked:
+        if text in queries:
             copies.setdefault(text, []).append(document)
     return copies
 
 
 def per_query(collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None) -> PerQuery:
-    """Each metric of each query.
+    """Return each metric of each query.
 
     Args:
-        collection: what is evaluated on.
-        query_QH: vectors of its queries, in their order.
-        corpus_DH: vectors of its corpus, in its order.
-        device: where to search; the GPU where there is one by default.
+        collection: the collection.
+        query_QH: embeddings of its queries, in their order.
+        corpus_DH: embeddings of its corpus, in its order.
+        device: device of the search; None for the GPU if there is one, else the CPU.
 
     Raises:
-        ModelError: a vector is not finite.
+        ModelError: an embedding contains NaN or infinity.
     """
     import ir_measures
 
-    measures = {str(ir_measures.parse_measure(theirs)): name for name, theirs in METRICS.items()}
+    names = {str(ir_measures.parse_measure(measure)): name for name, measure in METRICS.items()}
     values: PerQuery = {name: dict.fromkeys(collection.queries, 0.0) for name in METRICS}
-    ranked = ranking(collection, query_QH, corpus_DH, device)
-    while block := dict(islice(ranked, QUERIES_AT_A_TIME)):
-        # the number of documents that stand below is a score that sorts as we did, without ties
+    ranked = rank_documents(collection, query_QH, corpus_DH, device)
+    while block := dict(islice(ranked, QUERIES_PER_BLOCK)):
+        # ir-measures sorts by score; the number of documents that follow is a score without ties in our order
         run = {
-            query: {key: float(len(keys) - order) for order, key in enumerate(keys)} for query, keys in block.items()
+            query: {document: float(len(documents) - index) for index, document in enumerate(documents)}
+            for query, documents in block.items()
         }
         judged = {query: collection.qrels[query] for query in block}
-        found: Any = ir_measures.iter_calc(map(ir_measures.parse_measure, METRICS.values()), judged, run)
-        for value in found:
-            values[measures[str(value.measure)]][value.query_id] = float(value.value)
+        measured: Any = ir_measures.iter_calc(map(ir_measures.parse_measure, METRICS.values()), judged, run)
+        for value in measured:
+            values[names[str(value.measure)]][value.query_id] = float(value.value)
     return values
 
 
 def means(values: PerQuery) -> dict[str, float]:
-    """Each metric's mean over the queries."""
-    return {name: sum(of.values()) / len(of) for name, of in values.items()}
+    """Return the mean of each metric over the queries."""
+    return {name: sum(by_query.values()) / len(by_query) for name, by_query in values.items()}
 
 
-def measure_embedder(
+def evaluate_embedder(
     embedder: Embedder,
     collection: Collection,
     *,
@@ -91,21 +93,21 @@ def measure_embedder(
     dim: int | None = None,
     show_progress: bool = False,
 ) -> PerQuery:
-    """Each metric of each query for a model.
+    """Encode a collection with a model and return each metric of each query.
 
     Args:
         embedder: the model.
-        collection: what is evaluated on.
-        query_prompt: put before queries that have none of their own; the model's own by default.
-        passage_prompt: put before passages; the model's own by default.
-        dim: leading dimensions to keep.
-        show_progress: whether bars show rate and time left.
+        collection: the collection.
+        query_prompt: prompt of queries without their own; None for the model's own.
+        passage_prompt: prompt of documents; None for the model's own.
+        dim: number of leading dimensions to use; None for all.
+        show_progress: whether to show progress bars.
 
     Raises:
-        ModelError: a vector is not finite, or the model has fewer dimensions.
+        ModelError: an embedding contains NaN or infinity, or the model has fewer dimensions than `dim`.
     """
     queries, passages = list(collection.queries.values()), list(collection.corpus.values())
-    own = [collection.prompts.get(query) for query in collection.queries]
-    query_QH = query_vectors(embedder, queries, own, prompt=query_prompt, dim=dim, show_progress=show_progress)
+    prompts = [collection.prompts.get(query) for query in collection.queries]
+    query_QH = query_vectors(embedder, queries, prompts, prompt=query_prompt, dim=dim, show_progress=show_progress)
     corpus_DH = passage_vectors(embedder, passages, prompt=passage_prompt, dim=dim, show_progress=show_progress)
     return per_query(collection, query_QH, corpus_DH, str(embedder.device))

@@ -1,4 +1,4 @@
-"""The names of the metrics, and what ir-measures calls them. To add a metric: a line in `METRICS`."""
+"""Names of the metrics. To add a metric, add a line to `METRICS`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from embedctl.errors import ConfigError
 
-METRICS = {
+METRICS = {  # name in this program: name in ir-measures
     "nDCG@10": "nDCG@10",
     "MRR@10": "RR@10",
     "Recall@1": "R@1",
@@ -16,14 +16,18 @@ METRICS = {
 }
 
 
-def of_dim(metric: str, dim: int) -> str:
-    """The name of a metric of vectors cut to their leading dimensions."""
+def metric_with_dim(metric: str, dim: int) -> str:
+    """Return the name of a metric of embeddings that are truncated to `dim` leading dimensions."""
     return f"{metric} dim {dim}"
 
 
 def expect_metric(name: str, dims: Sequence[int] = ()) -> None:
-    """Raise a ConfigError that names the metrics if `name` is none of them, nor one of leading dimensions `dims`."""
-    if name in METRICS or name in {of_dim(metric, dim) for metric in METRICS for dim in dims}:
+    """Check that `name` is a metric, or a metric with one of the leading dimensions `dims`.
+
+    Raises:
+        ConfigError: it is not; the hint lists the metrics.
+    """
+    if name in METRICS or name in {metric_with_dim(metric, dim) for metric in METRICS for dim in dims}:
         return
-    shortened = f", or one of leading dimensions such as '{of_dim('nDCG@10', dims[0])}'" if dims else ""
-    raise ConfigError(f"--metric {name}: no such metric", f"use one of {', '.join(METRICS)}{shortened}")
+    example = f", or one with leading dimensions such as '{metric_with_dim('nDCG@10', dims[0])}'" if dims else ""
+    raise ConfigError(f"--metric {name}: no such metric", f"use one of {', '.join(METRICS)}{example}")

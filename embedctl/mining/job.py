@@ -17,7 +17,7 @@ class MiningJob:
 
     model: str  # folder or hub name
     trust_remote_code: bool  # whether code that is shipped with a model may run
-    device: str | None  # a torch device; None for the GPU, or the CPU without a GPU
+    device: str | None  # a torch device; None for the GPU if there is one, else the CPU
     files: tuple[str, ...]  # files of rows
     corpus: str | None  # file of the passages to search; None for the texts of the rows
     query_prompt: str | None  # prompt of queries whose row has no prompt; None for the model's own

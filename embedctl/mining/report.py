@@ -30,7 +30,8 @@ AXIS_TITLES = {
     "similarities": "cosine similarity of query and passage (embedding model)",
     "rerank_scores": "score of query and passage (reranker)",
 }
-NOTE = (
+CHARTS_NOTE = "Number of passages per score. The dotted line is the median."
+SAMPLES_NOTE = (
     "Half of these rows are those whose negatives have the highest scores in comparison with the positive; the others "
     "are a random sample. A negative on an orange background has a higher score than a positive of the row. It may be "
     "a false negative: a passage that answers the query although it is not listed as a positive."
@@ -97,7 +98,8 @@ class Report:
         images = {title: draw_histograms(self.counts[column], title) for column, title in AXIS_TITLES.items()}
         charts = "".join(f'<p><img alt="{title}" src="{data}"></p>' for title, data in images.items() if data)
         rows = "".join(map(_section, self.samples()))
-        body = f"<table>{table}</table><h2>Scores</h2>{charts}<h2>Sample rows</h2><p>{NOTE}</p>{rows}"
+        body = f"<table>{table}</table><h2>Scores</h2><p>{CHARTS_NOTE}</p>{charts}"
+        body += f"<h2>Sample rows</h2><p>{SAMPLES_NOTE}</p>{rows}"
         return html_page("Mined hard negatives", body)
 
 

@@ -1,4 +1,4 @@
-"""An evaluation called from Python, and its tables as drawn for a terminal of 80 columns."""
+"""An evaluation job called from Python, and its tables on a terminal with 80 columns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from embedctl import console
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.compare import Comparison, compare
-from embedctl.evaluation.job import EvalJob, evaluate, show_alone, show_beside, verdict
-from embedctl.evaluation.metrics import means, measure_embedder
+from embedctl.evaluation.job import EvalJob, evaluate, show_comparison, show_metrics, verdict_sentence
+from embedctl.evaluation.metrics import evaluate_embedder, means
 from embedctl.model.embedder import Embedder
 from tests.conftest import sentence
 
@@ -34,41 +34,41 @@ def job(tiny_model, tmp_path) -> EvalJob:
     )
 
 
-def test_a_model_alone(job, tiny_model):
-    found = evaluate(job)
-    assert (found.queries, found.documents, found.baseline, found.difference) == (8, 8, None, {})
+def test_metrics_of_one_model(job, tiny_model):
+    result = evaluate(job)
+    assert (result.queries, result.documents, result.baseline, result.difference) == (8, 8, None, {})
     model = Embedder.from_pretrained(tiny_model, device="cpu")
-    expected = measure_embedder(model, Collection.from_rows(job.rows), query_prompt="violin ", dim=16)
-    assert found.metrics == means(expected)
+    expected = evaluate_embedder(model, Collection.from_rows(job.rows), query_prompt="violin ", dim=16)
+    assert result.metrics == means(expected)
 
 
-def test_a_model_beside_a_baseline(job):
-    found = evaluate(replace(job, baseline=job.model))
-    assert found.baseline == found.metrics
-    assert {one.tied for one in found.difference.values()} == {8}
-    assert list(found.difference) == list(found.metrics)
+def test_comparison_with_a_baseline(job):
+    result = evaluate(replace(job, baseline=job.model))
+    assert result.baseline == result.metrics
+    assert {one.tied for one in result.difference.values()} == {8}
+    assert list(result.difference) == list(result.metrics)
 
 
-def test_beirs_files(job, tmp_path):
+def test_a_collection_in_beirs_format(job, tmp_path):
     (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": "alpha"}\n{"_id": "b", "text": "beta"}\n')
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "alpha gamma"}\n')
     (tmp_path / "qrels.tsv").write_text("q\ta\t1\n")
     corpus, queries, qrels = (str(tmp_path / name) for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv"))
-    found = evaluate(replace(job, rows=(), beir=(corpus, queries, qrels)))
-    assert (found.queries, found.documents) == (1, 2)
+    result = evaluate(replace(job, rows=(), beir=(corpus, queries, qrels)))
+    assert (result.queries, result.documents) == (1, 2)
 
 
 @pytest.fixture
-def drawn(monkeypatch, capsys):
+def printed(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     console.configure()
     yield lambda: capsys.readouterr().err
     console.configure()
 
 
-def test_one_model(drawn):
-    show_alone("out: 2 queries", {"nDCG@10": 0.5, "MAP": 0.25})
-    lines = drawn().splitlines()
+def test_the_table_of_one_model(printed):
+    show_metrics("out: 2 queries", {"nDCG@10": 0.5, "MAP": 0.25})
+    lines = printed().splitlines()
     assert lines[0] == "out: 2 queries"
     assert [line.split()[1::2] for line in lines if "@" in line or "MAP" in line] == [
         ["nDCG@10", "0.5000"],
@@ -76,16 +76,16 @@ def test_one_model(drawn):
     ]
 
 
-def test_a_model_beside_a_baseline_stands_on_one_line_a_metric(drawn):
-    found = {"Recall@100": Comparison(-0.125, -0.25, 0.0, 12, 345, 6)}
-    show_beside("out", {"Recall@100": 0.5}, {"Recall@100": 0.625}, found)
-    (line,) = [line for line in drawn().splitlines() if "Recall" in line]
+def test_the_comparison_has_one_line_per_metric(printed):
+    comparisons = {"Recall@100": Comparison(-0.125, -0.25, 0.0, 12, 345, 6)}
+    show_comparison("out", {"Recall@100": 0.5}, {"Recall@100": 0.625}, comparisons)
+    (line,) = [line for line in printed().splitlines() if "Recall" in line]
     cells = [cell.strip() for cell in line.strip("│").split("│")]
     assert cells == ["Recall@100", "0.5000", "0.6250", "-0.1250", "-0.250 to +0.000", "12/345/6"]
 
 
-def test_the_verdict_is_a_sentence():
-    one, none = {"q": 1.0}, {"q": 0.0}
-    assert verdict("MAP", compare(one, none)) == "MAP: the model is better than the baseline"
-    assert verdict("MAP", compare(none, one)) == "MAP: the model is worse than the baseline"
-    assert "chance could explain" in verdict("MAP", compare(one, one))
+def test_verdict_sentences():
+    first, second = {"q": 1.0}, {"q": 0.0}
+    assert verdict_sentence("MAP", compare(first, second)) == "MAP: the model is better than the baseline"
+    assert verdict_sentence("MAP", compare(second, first)) == "MAP: the model is worse than the baseline"
+    assert "no significant difference" in verdict_sentence("MAP", compare(first, first))

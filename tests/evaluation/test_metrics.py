@@ -1,4 +1,4 @@
-"""Metrics against values worked by hand, and rankings against plain sorting."""
+"""Metrics against values computed by hand, and the order of documents against sorting."""
 
 from __future__ import annotations
 
@@ -10,36 +10,33 @@ import pytest
 from embedctl.errors import ConfigError, ModelError
 from embedctl.evaluation import metrics
 from embedctl.evaluation.collections import Collection
-from embedctl.evaluation.metrics import means, measure_embedder, per_query, ranking
+from embedctl.evaluation.metrics import evaluate_embedder, means, per_query, rank_documents
 from embedctl.evaluation.names import METRICS, expect_metric
 
 
 def ordered(count: int) -> np.ndarray:
-    """Vectors of documents that a query (1, 0) finds in their order."""
+    """Return document vectors in descending order of their score with the query (1, 0)."""
     return np.stack([np.linspace(1, 0.1, count), np.ones(count)], axis=1).astype(np.float32)
 
 
-def collection(count: int, *answers: dict[int, int]) -> Collection:
-    """`count` documents; the grades of each query by place."""
+def build_collection(count: int, *grades: dict[int, int]) -> Collection:
+    """Return a collection with `count` documents and, per query, grades by the index of the document."""
     return Collection(
-        {f"q{number}": f"query {number}" for number in range(len(answers))},
-        {f"d{place}": f"text {place}" for place in range(count)},
-        {
-            f"q{number}": {f"d{place}": grade for place, grade in judged.items()}
-            for number, judged in enumerate(answers)
-        },
+        {f"q{number}": f"query {number}" for number in range(len(grades))},
+        {f"d{index}": f"text {index}" for index in range(count)},
+        {f"q{number}": {f"d{index}": grade for index, grade in judged.items()} for number, judged in enumerate(grades)},
     )
 
 
 QUERY = np.array([[1, 0]], dtype=np.float32)
 
 
-def evaluated(one: Collection, query_QH: np.ndarray, corpus_DH: np.ndarray) -> dict[str, float]:
-    return means(per_query(one, query_QH, corpus_DH))
+def mean_metrics(collection: Collection, query_QH: np.ndarray, corpus_DH: np.ndarray) -> dict[str, float]:
+    return means(per_query(collection, query_QH, corpus_DH))
 
 
-def test_two_answers_at_ranks_2_and_4():
-    found = evaluated(collection(200, {1: 1, 3: 1}), QUERY, ordered(200))
+def test_two_relevant_documents_at_positions_2_and_4():
+    found = mean_metrics(build_collection(200, {1: 1, 3: 1}), QUERY, ordered(200))
     ideal = 1 + 1 / math.log2(3)
     assert found == pytest.approx(
         {
@@ -53,8 +50,8 @@ def test_two_answers_at_ranks_2_and_4():
     )
 
 
-def test_answers_below_the_cut_offs():
-    found = evaluated(collection(200, {10: 1, 99: 1, 100: 1, 0: 0}), QUERY, ordered(200))
+def test_relevant_documents_below_the_cut_offs():
+    found = mean_metrics(build_collection(200, {10: 1, 99: 1, 100: 1, 0: 0}), QUERY, ordered(200))
     assert found == pytest.approx(
         {
             "nDCG@10": 0,
@@ -68,80 +65,81 @@ def test_answers_below_the_cut_offs():
 
 
 def test_grades_are_linear_gains():
-    found = evaluated(collection(20, {0: 1, 2: 3}), QUERY, ordered(20))
+    found = mean_metrics(build_collection(20, {0: 1, 2: 3}), QUERY, ordered(20))
     assert found["nDCG@10"] == pytest.approx((1 + 3 / 2) / (3 + 1 / math.log2(3)))
 
 
-def test_the_mean_is_over_all_queries_and_single_values_keep_their_ids():
-    one = collection(20, {0: 1}, {4: 1})
+def test_the_mean_is_over_all_queries_and_values_have_query_ids():
+    collection = build_collection(20, {0: 1}, {4: 1})
     query_QH = np.repeat(QUERY, 2, axis=0)
-    assert per_query(one, query_QH, ordered(20))["MRR@10"] == {"q0": 1.0, "q1": 0.2}
-    assert evaluated(one, query_QH, ordered(20))["MRR@10"] == pytest.approx(0.6)
+    assert per_query(collection, query_QH, ordered(20))["MRR@10"] == {"q0": 1.0, "q1": 0.2}
+    assert mean_metrics(collection, query_QH, ordered(20))["MRR@10"] == pytest.approx(0.6)
 
 
-def test_equal_scores_stand_in_the_order_of_the_corpus():
+def test_documents_with_equal_scores_keep_the_order_of_the_corpus():
     same = np.ones((30, 2), dtype=np.float32)
-    ranked = dict(ranking(collection(30, {11: 1}), QUERY, same))
-    assert ranked["q0"] == [f"d{place}" for place in range(30)]
-    assert evaluated(collection(30, {11: 1}), QUERY, same)["MAP"] == pytest.approx(1 / 12)
+    ranked = dict(rank_documents(build_collection(30, {11: 1}), QUERY, same))
+    assert ranked["q0"] == [f"d{index}" for index in range(30)]
+    assert mean_metrics(build_collection(30, {11: 1}), QUERY, same)["MAP"] == pytest.approx(1 / 12)
 
 
-def test_the_querys_own_text_is_left_out_unless_it_answers():
+def test_documents_with_the_querys_text_are_left_out_unless_relevant():
     corpus = {"a": "same", "b": "same", "c": "other", "d": "answer"}
     vectors = ordered(4)
-    left_out = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 0}})
-    assert dict(ranking(left_out, QUERY, vectors)) == {"q": ["c", "d"]}
-    assert evaluated(left_out, QUERY, vectors)["MRR@10"] == pytest.approx(1 / 2)
-    judged = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 1}})
-    assert dict(ranking(judged, QUERY, vectors)) == {"q": ["b", "c", "d"]}
+    not_relevant = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 0}})
+    assert dict(rank_documents(not_relevant, QUERY, vectors)) == {"q": ["c", "d"]}
+    assert mean_metrics(not_relevant, QUERY, vectors)["MRR@10"] == pytest.approx(1 / 2)
+    relevant = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 1}})
+    assert dict(rank_documents(relevant, QUERY, vectors)) == {"q": ["b", "c", "d"]}
 
 
-def test_a_ranking_is_as_deep_beside_copies_of_the_query(monkeypatch):
+def test_left_out_documents_do_not_reduce_the_depth(monkeypatch):
     monkeypatch.setattr(metrics, "DEPTH", 5)
-    corpus = {f"d{place}": "same" if place < 3 else f"text {place}" for place in range(20)}
-    whole = Collection({"q": "same"}, corpus, {"q": {"d19": 1}})
-    assert dict(ranking(whole, QUERY, ordered(20))) == {"q": ["d3", "d4", "d5", "d6", "d7"]}
+    corpus = {f"d{index}": "same" if index < 3 else f"text {index}" for index in range(20)}
+    collection = Collection({"q": "same"}, corpus, {"q": {"d19": 1}})
+    assert dict(rank_documents(collection, QUERY, ordered(20))) == {"q": ["d3", "d4", "d5", "d6", "d7"]}
 
 
-def test_a_query_that_can_find_nothing_counts_as_0():
-    alone = Collection({"q": "same", "r": "x"}, {"a": "same"}, {"q": {"a": 0, "gone": 1}, "r": {"a": 1}})
-    assert evaluated(alone, np.ones((2, 2), np.float32), np.ones((1, 2), np.float32))["MAP"] == pytest.approx(0.5)
+def test_a_query_without_search_results_has_the_value_0():
+    collection = Collection({"q": "same", "r": "x"}, {"a": "same"}, {"q": {"a": 0, "gone": 1}, "r": {"a": 1}})
+    assert mean_metrics(collection, np.ones((2, 2), np.float32), np.ones((1, 2), np.float32))["MAP"] == pytest.approx(
+        0.5
+    )
 
 
-def test_blocks_of_queries_change_nothing(monkeypatch):
-    draw = np.random.default_rng(1)
-    whole = collection(60, *({int(place): 1} for place in draw.integers(0, 60, 23)))
-    query_QH, corpus_DH = draw.standard_normal((23, 8), np.float32), draw.standard_normal((60, 8), np.float32)
-    expected = per_query(whole, query_QH, corpus_DH)
-    monkeypatch.setattr(metrics, "QUERIES_AT_A_TIME", 5)
-    assert per_query(whole, query_QH, corpus_DH) == expected
+def test_the_block_size_does_not_change_the_metrics(monkeypatch):
+    generator = np.random.default_rng(1)
+    collection = build_collection(60, *({int(index): 1} for index in generator.integers(0, 60, 23)))
+    query_QH, corpus_DH = generator.standard_normal((23, 8), np.float32), generator.standard_normal((60, 8), np.float32)
+    expected = per_query(collection, query_QH, corpus_DH)
+    monkeypatch.setattr(metrics, "QUERIES_PER_BLOCK", 5)
+    assert per_query(collection, query_QH, corpus_DH) == expected
     scores = query_QH.astype(np.float64) @ corpus_DH.T.astype(np.float64)
-    places = [int(document[1:]) for judged in whole.qrels.values() for document in judged]
-    by_hand = {f"q{row}": 1 / (1 + (scores[row] > scores[row, place]).sum()) for row, place in enumerate(places)}
-    assert expected["MAP"] == pytest.approx(by_hand)
+    relevant = [int(document[1:]) for judged in collection.qrels.values() for document in judged]
+    expected_map = {f"q{row}": 1 / (1 + (scores[row] > scores[row, index]).sum()) for row, index in enumerate(relevant)}
+    assert expected["MAP"] == pytest.approx(expected_map)
 
 
-def test_vectors_that_are_not_finite_are_no_zeros():
+def test_a_vector_with_nan_is_an_error():
+    corpus_DH = np.where(np.arange(10).reshape(5, 2) == 7, np.nan, 1).astype(np.float32)
     with pytest.raises(ModelError, match="vector of document 3 is not finite"):
-        evaluated(
-            collection(5, {0: 1}), QUERY, np.where(np.arange(10).reshape(5, 2) == 7, np.nan, 1).astype(np.float32)
-        )
+        mean_metrics(build_collection(5, {0: 1}), QUERY, corpus_DH)
 
 
-def test_an_unknown_metric_is_told_the_known_ones():
+def test_the_error_for_an_unknown_metric_lists_all_metrics():
     for name in METRICS:
         expect_metric(name)
-    with pytest.raises(ConfigError, match=r"--metric ndcg: no such metric") as wrong:
+    with pytest.raises(ConfigError, match=r"--metric ndcg: no such metric") as error:
         expect_metric("ndcg")
-    assert all(name in wrong.value.hint for name in METRICS)
+    assert all(name in error.value.hint for name in METRICS)
     expect_metric("MAP dim 64", (32, 64))
-    with pytest.raises(ConfigError) as wrong:
+    with pytest.raises(ConfigError) as error:
         expect_metric("MAP dim 64", (32,))
-    assert "'nDCG@10 dim 32'" in wrong.value.hint
+    assert "'nDCG@10 dim 32'" in error.value.hint
 
 
-class Letters:
-    """A model that counts letters, and notes what it was asked."""
+class LetterCounts:
+    """A model whose embeddings are counts of letters, and which records the texts per prompt."""
 
     dimension = 26
     device = "cpu"
@@ -155,7 +153,7 @@ class Letters:
     def encode(self, texts, *, prompt, dim=None, show_progress=False):
         self.prompts.setdefault(prompt, []).extend(texts)
         vectors = np.array(
-            [[(prompt + text).count(chr(97 + place)) for place in range(26)] for text in texts], np.float32
+            [[(prompt + text).count(chr(97 + index)) for index in range(26)] for text in texts], np.float32
         )
         return vectors[:, : dim or 26]
 
@@ -165,29 +163,29 @@ LETTERS = Collection(
 )
 
 
-def test_an_embedder_is_given_prompts_and_compared_by_cosine():
-    model = Letters()
-    assert means(measure_embedder(model, LETTERS))["Recall@1"] == 1.0
+def test_texts_are_encoded_with_prompts_and_compared_by_cosine():
+    model = LetterCounts()
+    assert means(evaluate_embedder(model, LETTERS))["Recall@1"] == 1.0
     assert model.prompts == {"z": ["ab"], "y": ["cc"], "": ["abab", "c", "abcxyz"]}
 
 
-def test_prompts_given_replace_the_models_but_not_the_querys_own():
-    model = Letters()
-    measure_embedder(model, LETTERS, query_prompt="", passage_prompt="k")
+def test_given_prompts_replace_the_models_prompts_but_not_those_of_queries():
+    model = LetterCounts()
+    evaluate_embedder(model, LETTERS, query_prompt="", passage_prompt="k")
     assert model.prompts == {"": ["ab"], "y": ["cc"], "k": ["abab", "c", "abcxyz"]}
 
 
-def test_leading_dimensions_only():
-    assert means(measure_embedder(Letters(), LETTERS, dim=2))["Recall@1"] == 0.5
+def test_dim_uses_the_leading_dimensions_only():
+    assert means(evaluate_embedder(LetterCounts(), LETTERS, dim=2))["Recall@1"] == 0.5
 
 
-def test_training_and_eval_see_the_same_queries(tiny_model):
-    """A row with a prompt of its own, a model with one: both ways to the vectors agree."""
+def test_training_and_eval_encode_the_same_query_texts(tiny_model):
+    """One query has its own prompt, and the model has a prompt."""
     from embedctl.model.embedder import Embedder
     from embedctl.search.vectors import query_vectors
 
     embedder = Embedder.from_pretrained(tiny_model, device="cpu")
     embedder.set_prompts("find: ", None)
-    queries, own = list(LETTERS.queries.values()), [LETTERS.prompts.get(key) for key in LETTERS.queries]
-    as_trained = embedder.encode(LETTERS.prompted(embedder.prompt_for("query")), prompt="")
-    np.testing.assert_allclose(query_vectors(embedder, queries, own), as_trained, atol=1e-6)
+    queries, prompts = list(LETTERS.queries.values()), [LETTERS.prompts.get(key) for key in LETTERS.queries]
+    expected = embedder.encode(LETTERS.prompted_queries(embedder.prompt_for("query")), prompt="")
+    np.testing.assert_allclose(query_vectors(embedder, queries, prompts), expected, atol=1e-6)
