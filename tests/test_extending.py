@@ -1,4 +1,4 @@
-"""The README's table "to add X, touch Y": each X is added to a copy of the package and used on the command line."""
+"""Each extension of the table in docs/development.md is added to a copy of the package and used on the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGE = Path(embedctl.__file__).parent
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the package beside its shipped files, and a folder to work in."""
+    """A copy of the package with its shipped files, and a working folder."""
 
     root: Path
 
@@ -33,16 +33,16 @@ class Checkout:
         (self.root / "embedctl" / file).write_text(text, encoding="utf-8")
 
     def insert(self, file: str, before: str, text: str) -> None:
-        """Put a text before the one place that holds `before`."""
+        """Insert a text before `before`, which must occur exactly once."""
         path = self.root / "embedctl" / file
         content = path.read_text(encoding="utf-8")
-        assert content.count(before) == 1, f"{file} holds {before!r} {content.count(before)} times"
+        assert content.count(before) == 1, f"{file} contains {before!r} {content.count(before)} times"
         path.write_text(content.replace(before, text + before), encoding="utf-8")
 
     def run(self, *arguments: object) -> str:
-        """What `embedctl` of the copy prints to stdout."""
+        """Run the copied `embedctl` and return what it prints to stdout."""
         environment = {"PYTHONPATH": str(self.root), "HF_HUB_OFFLINE": "1", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(
+        outcome = subprocess.run(
             [sys.executable, "-m", "embedctl", *map(str, arguments)],
             cwd=self.root / "work",
             env=os.environ | environment | {"EMBEDCTL_CACHE": str(self.root / "cache")},
@@ -51,22 +51,22 @@ class Checkout:
             check=False,
             timeout=300,
         )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        assert outcome.returncode == 0, outcome.stderr
+        return outcome.stdout
 
     def json(self, *arguments: object) -> dict[str, Any]:
-        """The document that `embedctl` of the copy prints with --json."""
+        """Run the copied `embedctl` with --json and return the printed document."""
         document: dict[str, Any] = json.loads(self.run(*arguments, "--json"))
         return document
 
     def write(self, name: str, text: str) -> Path:
-        """A file in the working folder."""
+        """Write a file in the working folder and return its path."""
         path = self.root / "work" / name
         path.write_text(text, encoding="utf-8")
         return path
 
     def read(self, name: str) -> str:
-        """The content of a file in the working folder."""
+        """Return the content of a file in the working folder."""
         return (self.root / "work" / name).read_text(encoding="utf-8")
 
 
@@ -81,7 +81,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def rows(number: int) -> str:
-    """Lines of rows with two negatives each."""
+    """Return the JSON lines of rows with two negatives each."""
     documents = [
         {"query": sentence(row), "pos": [sentence(1000 + row)], "neg": [sentence(2000 + row), sentence(3000 + row)]}
         for row in range(number)
@@ -89,7 +89,7 @@ def rows(number: int) -> str:
     return "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
 
 
-HINGE = '''"""A hinge on the margin between the positive and the hardest other candidate."""
+HINGE = '''"""Hinge loss on the margin between the positive and the hardest other candidate."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Hinge(Loss):
     margin: float
 
     @classmethod
-    def of(cls, options: LossSection) -> Self | None:
+    def from_options(cls, options: LossSection) -> Self | None:
         return None if options.hinge_margin is None else cls(margin=options.hinge_margin)
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
@@ -117,16 +117,16 @@ class Hinge(Loss):
         return (self.margin - cosine_QC[:, 0] + cosine_QC[:, 1:].max(dim=1).values).clamp(min=0).mean()
 '''
 HINGE_SECTION = '''class HingeSection(Section):
-    """Of rows without scores, in place of InfoNCE."""
+    """Options of the hinge loss, which replaces InfoNCE for rows without scores."""
 
-    hinge_margin: float | None = option(None, "Loss", "train with a hinge of this margin")
+    hinge_margin: float | None = option(None, "Loss", "margin of the hinge loss (default: InfoNCE)")
 
 
 '''
 
 
 SEQUENCES = '''def _sequences(stream: BinaryIO) -> Iterator[Lines]:
-    """JSON text sequences (RFC 7464): a record separator before each value."""
+    """Read JSON text sequences (RFC 7464): each value follows a record separator."""
     values = stream.read().split(b"\\x1e")[1:]
     yield ArrayElements(range(1, len(values) + 1), values)
 
@@ -135,7 +135,7 @@ SEQUENCES = '''def _sequences(stream: BinaryIO) -> Iterator[Lines]:
 
 
 def test_a_row_format(checkout):
-    """It is recognised by content."""
+    """Its content identifies the format."""
     checkout.insert("reading/json_values.py", "# The first bytes of a file, after", SEQUENCES)
     checkout.insert("reading/json_values.py", 'b"[": _read_array}', 'b"\\x1e": _sequences, ')
     files = checkout.write("plain", rows(8)), checkout.write("sequence", f"\x1e{rows(8)}".replace("}\n{", "}\n\x1e{"))
@@ -145,7 +145,7 @@ def test_a_row_format(checkout):
 
 
 SUBTITLES = '''def read_subtitles(path: str, _options: ReadOptions) -> Iterator[Record]:
-    """The text of each SubRip subtitle, without its number and its times."""
+    """Yield the text of each SubRip subtitle, without its number and its times."""
     with open_bytes(path) as stream:
         for number, block in enumerate(stream.read().decode("utf-8").split("\\n\\n"), start=1):
             yield Record(path, number, " ".join(block.splitlines()[2:]))
@@ -155,7 +155,7 @@ SUBTITLES = '''def read_subtitles(path: str, _options: ReadOptions) -> Iterator[
 
 
 TSV = '''class TsvWriter(Writer):
-    """The text, a tab, and the numbers."""
+    """Writes lines of the text, a tab and the numbers."""
 
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
         for text, vector in zip(texts, vectors, strict=True):
@@ -166,13 +166,13 @@ TSV = '''class TsvWriter(Writer):
 
 
 def test_a_text_format_and_an_output_format(checkout, tiny_model):
-    """Texts to encode and passages to search are read from it, and written with their vectors."""
+    """The new text format is read by encode and mine-negatives; the new output format is written by encode."""
     checkout.insert("reading/readers.py", "# Suffix of a file, without", SUBTITLES)
     checkout.insert("reading/readers.py", '".csv": read_csv', '".srt": read_subtitles, ')
     checkout.insert("storage/writers.py", "WRITERS: dict", TSV)
     checkout.insert("storage/writers.py", '".parquet": ParquetWriter}', '".tsv": TsvWriter, ')
-    texts = [sentence(place) for place in range(40)]
-    blocks = [f"{place}\n00:00 --> 00:01\n{text}" for place, text in enumerate(texts)]
+    texts = [sentence(seed) for seed in range(40)]
+    blocks = [f"{number}\n00:00 --> 00:01\n{text}" for number, text in enumerate(texts, start=1)]
     checkout.write("texts.srt", "\n\n".join(blocks))
     document = checkout.json("encode", "--ckpt", tiny_model, "-i", "texts.srt", "-o", "out.tsv", "--device", "cpu")
     written = [line.split("\t") for line in checkout.read("out.tsv").splitlines()]
@@ -188,7 +188,7 @@ def test_a_text_format_and_an_output_format(checkout, tiny_model):
 
 GENERAL_TRACKER = "from accelerate.tracking import GeneralTracker\n"
 CSV_TRACKER = '''class CsvTracker(GeneralTracker):
-    """Writes each number to curves.csv."""
+    """Writes each metric to curves.csv."""
 
     name, requires_logging_directory = "csv", False
 
@@ -209,29 +209,32 @@ CSV_TRACKER = '''class CsvTracker(GeneralTracker):
 '''
 
 
-def test_a_loss_with_an_option_of_its_own_and_a_tracker(checkout):
-    """Each is asked for by YAML in one run and by its flag in the other."""
+def test_a_loss_with_an_option_and_a_tracker(checkout):
+    """YAML selects each of them in one run, and an option of the command line in the other run."""
     checkout.create("losses/hinge.py", HINGE)
     checkout.insert("config/losses.py", "class LossSection(", HINGE_SECTION)
     checkout.insert("config/losses.py", "MatryoshkaSection, CoSENTSection", "HingeSection, ")
     checkout.insert("losses/select.py", "from embedctl.losses.infonce", "from embedctl.losses.hinge import Hinge\n")
     checkout.insert("losses/select.py", "MarginMSE, CoSENT)", "Hinge, ")
     checkout.insert("training/trackers.py", "from embedctl import console", GENERAL_TRACKER)
-    checkout.insert("training/trackers.py", "def settle_wandb", CSV_TRACKER)
+    checkout.insert("training/trackers.py", "def configure_wandb", CSV_TRACKER)
     checkout.insert("config/trackers.py", '"none": ""}', '"csv": "embedctl.training.trackers:CsvTracker", ')
-    shown = checkout.run("train", "--help")
-    assert "--hinge-margin NUMBER" in shown
-    assert "trackio|csv|none" in shown
+    text = checkout.run("train", "--help")
+    assert "--hinge-margin NUMBER" in text
+    assert "trackio|csv|none" in text
     data = ["train", "--dataset", checkout.write("rows.jsonl", rows(8)), "--neg-nums", "2", "--max-steps", 1]
     checkout.write("loss.yaml", "loss: {hinge_margin: 20}")
     checkout.write("tracker.yaml", "run: {log_with: csv}")
     by_yaml_and_flag = ["--config", "loss.yaml", "--log-with", "csv", "-o", "20"]
     by_flag_and_yaml = ["--config", "tracker.yaml", "--hinge-margin", "50", "--seed", "7", "-o", "50"]
     with ThreadPoolExecutor() as pool:
-        assert len(list(pool.map(lambda own: checkout.run(*data, *own), (by_yaml_and_flag, by_flag_and_yaml)))) == 2
+        assert (
+            len(list(pool.map(lambda options: checkout.run(*data, *options), (by_yaml_and_flag, by_flag_and_yaml))))
+            == 2
+        )
     for margin, seed in ((20, 42), (50, 7)):
         recorded = json.loads(checkout.read(f"{margin}/metrics.jsonl").splitlines()[-1])
-        assert recorded["loss"] == pytest.approx(margin, abs=2)  # cosines are 2 apart at the most
+        assert recorded["loss"] == pytest.approx(margin, abs=2)  # two cosines differ by at most 2
         curves = [line.split(",") for line in checkout.read(f"{margin}/curves.csv").splitlines()]
         assert ["seed", "0", str(seed)] in curves
         assert ["train/loss", "1", str(recorded["loss"])] in curves
@@ -240,29 +243,31 @@ def test_a_loss_with_an_option_of_its_own_and_a_tracker(checkout):
 def test_a_metric(checkout, tiny_model):
     checkout.insert("evaluation/names.py", '    "MAP": "AP"', '    "Success@3": "Success@3",\n')
     checkout.write("rows.jsonl", rows(12))
-    own = checkout.write("own.yaml", "metric: Success@3\nmin: 0")
-    evaluation = ["eval", "--ckpt", tiny_model, "--dataset", "rows.jsonl", "--device", "cpu", "--config", own]
+    file = checkout.write("own.yaml", "metric: Success@3\nmin: 0")
+    evaluation = ["eval", "--ckpt", tiny_model, "--dataset", "rows.jsonl", "--device", "cpu", "--config", file]
     metrics = checkout.json(*evaluation)["metrics"]
     assert metrics["Recall@1"] <= metrics["Success@3"] <= metrics["Recall@10"]
     assert metrics["Success@3"] * 12 == pytest.approx(round(metrics["Success@3"] * 12))
 
 
 LONG = '''def no_longer_than(longest: int | None, texts: Sequence[str]) -> Filter:
-    """Keeps texts of at most so many characters."""
+    """Keep texts of at most `longest` characters."""
     lengths = np.array(list(map(len, texts)))
     return lambda _row, ids, _scores: lengths[ids] <= (longest or max(lengths))
 
 
 '''
 LONG_OPTION = """    max_characters: int | None = option(
-        None, "Filters", "a negative has at most so many characters", gt=0
+        None, "Limits and filters", "longest negative, in characters (default: no limit)", gt=0
     )
 """
-LONG_LINE = """    "too long": lambda job, data: no_longer_than(job.filter_options["max_characters"], data.distinct.texts),
+LONG_LINE = """    "too long": lambda job, data: no_longer_than(
+        job.filter_options["max_characters"], data.distinct.texts
+    ),
 """
 
 
-def test_a_negative_filter_with_an_option_of_its_own(checkout, tiny_model):
+def test_a_negative_filter_with_an_option(checkout, tiny_model):
     checkout.insert("mining/filters.py", "# Name of each filter in `--json`", LONG)
     checkout.insert("mining/filters.py", '    "own negatives": lambda', LONG_LINE)
     checkout.insert("config/mining.py", "    positive_score: Literal[", LONG_OPTION)
@@ -272,9 +277,9 @@ def test_a_negative_filter_with_an_option_of_its_own(checkout, tiny_model):
     mining = ["mine-negatives", "--model", tiny_model, "--dataset", "rows.jsonl", "--device", "cpu", "--neg-nums", "5"]
     mining += ["--config", "own.yaml", "--range", "0-25"]
 
-    def mined(own: list[str]) -> tuple[int, int]:
-        """The length of the longest negative, and how many candidates were too long."""
-        document = checkout.json(*mining, *own)
+    def mined(options: list[str]) -> tuple[int, int]:
+        """Return the length of the longest negative, and the number of candidates that were too long."""
+        document = checkout.json(*mining, *options)
         negatives = [json.loads(line)["neg"] for line in checkout.read(document["output"]).splitlines()]
         return max(len(text) for texts in negatives for text in texts), document["rejected"]["too long"]
 
@@ -284,7 +289,7 @@ def test_a_negative_filter_with_an_option_of_its_own(checkout, tiny_model):
     assert 0 < by_yaml[1] < by_flag[1]
 
 
-COUNT = '''"""`embedctl count`: how many rows there are."""
+COUNT = '''"""`embedctl count`: count rows."""
 
 from __future__ import annotations
 
@@ -292,18 +297,21 @@ from embedctl import console
 from embedctl.commands.flags import with_options
 from embedctl.config.counting import CountConfig
 
-EXAMPLE = "Example: embedctl count --dataset train.jsonl"
+EXAMPLES = """
+# Count the rows of a file.
+embedctl count --dataset train.jsonl
+"""
 
 
 @with_options(CountConfig)
 def command(config: CountConfig) -> None:
-    """Count rows."""
+    """Count the rows of files."""
     from embedctl.data.rows import read_rows
 
     count = sum(1 for name in config.dataset for _ in read_rows(name))
     console.result({"rows": count * config.times})
 '''
-COUNT_CONFIG = '''"""The options of count."""
+COUNT_CONFIG = '''"""Options of count."""
 
 from __future__ import annotations
 
@@ -313,12 +321,12 @@ from embedctl.config.base import Command, Strings, option
 
 
 class CountConfig(Command):
-    """`embedctl count`."""
+    """Options of `embedctl count`."""
 
     name: ClassVar[str] = "count"
 
-    dataset: Strings = option((), "Data", "files of rows")
-    times: int = option(1, "Data", "how often each row counts", gt=0)
+    dataset: Strings = option((), "Data", "file of rows (default: none)")
+    times: int = option(1, "Data", "weight of each row", gt=0)
 '''
 
 
@@ -326,8 +334,8 @@ def test_a_command(checkout):
     checkout.create("commands/count.py", COUNT)
     checkout.create("config/counting.py", COUNT_CONFIG)
     checkout.insert("cli.py", '    "doctor": "doctor",', '    "count": "count",\n')
-    assert "Count rows." in checkout.run("--help")
-    assert "how often each row counts (default: 1)" in checkout.run("count", "--help")
-    own = checkout.write("own.yaml", f"dataset: [{checkout.write('rows.jsonl', rows(4))}]\ntimes: 2")
-    assert json.loads(checkout.run("count", "--config", own)) == {"rows": 8}
-    assert json.loads(checkout.run("count", "--config", own, "--times", "3")) == {"rows": 12}
+    assert "Count the rows of files." in checkout.run("--help")
+    assert "weight of each row (default: 1)" in checkout.run("count", "--help")
+    file = checkout.write("own.yaml", f"dataset: [{checkout.write('rows.jsonl', rows(4))}]\ntimes: 2")
+    assert json.loads(checkout.run("count", "--config", file)) == {"rows": 8}
+    assert json.loads(checkout.run("count", "--config", file, "--times", "3")) == {"rows": 12}
