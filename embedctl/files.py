@@ -91,7 +91,7 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     return folder
 
 
-def expect_writable(folder: Path, output: str, hint: str) -> None:
+def check_writable(folder: Path, output: str, hint: str) -> None:
     """Create a folder and check that files can be written to it.
 
     Args:

@@ -12,7 +12,7 @@ from embedctl.commands.flags import with_options
 from embedctl.config import MineConfig
 from embedctl.config.base import parse_range
 from embedctl.errors import ConfigError
-from embedctl.files import expect_writable
+from embedctl.files import check_writable
 from embedctl.resources import cache_folder, example_data
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ def check_output(config: MineConfig, files: Sequence[str]) -> None:
         raise ConfigError(
             f"--output {output} already exists", "choose another --output, or replace it with --overwrite"
         )
-    expect_writable(output.parent, f"--output {output}", "choose an --output in a writable folder")
+    check_writable(output.parent, f"--output {output}", "choose an --output in a writable folder")
     if config.report:
         report = Path(config.report)
-        expect_writable(report.parent, f"--report {report}", "choose a --report in a writable folder")
+        check_writable(report.parent, f"--report {report}", "choose a --report in a writable folder")
 
 
 def build_job(config: MineConfig, files: Sequence[str]) -> MiningJob:

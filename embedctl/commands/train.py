@@ -14,7 +14,7 @@ from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse_dataset_option
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.evaluation.names import expect_metric
-from embedctl.files import expect_writable, write_atomically
+from embedctl.files import check_writable, write_atomically
 from embedctl.resources import example_data
 
 EXAMPLES = r"""
@@ -177,7 +177,7 @@ def prepare_output(config: TrainConfig) -> Path:
             _check_overwrite(folder, names)
         for path in (folder / name for name in RUN_FILES):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    expect_writable(folder, f"--output-dir {folder}", "choose another --output-dir")
+    check_writable(folder, f"--output-dir {folder}", "choose another --output-dir")
     return folder
 
 

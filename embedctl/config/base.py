@@ -29,14 +29,8 @@ def option(
 ) -> T:
     """Return the default value of a field that is a command-line option.
 
-    Args:
-        default: the value if the option is not set.
-        panel: see `CliOption`, as for `names`, `metavar` and `positional`.
-        description: the text for `--help` and for the comments of the YAML files.
-        names: see `panel`.
-        metavar: see `panel`.
-        positional: see `panel`.
-        bounds: arguments of pydantic's `Field`, such as gt=0.
+    The description is the text for `--help` and for the comments of the YAML files. `bounds` are arguments of
+    pydantic's `Field`, such as gt=0. The other parameters are those of `CliOption`.
     """
     field = Field(default, description=description, **bounds)
     field.metadata.append(CliOption(panel, names, metavar, positional))
@@ -79,7 +73,7 @@ def parse_range(positions: str) -> tuple[int, int]:
     return first, last
 
 
-def expect_range_size(flag: str, positions: str, neg_nums: int) -> None:
+def check_range_size(flag: str, positions: str, neg_nums: int) -> None:
     """Check that a range has enough positions for the negatives of a row.
 
     Raises:
@@ -101,7 +95,7 @@ class Section(BaseModel):
 class Command(Section):
     """The options that all commands have; a subclass holds the options of one command."""
 
-    name: ClassVar[str] = "COMMAND"  # of the command
+    name: ClassVar[str] = "COMMAND"  # on the command line
     main_options: ClassVar[tuple[str, ...]] = ()  # up to five fields that `--help` lists first
 
     json_output: bool = option(False, "Output", "print the result as one JSON document to stdout", "--json")

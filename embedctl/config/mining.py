@@ -15,7 +15,7 @@ from embedctl.config.base import (
     Range,
     Section,
     Strings,
-    expect_range_size,
+    check_range_size,
     option,
 )
 
@@ -150,7 +150,7 @@ class MineConfig(Command):
 
     @model_validator(mode="after")
     def _range_is_large_enough(self) -> MineConfig:
-        expect_range_size("--range", self.range, self.neg_nums)
+        check_range_size("--range", self.range, self.neg_nums)
         return self
 
     @property

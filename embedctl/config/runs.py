@@ -1,4 +1,4 @@
-"""Options of train that do not change what is learned: the output folder, evaluations, processes and hardware."""
+"""Options of train for the output folder, checkpoints, evaluations, processes and hardware."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class LaunchSection(Section):
     tokens_per_forward: int | None = option(
         None,
         HARDWARE,
-        "tokens per forward pass; lower it if memory is exhausted (default: chosen from the free memory)",
+        "tokens per forward pass; lower it if memory is exhausted (default: chosen by the available memory)",
         gt=0,
     )
     attention: Literal["auto", "packed", "padded"] = option(

@@ -16,7 +16,7 @@ from embedctl.config.base import (
     Range,
     Section,
     Strings,
-    expect_range_size,
+    check_range_size,
     option,
 )
 from embedctl.config.losses import LossSection
@@ -120,7 +120,9 @@ class RemineSection(Section):
         metavar="FIRST-LAST",
     )
     remine_margin: float | None = option(
-        None, REMINE, "they must score below the positive by at least this cosine difference (default: no limit)"
+        None,
+        REMINE,
+        "each of these negatives must score below the positive by at least this cosine difference (default: no limit)",
     )
 
 
@@ -189,7 +191,7 @@ class TrainConfig(Command):
                 raise ValueError("--remine-every-epoch requires --neg-nums above 0")
             if self.optim.epochs == 1 and self.optim.max_steps is None:
                 raise ValueError("--remine-every-epoch has no effect in the first epoch: use --epochs 2 or more")
-            expect_range_size("--remine-range", self.remine.remine_range, self.data.neg_nums)
+            check_range_size("--remine-range", self.remine.remine_range, self.data.neg_nums)
         return self
 
     @model_validator(mode="after")
