@@ -58,7 +58,8 @@ class EvalConfig(Command):
     dataset: Strings = option(
         (),
         "Data",
-        "file of evaluation rows, or several (repeat the option; in YAML, a list); their passages are the corpus "
+        "file of evaluation rows, whose passages are the corpus; for several files, repeat the option or use a list "
+        "in YAML "
         "(default: the evaluation rows of the model's training run, else an example collection)",
         metavar="FILE",
     )

@@ -84,7 +84,7 @@ class MineConfig(Command):
     dataset: Strings = option(
         (),
         "Data",
-        "file of training rows to mine negatives for, or several (repeat the option; in YAML, a list) "
+        "file of training rows to mine negatives for; for several files, repeat the option or use a list in YAML "
         "(default: the shipped example rows)",
         metavar="FILE",
     )

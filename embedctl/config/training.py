@@ -81,14 +81,15 @@ class DataSection(Section):
     dataset: Strings = option(
         (),
         "Data",
-        "file of training rows, or several (repeat the option; in YAML, a list); FILE:2 uses each row twice per epoch "
+        "file of training rows; for several files, repeat the option or use a list in YAML; FILE:2 uses each row twice "
+        "per epoch "
         "(default: the shipped example rows)",
         metavar="FILE",
     )
     eval_dataset: Strings = option(
         (),
         "Data",
-        "file of rows, or several, to evaluate on during training; they should not be in --dataset "
+        "file of rows to evaluate on during training, which should not be in --dataset; may be repeated like --dataset "
         "(default: no evaluation; without --dataset, the shipped evaluation rows)",
         metavar="FILE",
     )
