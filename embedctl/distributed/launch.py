@@ -59,7 +59,7 @@ class LaunchPlan:
     strategy: str  # none, ddp or fsdp
 
     @classmethod
-    def of(cls, job: LaunchJob) -> LaunchPlan:
+    def from_job(cls, job: LaunchJob) -> LaunchPlan:
         """Choose processes, device and strategy from the job and the GPUs of this machine.
 
         Raises:
@@ -131,7 +131,7 @@ def write_launch(job: LaunchJob) -> None:
     Raises:
         ConfigError: this machine has fewer GPUs than processes, or one GPU is named for several processes.
     """
-    plan = LaunchPlan.of(job)
+    plan = LaunchPlan.from_job(job)
     config = yaml.safe_dump(accelerate_config(job, plan), sort_keys=False)
     write_atomically(Path(job.folder) / "accelerate.yaml", config)
     cores = (os.cpu_count() or 1) // max(1, plan.processes // job.machines)

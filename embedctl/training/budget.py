@@ -1,4 +1,7 @@
-"""How many tokens go through the model at once: measured on a GPU, reckoned from the machine's memory on a CPU."""
+"""Token budget: the largest number of tokens in one forward pass.
+
+On a GPU it is found by measuring the memory of two small passes, on a CPU it is estimated from the machine's memory.
+"""
 
 from __future__ import annotations
 
@@ -9,72 +12,75 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from embedctl.distributed.ranks import gather_values, world
+from embedctl.distributed.ranks import gather_values, world_size
 from embedctl.errors import TrainingError
 from embedctl.model.embedder import Embedder
 from embedctl.tokens.packing import Ragged
 
-PROBES = (4096, 12288)
-SHARE_OF_GPU, SHARE_OF_MEMORY = 0.7, 0.25
-LEAST, MOST_ON_CPU, MOST = 1024, 16_384, 262_144
+PROBE_TOKENS = (4096, 12_288)  # tokens of the two passes whose memory is measured
+GPU_MEMORY_FRACTION, CPU_MEMORY_FRACTION = 0.7, 0.25
+MIN_TOKENS, MAX_TOKENS_CPU, MAX_TOKENS_GPU = 1024, 16_384, 262_144
 
 
-def find_budget(embedder: Embedder, device: torch.device, run: Callable[[Ragged], None]) -> int:
-    """Tokens of one pass that leave memory to spare, the same on every rank and in every run on the same machine.
+def find_budget(embedder: Embedder, device: torch.device, forward_backward: Callable[[Ragged], None]) -> int:
+    """Return the token budget, which is the same on every rank and in every run on the same machine.
 
-    On a GPU what two small passes take is extrapolated to most of its free memory. `run` sends texts through the model,
-    forward and backward, and clears the gradients.
+    On a GPU, the memory of two small passes is extrapolated linearly to a fraction of the free memory.
+    `forward_backward` runs forward and backward pass of texts, and clears the gradients.
     """
     if device.type != "cuda":
-        return from_memory(embedder)
-    taken = [_peak(run, tokens, min(embedder.max_len, 512), device) for tokens in PROBES]
-    bytes_per_token = max(1.0, (taken[1] - taken[0]) / (PROBES[1] - PROBES[0]))
+        return cpu_budget(embedder)
+    peaks = [_peak_memory(forward_backward, tokens, min(embedder.max_len, 512), device) for tokens in PROBE_TOKENS]
+    bytes_per_token = max(1.0, (peaks[1] - peaks[0]) / (PROBE_TOKENS[1] - PROBE_TOKENS[0]))
     free, _ = torch.cuda.mem_get_info(device)
     reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(gather_values(_rounded(SHARE_OF_GPU * (free + reserved) / bytes_per_token, MOST)))
+    return min(gather_values(_round_down(GPU_MEMORY_FRACTION * (free + reserved) / bytes_per_token, MAX_TOKENS_GPU)))
 
 
 @contextlib.contextmanager
-def memory_advice(tokens: int, *, recomputes: bool) -> Iterator[None]:
-    """Turn a GPU that is out of memory into a mistake that its user can mend.
+def explain_out_of_memory(tokens: int, *, gradient_checkpointing: bool) -> Iterator[None]:
+    """Convert torch's out-of-memory error to one with advice for the user.
 
     Args:
-        tokens: of a pass through the model.
-        recomputes: whether activations are recomputed already.
+        tokens: tokens per forward pass.
+        gradient_checkpointing: whether it is used already.
 
     Raises:
-        TrainingError: names what to change.
+        TrainingError: the GPU ran out of memory.
     """
     try:
         yield
     except torch.OutOfMemoryError as cause:
-        further = "a model with fewer weights, or several GPUs with --strategy fsdp"
-        hint = f"use --tokens-per-forward {max(tokens // 2, 1)} (half of what was tried), then "
-        hint += further if recomputes else f"--gradient-checkpointing, then {further}"
-        raise TrainingError(f"out of GPU memory with {tokens:,} tokens in one forward", hint) from cause
+        last = "a model with fewer weights, or several GPUs with --strategy fsdp"
+        hint = f"use --tokens-per-forward {max(tokens // 2, 1)} (half of the current value), then "
+        hint += last if gradient_checkpointing else f"--gradient-checkpointing, then {last}"
+        raise TrainingError(f"out of GPU memory with {tokens:,} tokens per forward pass", hint) from cause
 
 
-def from_memory(embedder: Embedder) -> int:
-    """A quarter of the machine's memory, shared by its processes, over what a token's activations take in float32."""
+def cpu_budget(embedder: Embedder) -> int:
+    """Return the number of tokens whose float32 activations fit into a fraction of this process's memory.
+
+    The processes share the machine's memory equally.
+    """
     config = embedder.backbone.config
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    intermediate = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     heads = config.num_attention_heads
-    numbers = config.num_hidden_layers * (16 * config.hidden_size + 3 * inner + 2 * heads * embedder.max_len)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / world()
-    return _rounded(SHARE_OF_MEMORY * memory / (4 * numbers), MOST_ON_CPU)
+    values = config.num_hidden_layers * (16 * config.hidden_size + 3 * intermediate + 2 * heads * embedder.max_len)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / world_size()
+    return _round_down(CPU_MEMORY_FRACTION * memory / (4 * values), MAX_TOKENS_CPU)
 
 
-def _peak(run: Callable[[Ragged], None], tokens: int, length: int, device: torch.device) -> int:
-    """Bytes that a pass of so many tokens takes at most, in texts of `length` tokens."""
+def _peak_memory(forward_backward: Callable[[Ragged], None], tokens: int, length: int, device: torch.device) -> int:
+    """Return the peak memory in bytes of a pass with `tokens` tokens, in texts of `length` tokens."""
     lengths = np.full(tokens // length, length, dtype=np.int64)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    run(Ragged(np.ones(lengths.sum(), dtype=np.int32), lengths))
+    forward_backward(Ragged(np.ones(lengths.sum(), dtype=np.int32), lengths))
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _rounded(tokens: float, most: int) -> int:
-    """Down to a power of two or one and a half of it: coarse, so that small differences in memory change nothing."""
-    tokens = min(max(tokens, LEAST), most)
+def _round_down(tokens: float, maximum: int) -> int:
+    """Round down to 2^n or 1.5 * 2^n, so that small differences in free memory do not change the budget."""
+    tokens = min(max(tokens, MIN_TOKENS), maximum)
     power = 1 << (int(tokens).bit_length() - 1)
     return power + power // 2 if tokens >= power + power // 2 else power

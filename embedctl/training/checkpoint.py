@@ -1,8 +1,8 @@
-"""States to resume from: model, optimizer and position, whole or not there at all.
+"""Checkpoints, from which `--resume` continues: model, optimizer and the progress of the run.
 
-A state is written to a temporary folder, synced to the disk and renamed, with a manifest of hashes. Data order, dropout
-and learning rate are functions of the step, so the position is one number. A state can be read by any number of
-processes.
+A checkpoint is written to a temporary folder, synced to the disk and renamed, and contains the hashes of its files; so
+an incomplete or damaged one is detected. Data order, dropout and learning rate depend on the step only, so no state of
+random generators is stored. A checkpoint can be loaded by any number of processes.
 """
 
 from __future__ import annotations
@@ -26,103 +26,108 @@ from embedctl.distributed.ranks import barrier, is_main
 from embedctl.errors import ConfigError
 from embedctl.files import atomic_folder, temporary_for
 
-MANIFEST, POSITION = "manifest.json", "position.json"
+MANIFEST_FILE, PROGRESS_FILE = "manifest.json", "position.json"
 
 
-def states_folder(run: Path) -> Path:
-    """Where a run keeps its states."""
+def resume_folder(run: Path) -> Path:
+    """Return the folder of a run's checkpoints; exported models are in another one, `checkpoints`."""
     return run / "states"
 
 
 @dataclass(frozen=True)
-class Position:
-    """Where a run stands, beside its tensors."""
+class Progress:
+    """Progress of a run. The names of the fields are keys of position.json."""
 
-    step: int  # optimizer steps done
+    step: int  # number of optimizer steps done
     batch_size: int  # queries per batch over all ranks
-    budget: int  # tokens in one pass through the model
-    evaluations: list[dict[str, Any]]  # step and metrics of each evaluation so far
-    world: int  # the number of ranks
+    budget: int  # token budget of a forward pass
+    evaluations: list[dict[str, Any]]  # step and metrics of each evaluation
+    world: int  # number of ranks
 
 
-def save(run: Path, position: Position, tensors: dict[str, Any], keep: int) -> None:
-    """Write a state, its `tensors` as a (nested) state dict; the oldest beyond `keep` go. Called by all ranks."""
-    state = states_folder(run) / f"step-{position.step:08d}"
-    with atomic_folder(state, sync=True) if is_main() else nullcontext(temporary_for(state)) as work:
+def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> None:
+    """Write a checkpoint with a (nested) state dict, and keep the newest `keep` ones. Called by all ranks."""
+    folder = resume_folder(run) / f"step-{progress.step:08d}"
+    with atomic_folder(folder, sync=True) if is_main() else nullcontext(temporary_for(folder)) as temporary:
         barrier()
-        with _alone_without_a_word():
-            save_tensors(tensors, checkpoint_id=str(work / "tensors"), no_dist=not torch.distributed.is_initialized())
+        with _ignore_single_process_warning():
+            no_dist = not torch.distributed.is_initialized()
+            save_tensors(tensors, checkpoint_id=str(temporary / "tensors"), no_dist=no_dist)
         barrier()
         if is_main():
-            (work / POSITION).write_text(json.dumps(asdict(position)))
-            (work / MANIFEST).write_text(json.dumps(_hashes(work)))
+            (temporary / PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
+            (temporary / MANIFEST_FILE).write_text(json.dumps(_hashes(temporary)))
     if is_main():
-        for old in list_states(run)[keep:]:
+        for old in list_checkpoints(run)[keep:]:
             shutil.rmtree(old)
     barrier()
 
 
-def list_states(run: Path) -> list[Path]:
-    """The states of a run, newest first."""
-    return sorted(states_folder(run).glob("step-*"), reverse=True)
+def list_checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints of a run, newest first."""
+    return sorted(resume_folder(run).glob("step-*"), reverse=True)
 
 
-def find(wanted: str, run: Path) -> Path | None:
-    """The state that `--resume` means: the newest whole one, of the run or of a folder, or the one named.
+def find(resume: str, run: Path) -> Path | None:
+    """Return the checkpoint that `--resume` refers to; None if the run was stopped before its first checkpoint.
 
-    None for a run that was killed before its first state.
+    Args:
+        resume: "latest", a checkpoint, or the folder of a run; for a run, its newest complete checkpoint is used.
+        run: output folder of this run.
 
     Raises:
-        ConfigError: the folder named holds no whole state and is not the run's.
+        ConfigError: `resume` does not exist, or contains no complete checkpoint and is not this run.
     """
-    folder = run if wanted == "latest" else Path(wanted)
+    folder = run if resume == "latest" else Path(resume)
     if not folder.is_dir():
-        raise ConfigError(f"--resume {wanted}: no such folder", "give the run's folder, or one of its states")
-    candidates = [folder] if (folder / MANIFEST).exists() else list_states(folder)
-    for state in candidates:
-        fault = damage(state)
-        if fault is None:
-            return state
+        message = f"--resume {resume}: no such folder"
+        raise ConfigError(message, "use the folder of a run, or one of its checkpoints, RUN/states/step-N")
+    candidates = [folder] if (folder / MANIFEST_FILE).exists() else list_checkpoints(folder)
+    for checkpoint in candidates:
+        damage = find_damage(checkpoint)
+        if damage is None:
+            return checkpoint
         if is_main():
-            console.warn(f"{state}: {fault}; it is skipped")
+            console.warn(f"{checkpoint}: {damage}; this checkpoint is skipped")
     if folder.resolve() == run.resolve():
-        console.info(f"{run}: holds no whole state yet; the run begins at step 0")
-    elif wanted != "latest":
-        raise ConfigError(f"--resume {wanted}: holds no whole state", "leave --resume out to begin anew")
+        console.info(f"{run} contains no complete checkpoint; training starts at step 0")
+    elif resume != "latest":
+        raise ConfigError(f"--resume {resume}: no complete checkpoint found", "omit --resume to start a new run")
     return None
 
 
-def damage(state: Path) -> str | None:
-    """What is wrong with a state, None if it is whole."""
+def find_damage(checkpoint: Path) -> str | None:
+    """Return a description of what is wrong with a checkpoint, None if it is complete and undamaged."""
     try:
-        expected = json.loads((state / MANIFEST).read_text())
+        expected = json.loads((checkpoint / MANIFEST_FILE).read_text())
     except (OSError, ValueError):
-        return "has no readable manifest"
+        return f"{MANIFEST_FILE} can't be read"
     for name, digest in expected.items():
-        if not (state / name).exists():
+        if not (checkpoint / name).exists():
             return f"{name} is missing"
-        if _hash(state / name) != digest:
+        if _hash(checkpoint / name) != digest:
             return f"{name} is damaged"
     return None
 
 
-def load(state: Path, tensors: dict[str, Any]) -> Position:
-    """Fill `tensors` in place from a state and return its position. Called by all ranks."""
-    with _alone_without_a_word():
-        load_tensors(tensors, checkpoint_id=str(state / "tensors"), no_dist=not torch.distributed.is_initialized())
-    return Position(**json.loads((state / POSITION).read_text()))
+def load(checkpoint: Path, tensors: dict[str, Any]) -> Progress:
+    """Load a checkpoint into `tensors`, in place, and return its progress. Called by all ranks."""
+    with _ignore_single_process_warning():
+        no_dist = not torch.distributed.is_initialized()
+        load_tensors(tensors, checkpoint_id=str(checkpoint / "tensors"), no_dist=no_dist)
+    return Progress(**json.loads((checkpoint / PROGRESS_FILE).read_text()))
 
 
 @contextmanager
-def _alone_without_a_word() -> Iterator[None]:
-    """A run of one process is no accident that torch has to warn of."""
+def _ignore_single_process_warning() -> Iterator[None]:
+    """Suppress torch's warning that torch.distributed is not used, which is intended with one process."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         yield
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
     return {str(path.relative_to(folder)): _hash(path) for path in files}
 
 

@@ -1,4 +1,4 @@
-"""Writing the trained model in sentence-transformers' format, whole or not at all, and reading it back to compare."""
+"""Export of the fine-tuned model in sentence-transformers' format, with a model card, and its verification."""
 
 from __future__ import annotations
 
@@ -13,94 +13,97 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import __version__
+from embedctl.config import TINY
 from embedctl.errors import ModelError
 from embedctl.files import atomic_folder
 from embedctl.model.embedder import Embedder
-from embedctl.resources import shown
+from embedctl.resources import display_path
 from embedctl.training.job import TrainJob
 
-LAST = "modules.json"  # its presence says that the model is whole
-AGREEMENT = 0.9999
-RECORD = "embedctl.json"
+LAST_FILE = "modules.json"  # moved last, so it exists only if the model is complete
+MIN_SIMILARITY = 0.9999
+SUMMARY_FILE = "embedctl.json"
 
 
 @dataclass(frozen=True)
-class Account:
-    """What a model card tells."""
+class RunSummary:
+    """Contents of the model card and of embedctl.json."""
 
-    job: TrainJob  # the run's
-    data: dict[str, Any]  # facts about the rows
-    metrics: dict[str, float]  # name to value of the exported weights; empty if none were measured
-    before: dict[str, float]  # the same before training
-    steps: int  # updates done
+    job: TrainJob
+    data: dict[str, Any]  # numbers of rows, texts and tokens
+    metrics: dict[str, float]  # metrics of the exported model; empty if it was not evaluated
+    base_metrics: dict[str, float]  # metrics of the base model
+    steps: int  # number of optimizer steps done
 
 
-def export(embedder: Embedder, folder: Path, account: Account) -> None:
-    """Write a model on the CPU to `folder`, beside whatever else is in it; modules.json comes last."""
-    whole = folder / ".model"
-    with atomic_folder(whole, sync=True) as work:
-        embedder.save(work)
-        (work / "README.md").write_text(model_card(embedder, account), encoding="utf-8")
-        (work / RECORD).write_text(json.dumps(record(account), indent=2, ensure_ascii=False), encoding="utf-8")
-    (folder / LAST).unlink(missing_ok=True)
-    for part in sorted(whole.iterdir(), key=lambda path: path.name == LAST):
-        target = folder / part.name
+def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
+    """Write a model, which is on the CPU, to `folder`; an older model is replaced and other files are kept."""
+    complete = folder / ".model"
+    with atomic_folder(complete, sync=True) as temporary:
+        embedder.save(temporary)
+        (temporary / "README.md").write_text(model_card(embedder, summary), encoding="utf-8")
+        document = json.dumps(summary_document(summary), indent=2, ensure_ascii=False)
+        (temporary / SUMMARY_FILE).write_text(document, encoding="utf-8")
+    (folder / LAST_FILE).unlink(missing_ok=True)
+    for source in sorted(complete.iterdir(), key=lambda path: path.name == LAST_FILE):
+        target = folder / source.name
         if target.is_dir():
             shutil.rmtree(target)
-        part.replace(target)
-    whole.rmdir()
+        source.replace(target)
+    complete.rmdir()
 
 
-def record(account: Account) -> dict[str, Any]:
-    """What other commands want to know about a run."""
-    job = account.job
+def summary_document(summary: RunSummary) -> dict[str, Any]:
+    """Return the contents of embedctl.json, which other commands read."""
+    job = summary.job
     return {
         "embedctl": __version__,
         "base_model": job.model,
         "eval_dataset": [str(Path(name).resolve()) for name in job.data.eval_dataset],
-        "steps": account.steps,
-        "metrics": account.metrics,
-        "metrics_before": account.before,
+        "steps": summary.steps,
+        "metrics": summary.metrics,
+        "metrics_before": summary.base_metrics,
         "mrl_dims": list(job.loss.mrl_dims),
         "query_max_len": job.text.query_max_len,
         "passage_max_len": job.text.passage_max_len,
     }
 
 
-def verify(folder: Path, texts: list[str], trained: NDArray[np.float32], *, trust_remote_code: bool) -> float:
-    """Load the export with SentenceTransformer and compare it with the trained model's vectors (N, H) of N texts.
+def verify(folder: Path, texts: list[str], expected: NDArray[np.float32], *, trust_remote_code: bool) -> float:
+    """Load an exported model with SentenceTransformer and compare its embeddings of N texts with those expected (N, H).
 
     Returns:
-        The smallest cosine between the two.
+        The lowest cosine similarity.
 
     Raises:
-        ModelError: it is below 0.9999.
+        ModelError: it is lower than 0.9999.
     """
     from sentence_transformers import SentenceTransformer
 
-    loaded = SentenceTransformer(str(folder), device="cpu", trust_remote_code=trust_remote_code)
-    saved = loaded.encode(texts, prompt="", normalize_embeddings=True, show_progress_bar=False)
-    return expect_agreement(saved, trained, AGREEMENT, str(folder))
+    model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=trust_remote_code)
+    found = model.encode(texts, prompt="", normalize_embeddings=True, show_progress_bar=False)
+    return lowest_similarity(found, expected, MIN_SIMILARITY, str(folder))
 
 
-def expect_agreement(found: NDArray[np.float32], expected: NDArray[np.float32], least: float, what: str) -> float:
-    """The smallest cosine between two sets of N normalised vectors.
+def lowest_similarity(found: NDArray[np.float32], expected: NDArray[np.float32], minimum: float, source: str) -> float:
+    """Return the lowest cosine similarity between two arrays (N, H) of normalized embeddings, row by row.
 
     Raises:
-        ModelError: it is below `least`.
+        ModelError: it is lower than `minimum`; `source` names the origin of `found`.
     """
-    agreement = float((found * expected).sum(axis=1).min())
-    if not agreement >= least:
-        raise ModelError(f"{what}: the vectors differ from the trained model's (cosine {agreement:.5f})")
-    return agreement
+    similarity = float((found * expected).sum(axis=1).min())
+    if not similarity >= minimum:
+        raise ModelError(f"{source}: the embeddings differ from the trained model's (cosine {similarity:.5f})")
+    return similarity
 
 
-def model_card(embedder: Embedder, account: Account) -> str:
-    """README.md of an export: data, parameters, metrics and how to load it."""
-    job, data = account.job, account.data
-    base, dims = shown(job.model), ", ".join(map(str, job.loss.mrl_dims))
+def model_card(embedder: Embedder, summary: RunSummary) -> str:
+    """Return README.md of an exported model: how to load it, data, metrics and parameters."""
+    job, data = summary.job, summary.data
+    base, dims = display_path(job.model), ", ".join(map(str, job.loss.mrl_dims))
+    origin = "the built-in model of embedctl (random weights)" if job.model == TINY else f"`{base}`"
     prompts = ", ".join(f'{name} "{text}"' for name, text in embedder.prompts.items() if text) or "none"
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in data["kinds"].items())
+    kinds = ", ".join(f"{kind}: {count:,}" for kind, count in data["kinds"].items())
     head = [
         "---",
         "library_name: sentence-transformers",
@@ -122,34 +125,35 @@ def model_card(embedder: Embedder, account: Account) -> str:
     paragraphs = [
         "\n".join(head),
         f"# {job.folder.name}",
-        f"A text-embedding model of {embedder.dimension} dimensions, tuned from `{base}` with embedctl {__version__}.",
-        "## Use",
+        f"A text-embedding model with {embedder.dimension} dimensions. It was fine-tuned from {origin} with embedctl "
+        f"{__version__}.",
+        "## Usage",
         "\n".join(use),
-        f"Texts are cut at {embedder.max_len} tokens (trained with {job.text.query_max_len} for queries and "
-        f"{job.text.passage_max_len} for passages). Prompts: {prompts}.",
-        f"Trained so that the leading {dims} dimensions stand alone (`truncate_dim`)." if dims else "",
+        f"Texts are truncated to {embedder.max_len} tokens. In training, queries were truncated to "
+        f"{job.text.query_max_len} tokens and passages to {job.text.passage_max_len} tokens. Prompts: {prompts}.",
+        f"The model was trained for truncation to {dims} dimensions (`truncate_dim`)." if dims else "",
         "## Data",
-        f"{data['rows']:,} rows ({kinds}) from {', '.join(map(shown, job.data.dataset))}; "
-        f"{data['texts']:,} distinct texts.",
+        f"{data['rows']:,} rows ({kinds}) with {data['texts']:,} distinct texts, from "
+        f"{', '.join(map(display_path, job.data.dataset))}.",
         "## Metrics",
-        _metric_table(account),
+        _metric_table(summary),
         "## Parameters",
-        _parameter_table(account),
+        _parameter_table(summary),
     ]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
 
 
-def _metric_table(account: Account) -> str:
-    if not account.metrics:
-        return "None were measured: the run had no evaluation rows."
-    before = account.before
-    rows = [f"| {name} | {before.get(name, nan):.4f} | {value:.4f} |" for name, value in account.metrics.items()]
-    return "\n".join(["| metric | before | after |", "|---|---|---|", *rows])
+def _metric_table(summary: RunSummary) -> str:
+    if not summary.metrics:
+        return "The model was not evaluated, because the run had no evaluation data."
+    base = summary.base_metrics
+    rows = [f"| {name} | {base.get(name, nan):.4f} | {value:.4f} |" for name, value in summary.metrics.items()]
+    return "\n".join(["| metric | base model | fine-tuned model |", "|---|---|---|", *rows])
 
 
-def _parameter_table(account: Account) -> str:
-    job = account.job
-    parameters = {"updates": account.steps, "neg_nums": job.data.neg_nums}
+def _parameter_table(summary: RunSummary) -> str:
+    job = summary.job
+    parameters = {"steps": summary.steps, "neg_nums": job.data.neg_nums}
     parameters |= job.optim.model_dump() | job.loss.model_dump(exclude={"mrl_dims"})
     rows = [f"| {name} | {value} |" for name, value in parameters.items()]
     return "\n".join(["| parameter | value |", "|---|---|", *rows])

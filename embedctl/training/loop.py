@@ -1,4 +1,4 @@
-"""The loop over updates: steps, evaluations, states to resume from, and the reasons to stop."""
+"""The training loop: optimizer steps, evaluations, checkpoints, early stopping and stop signals."""
 
 from __future__ import annotations
 
@@ -12,144 +12,150 @@ from dataclasses import dataclass
 import torch
 
 from embedctl import console
+from embedctl.console import plural
 from embedctl.distributed.ranks import any_rank, world_size
 from embedctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Stopped, TrainingError
 from embedctl.tokens.pipeline import HostCopy
 from embedctl.training import checkpoint
-from embedctl.training.checkpoint import Position
-from embedctl.training.feeder import Feeder, Schedule
-from embedctl.training.finish import Finish
+from embedctl.training.batch_loader import BatchLoader, Schedule
+from embedctl.training.checkpoint import Progress
+from embedctl.training.evaluator import EvaluationHistory
+from embedctl.training.gradcache import GradCache, PreparedBatch
 from embedctl.training.job import TrainJob
-from embedctl.training.measure import History
 from embedctl.training.monitor import Monitor
 from embedctl.training.optim import lr_at, set_lr
 from embedctl.training.runtime import stop_signals
+from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
-from embedctl.training.step import Prepared, Stepper
 
 
 @dataclass(frozen=True)
-class Pending:
-    """An update whose numbers are still on their way from the device."""
+class UnreportedStep:
+    """A step whose losses and gradient norm are still being copied to the CPU."""
 
-    update: int
+    step: int
     epoch: int
     lr: float
-    numbers: HostCopy
-    batches: list[Prepared]
+    values: HostCopy  # the loss of each batch, then the gradient norm
+    batches: list[PreparedBatch]
 
 
 @dataclass
 class Loop:
-    """A run between its preparation and its last export."""
+    """The training loop of a run."""
 
-    job: TrainJob  # the run's
-    session: Session  # what is trained
-    feeder: Feeder  # makes the batches
-    schedule: Schedule  # their order
-    stepper: Stepper  # the step
-    monitor: Monitor  # what is shown and recorded
-    history: History  # evaluations so far
-    measure: Callable[[], dict[str, float]] | None  # the metrics now; None without evaluation rows
-    finish: Finish  # exports the best models and those of the epochs
-    pending: Pending | None = None  # the update that is not reported yet
+    job: TrainJob
+    session: Session
+    loader: BatchLoader
+    schedule: Schedule
+    add_gradient: GradCache  # adds the gradient of a batch to the parameters
+    monitor: Monitor
+    history: EvaluationHistory
+    evaluator: Callable[[], dict[str, float]] | None  # returns the current metrics; None without evaluation data
+    saver: ModelSaver
+    unreported: UnreportedStep | None = None
 
     def run(self, start: int) -> int:
-        """Train from update `start` to the end, or until patience runs out.
+        """Train from step `start` (counted from 0) to the last step or until early stopping.
 
         Returns:
-            Updates done.
+            The number of steps done.
 
         Raises:
-            TrainingError: the loss is not finite, or a query has only one candidate.
-            Stopped: Ctrl-C or SIGTERM came; the state is saved.
+            TrainingError: the loss is not finite, or no query of a batch has a negative.
+            Stopped: Ctrl-C or SIGTERM was received; a checkpoint is saved.
         """
         patience = self.job.run.early_stopping_patience
-        with stop_signals() as received, contextlib.closing(self.feeder.updates(self.schedule, start)) as updates:
-            for update, batches in updates:
-                self._update(update, batches)
-                done = update + 1
-                self._after(done)
+        with stop_signals() as received, contextlib.closing(self.loader.steps(self.schedule, start)) as steps:
+            for step, batches in steps:
+                self._train_step(step, batches)
+                done = step + 1
+                self._after_step(done)
                 if any_rank(bool(received), self.session.device):
-                    self.save(done)
+                    self.save_checkpoint(done)
                     code = EXIT_TERMINATED if received[-1:] == [signal.SIGTERM] else EXIT_INTERRUPTED
-                    hint = f"go on with `embedctl train --resume {self.job.folder}`"
-                    raise Stopped(f"stopped after step {done}; the state is saved", hint, exit_code=code)
-                if patience and self.history.without_better >= patience:
-                    better = f"{patience} evaluations without a better {self.history.metric}"
-                    console.info(f"{better}: stopped after step {done}")
+                    hint = f"continue with `embedctl train --resume {self.job.folder}`"
+                    raise Stopped(f"stopped after step {done}; a checkpoint is saved", hint, exit_code=code)
+                if patience and self.history.evaluations_since_best >= patience:
+                    reason = f"{self.history.metric} did not improve in the last {plural(patience, 'evaluation')}"
+                    console.info(f"stopped after step {done}: {reason}")
                     return done
         self._report()
-        return self.schedule.total
+        return self.schedule.total_steps
 
-    def _update(self, update: int, batches: list[Prepared]) -> None:
-        lr = lr_at(update, self.schedule.total, self.job.optim)
+    def _train_step(self, step: int, batches: list[PreparedBatch]) -> None:
+        lr = lr_at(step, self.schedule.total_steps, self.job.optim)
         set_lr(self.session.optimizer, lr)
         losses = []
-        for place, prepared in enumerate(batches):
-            self._expect_candidates(prepared)
-            number = update * self.job.optim.gradient_accumulation_steps + place
-            last = place == len(batches) - 1
-            losses.append(self.stepper(prepared, number, last=last, scale=1 / len(batches)))
-        norm = self.session.update(self.job.optim.max_grad_norm)
+        for index, batch in enumerate(batches):
+            self._check_negatives(batch)
+            number = step * self.job.optim.gradient_accumulation_steps + index
+            last = index == len(batches) - 1
+            losses.append(self.add_gradient(batch, number, last=last, scale=1 / len(batches)))
+        norm = self.session.optimizer_step(self.job.optim.max_grad_norm)
         self._report()
-        numbers = HostCopy(torch.stack([*losses, norm.to(losses[0])]))
-        self.pending = Pending(update, self.schedule.batches(update)[0][0], lr, numbers, batches)
+        values = HostCopy(torch.stack([*losses, norm.to(losses[0])]))
+        self.unreported = UnreportedStep(step, self.schedule.epoch(step), lr, values, batches)
 
     def _report(self) -> None:
-        """Show and record the update before this one: its numbers have arrived by now, nobody waits for them."""
-        if self.pending is None:
+        """Print and record the previous step, if this is not done yet.
+
+        Its values are on the CPU by now, so the device continues with the current step in the meantime.
+        """
+        if self.unreported is None:
             return
-        past, self.pending = self.pending, None
-        *losses, norm = past.numbers.wait().tolist()
+        previous, self.unreported = self.unreported, None
+        *losses, norm = previous.values.wait().tolist()
         loss = sum(losses) / len(losses)
-        # with fp16 the scaler leaves out updates whose gradients overflow, and tries again with smaller ones
-        if not math.isfinite(loss) or not (math.isfinite(norm) or self.session.scaled):
-            wrong = f"the loss is {loss} and the gradient's norm {norm} at step {past.update + 1}"
-            raise TrainingError(wrong, self._advice())
-        numbers = {"epoch": past.epoch, "loss": loss, "lr": past.lr, "grad_norm": norm}
-        masked = sum(prepared.weights.masked for prepared in past.batches)
-        rows = sum(len(prepared.batch) for prepared in past.batches)
-        tokens = sum(prepared.tokens for prepared in past.batches)
-        self.monitor.step(past.update + 1, numbers | {"masked": masked}, rows, tokens)
+        # With fp16, the gradient scaler skips a step whose gradients overflow and then reduces the scale.
+        if not math.isfinite(loss) or not (math.isfinite(norm) or self.session.uses_grad_scaler):
+            message = f"the loss is {loss} and the gradient norm is {norm} at step {previous.step + 1}"
+            raise TrainingError(message, self._divergence_hint())
+        numbers = {"epoch": previous.epoch, "loss": loss, "lr": previous.lr, "grad_norm": norm}
+        masked = sum(batch.weights.masked for batch in previous.batches)
+        rows = sum(len(batch.batch) for batch in previous.batches)
+        tokens = sum(batch.tokens for batch in previous.batches)
+        self.monitor.record_step(previous.step + 1, numbers | {"masked": masked}, rows, tokens)
 
-    def _advice(self) -> str:
-        if self.session.scaled:
-            return "fp16 overflows easily: use --mixed-precision bf16 or no"
-        return f"--lr {self.job.optim.lr:g} may be too high, or --temperature {self.job.loss.temperature:g} too low"
+    def _divergence_hint(self) -> str:
+        if self.session.uses_grad_scaler:
+            return "use --mixed-precision bf16 or no, because values overflow easily in fp16"
+        optim, loss = self.job.optim, self.job.loss
+        return f"use a lower --lr than {optim.lr:g}, or a higher --temperature than {loss.temperature:g}"
 
-    def _expect_candidates(self, prepared: Prepared) -> None:
-        if prepared.weights.without_negatives == len(prepared.batch):
+    def _check_negatives(self, batch: PreparedBatch) -> None:
+        if batch.weights.without_negatives == len(batch.batch):
             raise TrainingError(
-                "every query of a batch has only one candidate, its positive: the loss is 0 and nothing is learnt",
-                "give the rows negatives (`embedctl mine-negatives`), raise --batch-size or use --in-batch all",
+                "no query of the batch has a negative: the loss is 0 and the model learns nothing",
+                "add negatives with `embedctl mine-negatives`, raise --batch-size, or use --in-batch all",
             )
 
-    def _after(self, done: int) -> None:
-        """What follows an update: evaluation, the epoch's export, a state."""
-        job, final, ended = self.job, done == self.schedule.total, self.schedule.ends_epoch(done - 1)
-        due = done % job.run.eval_steps == 0 if job.run.eval_steps else ended
-        if due or final:
+    def _after_step(self, done: int) -> None:
+        """Evaluate, save models and save a checkpoint if they are due after `done` steps."""
+        options, epoch_ended = self.job.run, self.schedule.ends_epoch(done - 1)
+        final = done == self.schedule.total_steps
+        evaluation_due = done % options.eval_steps == 0 if options.eval_steps else epoch_ended
+        if evaluation_due or final:
             self._report()
             self.evaluate(done)
             if self.history.entries and self.history.best["step"] == done and not final:
-                self.finish.keep_best(done)
-        if ended:
-            self.finish.keep_epoch(done // self.schedule.updates_per_epoch, done)
-        if (done % job.run.save_steps == 0 if job.run.save_steps else ended) and not final:
-            self.save(done)
+                self.saver.save_best(done)
+        if epoch_ended:
+            self.saver.save_epoch(done // self.schedule.steps_per_epoch, done)
+        if (done % options.save_steps == 0 if options.save_steps else epoch_ended) and not final:
+            self.save_checkpoint(done)
 
     def evaluate(self, done: int) -> None:
-        """Measure now and record it; nothing to do without evaluation rows."""
-        if self.measure is not None:
-            begun = time.monotonic()
-            metrics = self.measure()
+        """Evaluate the model after `done` steps and record the metrics; do nothing without evaluation data."""
+        if self.evaluator is not None:
+            start = time.monotonic()
+            metrics = self.evaluator()
             self.history.add(done, metrics)
-            self.monitor.evaluated(done, metrics, time.monotonic() - begun)
+            self.monitor.record_evaluation(done, metrics, time.monotonic() - start)
 
-    def save(self, done: int) -> None:
-        """Save the state after `done` updates. Called by all ranks."""
+    def save_checkpoint(self, done: int) -> None:
+        """Save a checkpoint after `done` steps. Called by all ranks."""
         self._report()
-        batch_size = self.feeder.plan.settings.batch_size
-        position = Position(done, batch_size, self.session.budget, self.history.entries, world_size())
-        checkpoint.save(self.job.folder, position, self.session.state(), self.job.run.keep)
+        batch_size = self.loader.plan.settings.batch_size
+        progress = Progress(done, batch_size, self.session.budget, self.history.entries, world_size())
+        checkpoint.save(self.job.folder, progress, self.session.state_dict(), self.job.run.keep)

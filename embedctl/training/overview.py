@@ -1,4 +1,4 @@
-"""The first panel: what is about to happen, in numbers."""
+"""The panel that is printed before training: model, data, batch, steps and hardware."""
 
 from __future__ import annotations
 
@@ -6,55 +6,58 @@ import numpy as np
 
 from embedctl import console
 from embedctl.config import TINY
+from embedctl.console import plural
 from embedctl.data.batches import BatchPlan
 from embedctl.data.store import TrainingData
-from embedctl.distributed.ranks import world
-from embedctl.resources import shown
-from embedctl.training.feeder import Schedule
+from embedctl.distributed.ranks import world_size
+from embedctl.resources import display_path
+from embedctl.training.batch_loader import Schedule
 from embedctl.training.job import TrainJob
 from embedctl.training.session import Session
-from embedctl.training.targets import Weights
+from embedctl.training.targets import CandidateWeights
 
 
 def show_overview(
     job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan, schedule: Schedule, start: int
 ) -> None:
-    """Draw the panel on the main rank."""
+    """Print the panel; `start` is the number of steps done before a resumed run continues."""
     facts, optim = data.facts, job.optim
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts["kinds"].items())
-    compute = str(session.runtime.compute).removeprefix("torch.")
-    masters = "" if compute == "float32" else " compute, float32 masters; loss in float32"
-    spread = f", {session.runtime.strategy}: {session.runtime.reason}" if world() > 1 else ""
+    kinds = ", ".join(f"{kind}: {count:,}" for kind, count in facts["kinds"].items())
+    texts = f"{plural(facts['texts'], 'distinct text')}, {plural(facts['tokens'], 'token')}"
+    compute = str(session.runtime.compute_dtype).removeprefix("torch.")
+    float32 = "" if compute == "float32" else "; weights, optimizer and loss in float32"
+    strategy = f", {session.runtime.strategy} ({session.runtime.reason})" if world_size() > 1 else ""
     console.panel(
         "embedctl train",
         {
             "model": _model(job, session),
-            "data": f"{facts['rows']:,} rows ({kinds}), {facts['texts']:,} distinct texts, {facts['tokens']:,} tokens",
+            "data": f"{plural(facts['rows'], 'row')} ({kinds}), {texts}",
             **_batch(job, session, data, plan),
             **_negatives(job),
             "steps": _steps(schedule, start),
-            "optimizer": f"AdamW, lr {optim.lr:g} ({optim.lr_scheduler}, warm-up {optim.warmup_proportion:g}), "
-            f"seed {optim.seed}",
-            "precision": compute + masters,
-            "processes": f"{world()} on {session.device.type}{spread}",
-            "evaluation": ", ".join(map(shown, job.data.eval_dataset))
-            or "none (--eval-dataset FILE measures the model as it learns)",
+            "optimizer": f"AdamW, learning rate {optim.lr:g} ({optim.lr_scheduler}, warm-up "
+            f"{optim.warmup_proportion:g}), seed {optim.seed}",
+            "precision": compute + float32,
+            "processes": f"{world_size()} on {session.device.type}{strategy}",
+            "evaluation": ", ".join(map(display_path, job.data.eval_dataset))
+            or "none (use --eval-dataset FILE to evaluate during training)",
             "output": job.run.output_dir,
         },
     )
 
 
 def _batch(job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan) -> dict[str, str]:
-    """The first batch stands for all."""
-    first = plan.batch(0, 0)
-    tokens = int(data.texts.lengths[first.texts].sum())
-    candidates = Weights.of(first, job.loss.in_batch).matrix(np.arange(len(first))).sum(axis=1).mean()
-    updates = job.optim.gradient_accumulation_steps
-    accumulated = f", {updates} batches an update" if updates > 1 else ""
+    """Describe the first batch; other batches are similar."""
+    batch = plan.batch(0, 0)
+    tokens = int(data.texts.lengths[batch.texts].sum())
+    candidates = CandidateWeights.from_batch(batch, job.loss.in_batch).matrix(np.arange(len(batch))).sum(axis=1).mean()
+    accumulation = job.optim.gradient_accumulation_steps
+    per_step = f", {accumulation} batches per step" if accumulation > 1 else ""
     layout = "packed" if session.embedder.packed else "padded"
+    queries = plural(plan.settings.batch_size, "query", "queries")
     return {
-        "batch": f"{plan.mixture.batch_size} queries{accumulated}; about {candidates:,.0f} candidates a query",
-        "tokens": f"about {tokens:,} a step, {session.budget:,} at most in one forward ({layout})",
+        "batch": f"{queries}, about {candidates:,.0f} candidates per query{per_step}",
+        "tokens": f"about {tokens:,} per batch, at most {session.budget:,} per forward pass ({layout})",
     }
 
 
@@ -62,28 +65,28 @@ def _negatives(job: TrainJob) -> dict[str, str]:
     remine = job.remine
     if remine is None:
         return {}
-    margin = f", at least {remine.remine_margin:g} below the positive" if remine.remine_margin is not None else ""
-    taken = f"{job.data.neg_nums} of ranks {remine.remine_range}{margin}"
-    return {"negatives": f"from epoch 2 on mined anew: {taken}"}
+    margin = "" if remine.remine_margin is None else f", margin {remine.remine_margin:g}"
+    selection = f"{job.data.neg_nums} per query from positions {remine.remine_range}{margin}"
+    return {"negatives": f"mined again from epoch 2 on: {selection}"}
 
 
 def _steps(schedule: Schedule, start: int) -> str:
-    began = f", from step {start}" if start else ""
-    epoch = f"{schedule.updates_per_epoch:,}"
+    resumed = f", resumed after step {start:,}" if start else ""
+    per_epoch = f"{schedule.steps_per_epoch:,} per epoch"
     if schedule.max_steps is not None:
-        return f"{schedule.total:,} by --max-steps (an epoch has {epoch}){began}"
-    epochs = "one epoch" if schedule.epochs == 1 else f"{schedule.epochs} epochs of {epoch}"
-    return f"{schedule.total:,} ({epochs}){began}"
+        return f"{schedule.total_steps:,} (--max-steps; {per_epoch}){resumed}"
+    return f"{schedule.total_steps:,} ({plural(schedule.epochs, 'epoch')}, {per_epoch}){resumed}"
 
 
 def _model(job: TrainJob, session: Session) -> str:
     weights = sum(weight.numel() for weight in session.embedder.parameters())
+    size = f"{weights / 1e6:.1f}M weights"
     if job.model == TINY:
         return (
-            f"built-in, from scratch, {weights / 1e6:.1f}M weights, with its own lr, batch and epochs unless given; "
-            "for a pretrained model: --model BAAI/bge-base-zh-v1.5"
+            f"built-in model with random weights, {size}; it has its own defaults of --lr, --batch-size and --epochs. "
+            "To fine-tune a pretrained model: --model BAAI/bge-base-zh-v1.5"
         )
-    trained = sum(weight.numel() for weight in session.embedder.parameters() if weight.requires_grad)
-    adapters = f", adapters of {trained / 1e6:.1f}M" if job.tune.lora_rank else ""
-    size = f"{weights / 1e6:.1f}M weights{adapters}, {session.embedder.dimension} dimensions"
-    return f"{shown(job.model)}, {size}"
+    if job.tune.lora_rank:
+        trained = sum(weight.numel() for weight in session.embedder.parameters() if weight.requires_grad)
+        size += f", of which {trained / 1e6:.1f}M in adapters are trained"
+    return f"{display_path(job.model)}, {size}, {session.embedder.dimension} dimensions"

@@ -1,7 +1,7 @@
-"""Negatives mined anew with the model as it is, at the start of every epoch but the first (ANCE: Xiong et al., 2021).
+"""Mining of negatives with the current model at the start of every epoch but the first (ANCE: Xiong et al., 2021).
 
-The ranks share the encoding and the search. What an epoch got is kept beside the states, so that a resumed run trains
-on the same; what was mined after the state that it goes on from is forgotten.
+The ranks share the encoding and the search. The negatives of an epoch are saved beside the checkpoints, so that a
+resumed run uses the same ones; those that were mined after the checkpoint are removed.
 """
 
 from __future__ import annotations
@@ -26,51 +26,52 @@ from embedctl.mining.store_miner import StoreMiner
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.packing import longest_first
 from embedctl.tokens.spans import Integers
-from embedctl.training.checkpoint import states_folder
-from embedctl.training.feeder import Schedule
-from embedctl.training.measure import encode_shared
+from embedctl.training.batch_loader import Schedule
+from embedctl.training.checkpoint import resume_folder
+from embedctl.training.evaluator import encode_distributed
 from embedctl.training.monitor import Monitor
 from embedctl.training.session import Session
 
-TEXTS_AT_A_TIME = 1 << 15  # bounds what of them is on the device
+TEXTS_PER_BLOCK = 1 << 15  # limits the device memory that vectors need during encoding
 
 
-def kept_file(run: Path, epoch: int) -> Path:
-    """Where the negatives of an epoch are."""
-    return states_folder(run) / f"negatives-{epoch:04d}.npy"
+def negatives_file(run: Path, epoch: int) -> Path:
+    """Return the file of the negatives of an epoch."""
+    return resume_folder(run) / f"negatives-{epoch:04d}.npy"
 
 
-def forget_later(run: Path, schedule: Schedule, start: int) -> None:
-    """Remove negatives that were mined after update `start`: a resumed run may come by another way."""
-    for path in states_folder(run).glob("negatives-*.npy"):
-        if int(path.stem.removeprefix("negatives-")) * schedule.updates_per_epoch > start:
+def remove_negatives_after(run: Path, schedule: Schedule, start: int) -> None:
+    """Remove negatives that were mined after step `start`: the model of a resumed run may differ from then on."""
+    for path in resume_folder(run).glob("negatives-*.npy"):
+        if int(path.stem.removeprefix("negatives-")) * schedule.steps_per_epoch > start:
             path.unlink()
 
 
 @dataclass(frozen=True)
-class Remine:
-    """Gives each epoch its batches."""
+class EpochMiner:
+    """Mines the negatives of each epoch; a call returns the batch plan of an epoch."""
 
-    session: Session  # whose model mines
-    texts: TextStore  # tokens of the store
-    miner: StoreMiner  # finds the negatives
-    plan: BatchPlan  # the batches with the rows' own negatives
-    schedule: Schedule  # of the run
-    options: RemineSection  # which ranks are taken, and how far below the positive
-    monitor: Monitor  # is told
-    run: Path  # OUT
+    session: Session
+    texts: TextStore
+    miner: StoreMiner
+    plan: BatchPlan  # with the rows' own negatives
+    schedule: Schedule
+    options: RemineSection
+    monitor: Monitor
+    run: Path  # output folder of the run
 
-    def __call__(self, epoch: int, update: int) -> BatchPlan:
-        """The batches of an epoch that goes on, or begins, at an update. Called by all ranks."""
+    def __call__(self, epoch: int, step: int) -> BatchPlan:
+        """Return the batch plan of an epoch, of which `step` is the first step to be done. Called by all ranks."""
         if epoch == 0:
             return self.plan
-        path = kept_file(self.run, epoch)
+        path = negatives_file(self.run, epoch)
         if path.exists():
             mined = np.load(path)
         else:
-            if update > epoch * self.schedule.updates_per_epoch and is_main():
-                console.warn(f"{path}: is missing; the rest of epoch {epoch + 1} gets what the model finds now")
-            mined = self._mine(epoch, update)
+            if step > epoch * self.schedule.steps_per_epoch and is_main():
+                message = f"the negatives for the rest of epoch {epoch + 1} are mined with the current model"
+                console.warn(f"{path} is missing: {message}")
+            mined = self._mine(epoch, step)
             if is_main():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic_file(path, "wb", sync=True) as stream:
@@ -78,33 +79,33 @@ class Remine:
         barrier()
         return BatchPlan(self.plan.rows.with_negatives(mined, self.miner.query_R), self.plan.settings)
 
-    def _mine(self, epoch: int, update: int) -> Ids:
-        """The negatives (Q, N) of every query, the same on all ranks."""
-        begun, queries = time.monotonic(), len(self.miner.query_Q)
+    def _mine(self, epoch: int, step: int) -> Ids:
+        """Return the negatives (Q, N) of all queries, the same on all ranks."""
+        start, queries = time.monotonic(), len(self.miner.query_Q)
         vectors = self._vectors(self.miner.query_Q), self._vectors(self.miner.passage_P)
-        borders = [queries * place // world_size() for place in range(world_size() + 1)]
-        part = range(borders[rank()], borders[rank() + 1])
+        bounds = [queries * index // world_size() for index in range(world_size() + 1)]
+        own_queries = range(bounds[rank()], bounds[rank() + 1])
         first, last = parse_range(self.options.remine_range)
         seed = int(random_bits(self.plan.settings.seed, epoch, 7)[0])
-        choice = Selection(first, last, self.plan.settings.neg_nums, "random", seed)
-        device = self.session.device
-        found = self.miner.mine(part, vectors, choice, Limits(margin=self.options.remine_margin), str(device))
-        counts = np.diff(borders).tolist()
-        mined, above = (gather_vectors(torch.from_numpy(own).to(device), counts).cpu().numpy() for own in found)
-        row_has = np.append((mined >= 0).sum(axis=1), 0)[self.miner.query_R]
+        selection = Selection(first, last, self.plan.settings.neg_nums, "random", seed)
+        limits, device = Limits(margin=self.options.remine_margin), self.session.device
+        results = self.miner.mine(own_queries, vectors, selection, limits, str(device))
+        counts = np.diff(bounds).tolist()
+        mined, above = (gather_vectors(torch.from_numpy(own).to(device), counts).cpu().numpy() for own in results)
+        negatives_R = np.append((mined >= 0).sum(axis=1), 0)[self.miner.query_R]
         numbers = {
-            "negatives": int(row_has.sum()),
-            "rows": int((row_has > 0).sum()),
+            "negatives": int(negatives_R.sum()),
+            "rows": int((negatives_R > 0).sum()),
             "above_positive": int((above > 0).sum()),
         }
-        self.monitor.mined(update, epoch, numbers, time.monotonic() - begun)
+        self.monitor.record_mining(step, epoch, numbers, time.monotonic() - start)
         return mined
 
     def _vectors(self, ids: Integers) -> Vectors:
-        """Vectors (N, H) of the texts `ids`, on every rank."""
+        """Return the vectors (N, H) of N texts on every rank."""
         vectors = np.empty((len(ids), self.session.embedder.dimension), dtype=np.float32)
         order = longest_first(np.asarray(self.texts.lengths[ids]))
-        for start in range(0, len(ids), TEXTS_AT_A_TIME):
-            places = order[start : start + TEXTS_AT_A_TIME]
-            vectors[places] = encode_shared(self.session, self.texts.tokens_of(ids[places]))
+        for start in range(0, len(ids), TEXTS_PER_BLOCK):
+            block = order[start : start + TEXTS_PER_BLOCK]
+            vectors[block] = encode_distributed(self.session, self.texts.tokens_of(ids[block]))
         return vectors

@@ -1,4 +1,4 @@
-"""A run as its worker sees it: accelerate's Accelerator, the device, the precision, and stop signals."""
+"""Environment of a worker: accelerate's Accelerator, device, precision, strategy and stop signals."""
 
 from __future__ import annotations
 
@@ -12,125 +12,127 @@ from typing import Any
 import torch
 
 from embedctl import console
-from embedctl.distributed.launch import choose_strategy, shipped_document
+from embedctl.console import plural
+from embedctl.distributed.launch import choose_strategy, default_accelerate_config
 from embedctl.distributed.ranks import is_main
 from embedctl.errors import ConfigError, ModelError
 from embedctl.training.job import TrainJob
-from embedctl.training.trackers import tracker_of
+from embedctl.training.trackers import tracker_for
 
-USE_FSDP = "ACCELERATE_USE_FSDP"  # environment variable that accelerate reads
-STATES, NEEDED = ("PartialState", "AcceleratorState"), {"device", "distributed_type"}  # of accelerate's internals
+USE_FSDP = "ACCELERATE_USE_FSDP"  # environment variable of accelerate
+# Classes of accelerate with a private `_shared_state`, and the keys of it that `_enable_fsdp_on_cpu` requires.
+STATE_CLASSES, STATE_KEYS = ("PartialState", "AcceleratorState"), {"device", "distributed_type"}
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where a worker runs."""
+    """Environment of a worker."""
 
-    accelerator: Any  # accelerate's
-    device: torch.device  # this rank's
-    compute: torch.dtype  # the type in which the model computes; float32 is the masters' own
+    accelerator: Any
+    device: torch.device
+    compute_dtype: torch.dtype  # type in which the model computes; weights and optimizer are in float32
     strategy: str  # none, ddp or fsdp
-    reason: str  # why
+    reason: str  # why this strategy was chosen
 
 
-def join(job: TrainJob) -> Runtime:
+def init_runtime(job: TrainJob) -> Runtime:
     """Join the other workers, which accelerate's launcher or a cluster's scheduler started.
 
-    The strategy follows from the values from which the launcher chose it; accelerate is told of it here, whatever the
-    environment says.
+    The strategy is chosen from the same values as in the launcher, and overrides accelerate's environment variables.
 
     Raises:
-        ConfigError: accelerate was started for another strategy, or the precision does not exist here.
-        ModelError: the processes do not find each other.
+        ConfigError: accelerate was started for another strategy, or the device does not support the precision.
+        ModelError: the workers did not join one process group.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     strategy, reason = choose_strategy(job.launch.strategy, processes, job.weight_bytes)
     plugin = _fsdp_plugin() if strategy == "fsdp" else None
     if plugin is None:
         os.environ.pop(USE_FSDP, None)
-    accelerator = _accelerator(job, plugin)
+    accelerator = _create_accelerator(job, plugin)
     if accelerator.num_processes != processes:
-        raise ModelError(f"accelerate sees {accelerator.num_processes} processes where {processes} were started")
-    if plugin is not None and accelerator.device.type == "cpu" and not _shard_on_cpu(accelerator, plugin):
-        strategy, reason = "ddp", "this version of accelerate can't use fsdp on CPUs"
+        found = plural(accelerator.num_processes, "process", "processes")
+        raise ModelError(f"accelerate found {found}, but {processes:,} were started")
+    if plugin is not None and accelerator.device.type == "cpu" and not _enable_fsdp_on_cpu(accelerator, plugin):
+        strategy, reason = "ddp", "this version of accelerate does not support fsdp on CPUs"
         os.environ.pop(USE_FSDP, None)
         if is_main():
             console.warn(f"--strategy fsdp: {reason}; the run uses ddp")
-    _expect_strategy(accelerator, strategy)
-    compute = pick_precision(job.launch.mixed_precision, accelerator.device)
+    _check_strategy(accelerator, strategy)
+    compute_dtype = choose_precision(job.launch.mixed_precision, accelerator.device)
     if strategy == "fsdp":
-        _set_sharded_precision(accelerator, compute)
-    return Runtime(accelerator, accelerator.device, compute, strategy, reason)
+        _set_fsdp_precision(accelerator, compute_dtype)
+    return Runtime(accelerator, accelerator.device, compute_dtype, strategy, reason)
 
 
-def _accelerator(job: TrainJob, plugin: Any) -> Any:
+def _create_accelerator(job: TrainJob, plugin: Any) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import ProjectConfiguration
 
-    scaled = job.launch.mixed_precision == "fp16"  # the only precision whose gradients need accelerate's scaler
+    fp16 = job.launch.mixed_precision == "fp16"  # the only precision that requires accelerate's gradient scaler
     return Accelerator(
-        mixed_precision="fp16" if scaled else "no",
+        mixed_precision="fp16" if fp16 else "no",
         cpu=job.launch.cpu,
-        log_with=tracker_of(job.run.log_with, job.folder),
+        log_with=tracker_for(job.run.log_with, job.folder),
         project_config=ProjectConfiguration(project_dir=job.run.output_dir, logging_dir=job.run.output_dir),
         fsdp_plugin=plugin,
     )
 
 
 def _fsdp_plugin() -> Any:
-    """Accelerate's settings of FSDP, from its launcher's environment; the shipped ones where that says nothing."""
+    """Return accelerate's FSDP settings: from the environment if set by its launcher, else those shipped."""
     from accelerate.utils import FullyShardedDataParallelPlugin
 
-    for name, value in shipped_document()["fsdp_config"].items():
+    for name, value in default_accelerate_config()["fsdp_config"].items():
         os.environ.setdefault(name.upper(), str(value))
     return FullyShardedDataParallelPlugin()
 
 
-def _expect_strategy(accelerator: Any, chosen: str) -> None:
-    """Raise a ConfigError if accelerate spreads the run in another way than was chosen."""
-    found = str(accelerator.distributed_type.value)
-    kind = {"NO": "none", "FSDP": "fsdp"}.get(found, "ddp" if found.startswith("MULTI_") else found)
-    if kind != chosen:
+def _check_strategy(accelerator: Any, strategy: str) -> None:
+    """Raise a ConfigError if accelerate does not use the chosen strategy."""
+    distributed_type = str(accelerator.distributed_type.value)
+    multi = "ddp" if distributed_type.startswith("MULTI_") else distributed_type
+    if {"NO": "none", "FSDP": "fsdp"}.get(distributed_type, multi) != strategy:
         raise ConfigError(
-            f"accelerate was started for {found}, and the strategy of this run is {chosen}",
+            f"accelerate was started for {distributed_type}, but the strategy of this run is {strategy}",
             "start the workers with the accelerate.yaml that `embedctl train --dry-run` writes",
         )
 
 
-def pick_precision(asked: str, device: torch.device) -> torch.dtype:
-    """The compute type: what was asked for, or bf16 where the GPU has it.
+def choose_precision(requested: str, device: torch.device) -> torch.dtype:
+    """Return the compute type of --mixed-precision; `auto` is bf16 if the GPU supports it, else float32.
 
     Raises:
-        ConfigError: it does not exist on this device.
+        ConfigError: the device does not support it.
     """
-    if asked == "fp16" and device.type != "cuda":
-        raise ConfigError("--mixed-precision fp16: needs a GPU", "use --mixed-precision no")
-    if asked == "auto":
-        asked = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "no"
-    return {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[asked]
+    if requested == "fp16" and device.type != "cuda":
+        raise ConfigError("--mixed-precision fp16: a GPU is required", "use --mixed-precision no")
+    if requested == "auto":
+        requested = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "no"
+    return {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[requested]
 
 
-def _set_sharded_precision(accelerator: Any, compute: torch.dtype) -> None:
-    """Shards hold float32 masters; layers compute in `compute`, gradients are added up in float32."""
+def _set_fsdp_precision(accelerator: Any, compute_dtype: torch.dtype) -> None:
+    """Make FSDP keep float32 weights, compute in `compute_dtype` and reduce gradients in float32."""
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
-    if compute != torch.float32:
-        policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
+    if compute_dtype != torch.float32:
+        policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
         accelerator.state.fsdp_plugin.mixed_precision_policy = policy
 
 
-def _shard_on_cpu(accelerator: Any, plugin: Any) -> bool:
-    """Turn the state of an accelerator on CPUs (gloo) to FSDP, which accelerate itself does on GPUs only.
+def _enable_fsdp_on_cpu(accelerator: Any, plugin: Any) -> bool:
+    """Set an accelerator on CPUs (gloo) to FSDP, which accelerate itself supports on GPUs only.
 
     Returns:
-        Whether this version of accelerate has the attributes for it, and took it; if not, nothing is changed.
+        Whether it worked. If this version of accelerate lacks the required attributes, nothing is changed.
     """
     from accelerate import state
     from accelerate.utils import DistributedType
 
-    found = [getattr(getattr(state, name, None), "_shared_state", None) for name in STATES]
-    shared = [values for values in found if isinstance(values, dict) and values.keys() >= NEEDED]
-    if len(shared) < len(STATES):
+    found = [getattr(getattr(state, name, None), "_shared_state", None) for name in STATE_CLASSES]
+    shared = [values for values in found if isinstance(values, dict) and values.keys() >= STATE_KEYS]
+    if len(shared) < len(STATE_CLASSES):
         return False
     before = [dict(values) for values in shared]
     for values in shared:
@@ -146,10 +148,10 @@ def _shard_on_cpu(accelerator: Any, plugin: Any) -> bool:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM in the list that it gives, so that the step can end and a state be saved."""
+    """Append SIGINT (Ctrl-C) and SIGTERM to the yielded list instead of ending, so that a checkpoint can be saved."""
     received: list[int] = []
     stops = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, lambda came, _frame: received.append(came)) for number in stops]
+    previous = [signal.signal(number, lambda caught, _frame: received.append(caught)) for number in stops]
     try:
         yield received
     finally:

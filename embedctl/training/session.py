@@ -1,4 +1,4 @@
-"""The model of a run as it is trained: wrapped for distribution, with its optimizer, precision and token budget."""
+"""The model in training with its optimizer, distribution, precision and token budget."""
 
 from __future__ import annotations
 
@@ -29,147 +29,150 @@ from embedctl.model.tuning import (
     merge_adapters,
 )
 from embedctl.tokens.packing import Ragged
-from embedctl.training.budget import PROBES, find_budget, memory_advice
+from embedctl.training.budget import PROBE_TOKENS, explain_out_of_memory, find_budget
 from embedctl.training.job import TrainJob
 from embedctl.training.optim import adamw
 from embedctl.training.runtime import Runtime
 
-CPU_CHUNK = 2048
+MAX_CPU_CHUNK_TOKENS = 2048  # a larger chunk exceeds the caches of a CPU and is slower
 
 
 @dataclass
 class Session:
-    """What a run trains."""
+    """The model in training and its optimizer."""
 
-    runtime: Runtime  # the worker's
-    embedder: Embedder  # the model, unwrapped: it makes features
-    model: Any  # the same, wrapped by accelerate: it is called
-    masters: MasterWeights | None  # float32 masters of a half-precision model; None where the weights are their own
-    optimizer: Any  # over the masters, or the weights
-    pristine: Embedder | None  # a copy on the CPU, on the main rank: exports are filled into it
-    budget: int  # tokens in one pass through the model
+    runtime: Runtime
+    embedder: Embedder  # the model without wrappers, which makes model inputs
+    model: Any  # the same model, wrapped by accelerate, which computes vectors
+    masters: MasterWeights | None  # float32 weights, if the model itself is in half precision
+    optimizer: Any  # of the float32 weights
+    export_template: Embedder | None  # on rank 0: a copy of the base model on the CPU, for exports
+    budget: int  # token budget of a forward pass
 
     @classmethod
     def prepare(cls, embedder: Embedder, runtime: Runtime, job: TrainJob) -> Session:
-        """Make a loaded model trainable on this worker's device.
+        """Prepare a loaded model for training on this worker's device.
 
         Raises:
-            ModelError: FSDP finds no layer to shard.
-            TrainingError: the GPU is out of memory.
+            ModelError: FSDP finds no layers to shard.
+            TrainingError: the GPU ran out of memory.
         """
         tune, budget = job.tune, job.launch.tokens_per_forward
-        with memory_advice(budget or PROBES[-1], recomputes=tune.gradient_checkpointing):
+        tokens = budget or PROBE_TOKENS[-1]
+        with explain_out_of_memory(tokens, gradient_checkpointing=tune.gradient_checkpointing):
             if tune.lora_rank:
                 add_adapters(embedder, tune)
             freeze_unused(embedder)
-            pristine = copy.deepcopy(embedder) if is_main() else None
+            template = copy.deepcopy(embedder) if is_main() else None
             embedder.to(runtime.device).train()
-            embedder.choose_attention(job.launch.attention, runtime.compute)
+            embedder.choose_attention(job.launch.attention, runtime.compute_dtype)
             if tune.gradient_checkpointing:
                 enable_gradient_checkpointing(embedder)
-            # shards bring their own masters; copies (ddp) and fp16, whose gradients are scaled, have float32 weights
-            halved = runtime.strategy == "none" and runtime.compute == torch.bfloat16
-            masters = MasterWeights(embedder, runtime.compute) if halved else None
+            # The other cases have float32 weights: FSDP has its own, ddp uses autocast, fp16 requires the scaler.
+            half = runtime.strategy == "none" and runtime.compute_dtype == torch.bfloat16
+            masters = MasterWeights(embedder, runtime.compute_dtype) if half else None
             if tune.compile and runtime.device.type == "cuda":
                 compile_layers(embedder)
             optimizer = adamw(masters.model if masters else embedder, job.optim)
             model, optimizer = runtime.accelerator.prepare(embedder, optimizer)
             if runtime.strategy == "fsdp":
-                _expect_shards(model)
-            session = cls(runtime, embedder, model, masters, optimizer, pristine, budget=0)
-            session.budget = budget or find_budget(embedder, runtime.device, session._run)
+                _check_sharded(model)
+            session = cls(runtime, embedder, model, masters, optimizer, template, budget=0)
+            session.budget = budget or find_budget(embedder, runtime.device, session._forward_backward)
         return session
 
     @property
     def device(self) -> torch.device:
-        """This rank's device."""
+        """Device of this rank."""
         return self.runtime.device
 
     @property
-    def scaled(self) -> bool:
-        """Whether gradients are scaled (fp16): a step whose gradients overflow is left out."""
-        return self.runtime.compute == torch.float16
+    def uses_grad_scaler(self) -> bool:
+        """Whether gradients are scaled (fp16). A step whose gradients overflow is then skipped."""
+        return self.runtime.compute_dtype == torch.float16
 
     @property
-    def chunk(self) -> int:
-        """Tokens of a chunk: a CPU's caches like fewer than its memory holds. Ranks keep one graph at a time."""
-        return min(self.budget, CPU_CHUNK) if self.device.type == "cpu" and world_size() == 1 else self.budget
+    def chunk_tokens(self) -> int:
+        """Largest number of tokens per chunk in training; less than the budget on a CPU with one process."""
+        single_cpu = self.device.type == "cpu" and world_size() == 1
+        return min(self.budget, MAX_CPU_CHUNK_TOKENS) if single_cpu else self.budget
 
     @property
-    def weights(self) -> torch.nn.Module:
-        """The module that the optimizer works on."""
-        weights: torch.nn.Module = self.masters.model if self.masters else self.model
-        return weights
+    def trained_module(self) -> torch.nn.Module:
+        """The module whose parameters the optimizer updates."""
+        module: torch.nn.Module = self.masters.model if self.masters else self.model
+        return module
 
     def __call__(self, features: dict[str, Any]) -> Tensor:
-        """Vectors (N, H) of the texts in `features`, computed in the run's precision."""
-        half = self.runtime.compute != torch.float32
-        with torch.autocast(self.device.type, self.runtime.compute, enabled=half and self.runtime.strategy == "ddp"):
+        """Return the vectors (N, H) of N texts, computed in the precision of the run."""
+        half = self.runtime.compute_dtype != torch.float32
+        autocast = half and self.runtime.strategy == "ddp"
+        with torch.autocast(self.device.type, self.runtime.compute_dtype, enabled=autocast):
             vectors: Tensor = self.model(features)
         return vectors
 
     def no_sync(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which gradients stay on their rank."""
+        """Return a context in which gradients are not averaged over the ranks."""
         context: contextlib.AbstractContextManager[None] = self.runtime.accelerator.no_sync(self.model)
         return context
 
     def backward(self, scalar: Tensor) -> None:
-        """Send a scalar's gradient through the model."""
+        """Run the backward pass of a scalar."""
         self.runtime.accelerator.backward(scalar)
 
-    def update(self, max_norm: float) -> Tensor:
-        """Clip the gradients, update the weights and clear the gradients.
+    def optimizer_step(self, max_norm: float) -> Tensor:
+        """Clip the gradients to `max_norm` (0: no clipping), update the weights and clear the gradients.
 
         Returns:
-            The norm before clipping, a scalar on the device.
+            The gradient norm before clipping, a scalar on the device.
         """
-        weights = [weight for weight in self.weights.parameters() if weight.requires_grad]
+        weights = [weight for weight in self.trained_module.parameters() if weight.requires_grad]
         norm = self.runtime.accelerator.clip_grad_norm_(weights, max_norm or float("inf"))
         self.optimizer.step()
-        self.clear()
+        self.zero_grad()
         if self.masters:
             self.masters.copy_to_model()
-        whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        return whole.detach()
+        full_norm: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return full_norm.detach()
 
-    def _run(self, texts: Ragged) -> None:
-        """Forward and backward of texts, to measure the memory that they take."""
+    def _forward_backward(self, texts: Ragged) -> None:
+        """Run forward and backward pass, to measure their memory."""
         self.backward(self(self.embedder.features(texts)).sum())
-        self.clear()
+        self.zero_grad()
 
-    def clear(self) -> None:
-        """Forget the gradients."""
+    def zero_grad(self) -> None:
+        """Clear the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
-    def state(self) -> dict[str, Any]:
-        """Weights and optimizer for a state to resume from. Called by all ranks."""
-        model, optimizer = get_state_dict(self.weights, self.optimizer.optimizer)
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of weights and optimizer for a checkpoint. Called by all ranks."""
+        model, optimizer = get_state_dict(self.trained_module, self.optimizer.optimizer)
         return {"model": model, "optimizer": optimizer}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave, filled from a checkpoint. Called by all ranks."""
-        set_state_dict(
-            self.weights, self.optimizer.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
-        )
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set weights and optimizer to a state in the form of `state_dict`. Called by all ranks."""
+        model, optimizer = state["model"], state["optimizer"]
+        optim = self.optimizer.optimizer
+        set_state_dict(self.trained_module, optim, model_state_dict=model, optim_state_dict=optimizer)
         if self.masters:
             self.masters.copy_to_model()
 
-    def exported(self) -> Embedder | None:
-        """The trained model in float32 on the CPU, on the main rank; None elsewhere. Called by all ranks."""
+    def export_model(self) -> Embedder | None:
+        """Return the current model in float32 on the CPU on rank 0, else None. Called by all ranks."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = get_model_state_dict(self.weights, options=options)
-        if self.pristine is None:
+        state = get_model_state_dict(self.trained_module, options=options)
+        if self.export_template is None:
             return None
-        trained = copy.deepcopy(self.pristine)
+        trained = copy.deepcopy(self.export_template)
         set_model_state_dict(trained, state, options=StateDictOptions(strict=True))
         merge_adapters(trained)
         return trained.eval()
 
 
-def _expect_shards(model: torch.nn.Module) -> None:
-    """Raise a ModelError if only the root was sharded."""
+def _check_sharded(model: torch.nn.Module) -> None:
+    """Raise a ModelError if FSDP sharded only the root module."""
     from torch.distributed.fsdp import FSDPModule
 
-    units = sum(isinstance(module, FSDPModule) for module in model.modules())
-    if units < 2:
-        raise ModelError("FSDP finds no layer class of this model to shard", "use --strategy ddp")
+    sharded = sum(isinstance(module, FSDPModule) for module in model.modules())
+    if sharded < 2:
+        raise ModelError("FSDP found no layers to shard in this model", "use --strategy ddp")

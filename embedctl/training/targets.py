@@ -1,4 +1,7 @@
-"""From a batch to what a loss sees: which document counts how often as a candidate of which query."""
+"""Candidates of each query of a batch, as the targets of a loss.
+
+Shapes: Q queries, D distinct documents, C own candidates of a query (its positive, then its negatives).
+"""
 
 from __future__ import annotations
 
@@ -16,72 +19,76 @@ from embedctl.tokens.spans import Integers, find_in_sorted
 
 
 @dataclass(frozen=True)
-class Weights:
-    """How often each document is a candidate of each query, before it is laid out as a matrix.
+class CandidateWeights:
+    """How often each document is a candidate of each query, without the matrix (Q, D).
 
-    The candidates of a query are its positive, and the documents of all queries or its own negatives; other documents
-    that are known positives of the query are masked.
+    The candidates of a query are its positive and, depending on --in-batch, the documents of all queries or only its
+    own negatives. Documents that are other known positives of the query are masked: they are not its candidates.
     """
 
-    batch: Batch  # the whole batch
-    base_D: NDArray[np.float32]  # for every query: 1 (`all`), occurrences among the hard negatives (`hard`), 0 (`none`)
-    own: bool  # whether a query's own negatives still have to be added
+    batch: Batch
+    # Weight of each document for all queries: 1 (`all`), number of its uses as a hard negative (`hard`), 0 (`none`).
+    shared_D: NDArray[np.float32]
+    own_only: bool  # whether a query's only negatives are its own (`none`)
 
     @classmethod
-    def of(cls, batch: Batch, in_batch: str) -> Weights:
-        """The weights under `--in-batch all|hard|none`."""
-        own = batch.own_QC[np.isin(batch.kind_Q, KINDS_WITHOUT_SCORES)]
-        negatives = own[:, 1:][own[:, 1:] >= 0]
+    def from_batch(cls, batch: Batch, in_batch: str) -> CandidateWeights:
+        """Return the weights for a value of --in-batch: all, hard or none."""
+        own_QC = batch.own_QC[np.isin(batch.kind_Q, KINDS_WITHOUT_SCORES)]
+        negatives = own_QC[:, 1:][own_QC[:, 1:] >= 0]
         counts = np.bincount(negatives, minlength=len(batch.document_D)).astype(np.float32)
         if in_batch == "none":
             return cls(batch, np.zeros_like(counts), True)
         if in_batch == "all":
             counts = (counts > 0).astype(np.float32)
-            counts[own[:, 0]] = 1
+            counts[own_QC[:, 0]] = 1
         return cls(batch, counts, False)
 
     def matrix(self, queries: Integers) -> NDArray[np.float32]:
-        """(len(queries), D): 0 where a document is no candidate, a query's own positive 1; `queries` ascend."""
-        weight_QD = np.repeat(self.base_D[None], len(queries), axis=0)
+        """Return the weights (len(queries), D) of some queries, whose indices ascend.
+
+        The weight is 1 for a query's own positive and 0 for a document that is not a candidate.
+        """
+        weight_QD = np.repeat(self.shared_D[None], len(queries), axis=0)
         own_QC = self.batch.own_QC[queries]
-        if self.own:
+        if self.own_only:
             query, column = np.nonzero(own_QC[:, 1:] >= 0)
             np.add.at(weight_QD, (query, own_QC[query, column + 1]), 1)
-        place = find_in_sorted(queries, self.batch.known_positives[:, 0])
-        weight_QD[place[place >= 0], self.batch.known_positives[place >= 0, 1]] = 0
+        query = find_in_sorted(queries, self.batch.known_positives[:, 0])
+        weight_QD[query[query >= 0], self.batch.known_positives[query >= 0, 1]] = 0
         weight_QD[np.arange(len(queries)), own_QC[:, 0]] = 1
         return weight_QD
 
     @property
     def masked_per_query(self) -> Integers:
-        """(Q,) the masked documents of each query, which would be candidates if they were not known positives."""
+        """(Q,) number of documents that are masked and would otherwise be candidates."""
         query, document = self.batch.known_positives.T
         own = (self.batch.own_QC[query, 1:] == document[:, None]).any(axis=1)
-        return np.bincount(query[own | (self.base_D[document] > 0)], minlength=len(self.batch))
+        return np.bincount(query[own | (self.shared_D[document] > 0)], minlength=len(self.batch))
 
     @property
     def negatives_per_query(self) -> Integers:
-        """(Q,) the distinct candidates of each query but its positive."""
+        """(Q,) number of distinct candidates other than the positive."""
         positive_Q1, own_QN = np.split(self.batch.own_QC, [1], axis=1)
-        shared = self.base_D > 0
+        shared = self.shared_D > 0
         candidates_Q = shared.sum() - shared[positive_Q1[:, 0]]
-        if self.own:
-            ordered_QN = np.sort(np.where(own_QN == positive_Q1, -1, own_QN), axis=1)
-            candidates_Q = (np.diff(ordered_QN, axis=1, prepend=-1) > 0).sum(axis=1)
+        if self.own_only:
+            sorted_QN = np.sort(np.where(own_QN == positive_Q1, -1, own_QN), axis=1)
+            candidates_Q = (np.diff(sorted_QN, axis=1, prepend=-1) > 0).sum(axis=1)
         return np.asarray(candidates_Q - self.masked_per_query)
 
     @property
     def masked(self) -> int:
-        """Masked documents of all queries without scores."""
+        """Number of masked documents, summed over the queries without scores."""
         return int(self.masked_per_query[np.isin(self.batch.kind_Q, KINDS_WITHOUT_SCORES)].sum())
 
     @property
     def without_negatives(self) -> int:
-        """Queries without scores whose only candidate is their positive: they have nothing to learn from."""
+        """Number of queries without scores whose only candidate is their positive; their loss is 0."""
         return int((self.negatives_per_query[np.isin(self.batch.kind_Q, KINDS_WITHOUT_SCORES)] == 0).sum())
 
     def targets(self, queries: Integers, device: torch.device) -> Targets:
-        """What a loss takes for these queries."""
+        """Return the targets of some queries, whose indices ascend, on a device."""
         return Targets(
             own_QC=array_to_device(self.batch.own_QC[queries], device),
             weight_QD=array_to_device(self.matrix(queries), device),

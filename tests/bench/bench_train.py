@@ -1,8 +1,10 @@
-"""Rows a second of training: ours beside sentence-transformers' trainer and RAG-Retrieval's loop, in one run.
+"""Measure the training speed (rows per second) of embedctl, of sentence-transformers' trainer and of RAG-Retrieval.
 
-By hand: python tests/bench/bench_train.py DATA.jsonl [--model FOLDER] [--steps N] [--only ours,st,rag]
-         python tests/bench/bench_train.py DATA.jsonl --model MINILM --batch-size 4 --neg-nums 7 --once   (a CPU)
-Without --model a BERT-base of random weights with a tokenizer learnt from the data stands in. Prints ratios.
+Usage: python tests/bench/bench_train.py DATA.jsonl [--model FOLDER] [--steps N] [--only ours,st,rag]
+       python tests/bench/bench_train.py DATA.jsonl --model MINILM --batch-size 4 --neg-nums 7 --once   (on a CPU)
+
+`ours` is embedctl, `st` is sentence-transformers, `rag` is RAG-Retrieval. Each runs in a separate process. Without
+--model, the model is a BERT-base with random weights and a tokenizer trained on the data.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 
 BATCH, NEGATIVES, QUERY_LEN, PASSAGE_LEN, TEMPERATURE, LR = 16, 15, 128, 512, 0.02, 2e-5
-PEAK_FLOPS = 790e12  # a large bf16 matrix product on the machine's GPU
+PEAK_FLOPS = 790e12  # per second, measured with a large bf16 matrix product on the GPU of the benchmark
 CUDA = torch.cuda.is_available()
 
 
-def exploded(path: str) -> list[dict[str, Any]]:
-    """A row for each positive, with exactly NEGATIVES negatives."""
+def read_rows(path: str) -> list[dict[str, Any]]:
+    """Return one row per positive, with exactly NEGATIVES negatives."""
     draw = random.Random(0)
     rows = []
     for line in Path(path).read_text(encoding="utf-8").splitlines():
@@ -41,7 +43,7 @@ def exploded(path: str) -> list[dict[str, Any]]:
 
 
 def bert_base(rows: list[dict[str, Any]], folder: str) -> str:
-    """A random BERT-base with a tokenizer learnt from the rows."""
+    """Save a BERT-base with random weights and a tokenizer trained on the rows; return the folder."""
     from transformers import BertConfig, BertModel
 
     from embedctl.model import tiny
@@ -54,32 +56,39 @@ def bert_base(rows: list[dict[str, Any]], folder: str) -> str:
     return folder
 
 
-def timed(step: Callable[[], int], steps: int, warmup: int) -> float:
-    """Rows a second of `step`, which returns its rows."""
+def rows_per_second(step: Callable[[], int], steps: int, warmup: int) -> float:
+    """Return the rows per second of `step`, which returns the number of its rows, after `warmup` calls."""
     for _ in range(warmup):
         step()
     if CUDA:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-    begun, rows = time.perf_counter(), 0
+    start_time, rows = time.perf_counter(), 0
     for _ in range(steps):
         rows += step()
     if CUDA:
         torch.cuda.synchronize()
-    return rows / (time.perf_counter() - begun)
+    return rows / (time.perf_counter() - start_time)
 
 
-def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any]) -> tuple[float, dict[str, float]]:
-    """Our step, batches made on their thread as in a run."""
+def measure_embedctl(
+    model: str, data: str, steps: int, warmup: int, settings: dict[str, Any]
+) -> tuple[float, dict[str, float]]:
+    """Measure training steps of embedctl, whose batches are prepared in a thread as in `embedctl train`.
+
+    Returns:
+        Rows per second, and further results: tokens per second and per step, share of the peak FLOPS, GPU memory (GB).
+    """
     from embedctl.config import TrainConfig, load
-    from embedctl.distributed.ranks import world
+    from embedctl.distributed.ranks import world_size
     from embedctl.losses.select import losses_for
-    from embedctl.training import runtime, worker
-    from embedctl.training.feeder import Feeder, Schedule
+    from embedctl.training import worker
+    from embedctl.training.batch_loader import BatchLoader, Schedule
+    from embedctl.training.gradcache import GradCache
     from embedctl.training.job import TrainJob
     from embedctl.training.optim import set_lr
+    from embedctl.training.runtime import init_runtime
     from embedctl.training.session import Session
-    from embedctl.training.step import Stepper
 
     flags = {
         "model_name_or_path": model,
@@ -89,27 +98,27 @@ def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any
         "lr": LR,
         "in_batch": "hard",
     } | settings
-    job = TrainJob.of(load(TrainConfig, None, flags))
-    here = runtime.join(job)
+    job = TrainJob.from_config(load(TrainConfig, None, flags))
+    runtime = init_runtime(job)
     embedder = worker.load_model(job)
-    recipe = worker.recipe_of(job, embedder)
-    stored = worker.open_or_build([data], embedder.tokenizer, recipe, Path(tempfile.mkdtemp()))
-    session = Session.prepare(embedder, here, job)
-    plan = worker.plan_batches(job, stored, BATCH * world())
-    feeder = Feeder(session, plan, stored.texts, job.loss.in_batch)
-    stepper = Stepper(session, losses_for(job.loss), 0)
-    updates = feeder.updates(Schedule(plan.steps_per_epoch, 1, 1, steps + warmup + 1), 0)
+    text_settings = worker.text_settings_of(job, embedder)
+    stored = worker.open_or_build([data], embedder.tokenizer, text_settings, Path(tempfile.mkdtemp()))
+    session = Session.prepare(embedder, runtime, job)
+    plan = worker.plan_batches(job, stored, BATCH * world_size())
+    loader = BatchLoader(session, plan, stored.texts, job.loss.in_batch)
+    add_gradient = GradCache(session, losses_for(job.loss), 0)
+    prepared_steps = loader.steps(Schedule(plan.batches_per_epoch, 1, 1, steps + warmup + 1), 0)
     tokens: list[int] = []
 
     def step() -> int:
-        update, (prepared,) = next(updates)
+        number, (prepared,) = next(prepared_steps)
         set_lr(session.optimizer, LR)
-        stepper(prepared, update)
-        session.update(1.0)
+        add_gradient(prepared, number)
+        session.optimizer_step(1.0)
         tokens.append(prepared.tokens)
         return len(prepared.batch)
 
-    rate = timed(step, steps, warmup)
+    rate = rows_per_second(step, steps, warmup)
     if os.environ.get("PROFILE"):
         with torch.profiler.profile() as profile:
             step()
@@ -127,7 +136,10 @@ def ours(model: str, data: str, steps: int, warmup: int, settings: dict[str, Any
 
 
 def flops_per_token(session: Any, stored: Any) -> float:
-    """Of a forward and a backward pass: matrices of the layers, and attention over the mean squared length."""
+    """Return the floating-point operations per token of one forward and backward pass.
+
+    They are those of the weight matrices of the layers and of attention, for the mean squared length of the texts.
+    """
     config = session.embedder.backbone.config
     layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
     lengths = stored.texts.lengths[:].astype(float)
@@ -135,8 +147,12 @@ def flops_per_token(session: Any, stored: Any) -> float:
     return 3 * 2 * config.num_hidden_layers * (layer + attention)
 
 
-def rag(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> float:
-    """RAG-Retrieval's loop: padded to the full lengths, three forwards, fp16 with a scaler (float32 on a CPU)."""
+def measure_rag_retrieval(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> float:
+    """Measure the training loop of RAG-Retrieval and return rows per second.
+
+    It pads texts to the maximum lengths, calls the model three times per step and uses fp16 with a gradient scaler
+    (float32 on a CPU).
+    """
     from sentence_transformers import SentenceTransformer
     from torch.nn.functional import cross_entropy, normalize
 
@@ -144,18 +160,18 @@ def rag(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> floa
     encoder = SentenceTransformer(model, device=device).train()
     scaler = torch.amp.GradScaler(device, enabled=CUDA)
     decay = [w for n, w in encoder.named_parameters() if not n.endswith("bias") and "LayerNorm" not in n]
-    plain = [w for n, w in encoder.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
+    no_decay = [w for n, w in encoder.named_parameters() if n.endswith("bias") or "LayerNorm" in n]
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}], lr=LR
+        [{"params": decay, "weight_decay": 0.01}, {"params": no_decay, "weight_decay": 0.0}], lr=LR
     )
-    order = random.Random(1)
+    draw = random.Random(1)
 
     def vectors(texts: list[str], length: int) -> torch.Tensor:
         tokens = encoder.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
         return normalize(encoder(dict(tokens.to(device)))["sentence_embedding"], dim=-1)
 
     def step() -> int:
-        batch = order.sample(rows, BATCH)
+        batch = draw.sample(rows, BATCH)
         with torch.autocast(device, torch.float16, enabled=CUDA):
             query = vectors([row["query"] for row in batch], QUERY_LEN)
             positive = vectors([row["pos"][0] for row in batch], PASSAGE_LEN)
@@ -170,11 +186,11 @@ def rag(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> floa
         optimizer.zero_grad()
         return len(batch)
 
-    return timed(step, steps, warmup)
+    return rows_per_second(step, steps, warmup)
 
 
-def sentence_transformers(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> float:
-    """sentence-transformers' trainer: bf16, fused AdamW, its in-batch loss."""
+def measure_sentence_transformers(model: str, rows: list[dict[str, Any]], steps: int, warmup: int) -> float:
+    """Measure sentence-transformers' trainer (bf16, fused AdamW, its in-batch loss) and return rows per second."""
     from datasets import Dataset
     from sentence_transformers import (
         SentenceTransformer,
@@ -193,7 +209,7 @@ def sentence_transformers(model: str, rows: list[dict[str, Any]], steps: int, wa
     encoder.max_seq_length = PASSAGE_LEN
     times: list[float] = []
 
-    class Clock(TrainerCallback):
+    class StepTimer(TrainerCallback):
         def on_train_begin(self, *_args: Any, **_kwargs: Any) -> None:
             times.append(time.perf_counter())
 
@@ -219,25 +235,25 @@ def sentence_transformers(model: str, rows: list[dict[str, Any]], steps: int, wa
     )
     loss = MultipleNegativesRankingLoss(encoder, scale=1 / TEMPERATURE)
     trainer = SentenceTransformerTrainer(
-        encoder, arguments, train_dataset=Dataset.from_dict(columns), loss=loss, callbacks=[Clock()]
+        encoder, arguments, train_dataset=Dataset.from_dict(columns), loss=loss, callbacks=[StepTimer()]
     )
     trainer.train()
     return steps * BATCH / (times[-1] - times[warmup])
 
 
-def contest(name: str, model: str, data: str, options: argparse.Namespace) -> dict[str, float]:
-    """The rate of one contestant and what else it tells, measured in this process."""
+def measure(name: str, model: str, data: str, options: argparse.Namespace) -> dict[str, float]:
+    """Measure one tool in this process and return its results by name."""
     rows = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines()]
     if name == "st":
-        return {"rows_per_s": sentence_transformers(model, rows, options.steps, options.warmup)}
+        return {"rows_per_s": measure_sentence_transformers(model, rows, options.steps, options.warmup)}
     if name == "rag":
-        return {"rows_per_s": rag(model, rows, options.steps, options.warmup)}
-    rate, facts = ours(model, data, options.steps, options.warmup, json.loads(name.removeprefix("ours")))
+        return {"rows_per_s": measure_rag_retrieval(model, rows, options.steps, options.warmup)}
+    rate, facts = measure_embedctl(model, data, options.steps, options.warmup, json.loads(name.removeprefix("ours")))
     return {"rows_per_s": rate} | facts
 
 
 def main() -> None:
-    """Run what was asked for, a process each, and print rates and ratios."""
+    """Measure each selected tool in a separate process, and print results and ratios."""
     global BATCH, NEGATIVES
     parser = argparse.ArgumentParser()
     parser.add_argument("data")
@@ -248,40 +264,45 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--neg-nums", type=int, default=NEGATIVES)
     parser.add_argument(
-        "--once", action="store_true", help="as many rows as are measured, each visited once: the same texts for all"
+        "--once",
+        action="store_true",
+        help="use each row once, without warm-up, so that all tools train on the same rows",
     )
     parser.add_argument(
-        "--ours", action="append", default=[], help='settings as JSON, e.g. {"compile": true}; may be repeated'
+        "--ours",
+        action="append",
+        default=[],
+        help='options of embedctl as JSON, e.g. {"compile": true}; can be repeated',
     )
-    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)  # name of the tool that this process measures
     options = parser.parse_args()
     BATCH, NEGATIVES = options.batch_size, options.neg_nums
-    if options.contestant:
-        facts = contest(options.contestant, options.model, options.data, options)
+    if options.measure:
+        facts = measure(options.measure, options.model, options.data, options)
         print("RESULT " + json.dumps(facts | {"cpu_s": time.process_time(), "threads": torch.get_num_threads()}))
         return
-    rows, folder = exploded(options.data), Path(tempfile.mkdtemp())
+    rows, folder = read_rows(options.data), Path(tempfile.mkdtemp())
     if options.once:
         options.warmup = 0
         rows = random.Random(0).sample(rows, BATCH * options.steps)
     data = folder / "rows.jsonl"
     data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     model = options.model or bert_base(rows, str(folder / "model"))
-    wanted = options.only.split(",")
-    names = [f"ours{settings}" for settings in options.ours or ["{}"]] if "ours" in wanted else []
+    selected = options.only.split(",")
+    names = [f"ours{settings}" for settings in options.ours or ["{}"]] if "ours" in selected else []
     rates: dict[str, float] = {}
-    for name in [*names, *(peer for peer in ("st", "rag") if peer in wanted)]:
-        command = [sys.executable, __file__, str(data), "--model", model, "--contestant", name]
+    for name in [*names, *(other for other in ("st", "rag") if other in selected)]:
+        command = [sys.executable, __file__, str(data), "--model", model, "--measure", name]
         command += ["--steps", str(options.steps), "--warmup", str(options.warmup)]
         command += ["--batch-size", str(BATCH), "--neg-nums", str(NEGATIVES)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        found = [line for line in ended.stdout.splitlines() if line.startswith("RESULT ")]
-        if not found:
+        results = [line for line in ended.stdout.splitlines() if line.startswith("RESULT ")]
+        if not results:
             print(f"{name} failed:", *ended.stderr.splitlines()[-12:], sep="\n  ", flush=True)
             continue
         if os.environ.get("PROFILE"):
             print(ended.stderr[-9000:])
-        facts = json.loads(found[0].removeprefix("RESULT "))
+        facts = json.loads(results[0].removeprefix("RESULT "))
         rates[name] = facts["rows_per_s"]
         print(
             f"{name}:",
@@ -289,10 +310,10 @@ def main() -> None:
             *[line for line in ended.stderr.splitlines() if "warning:" in line],
             flush=True,
         )
-    for peer in ("st", "rag"):
+    for other in ("st", "rag"):
         for name, rate in rates.items():
-            if peer in rates and name.startswith("ours"):
-                print(f"{name} / {peer}: {rate / rates[peer]:.2f}")
+            if other in rates and name.startswith("ours"):
+                print(f"{name} is {rate / rates[other]:.2f} times as fast as {other}")
 
 
 if __name__ == "__main__":

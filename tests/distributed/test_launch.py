@@ -49,19 +49,19 @@ def test_strategy_depends_on_processes_and_model_size(requested, processes, size
 
 @pytest.mark.usefixtures("two_gpus")
 def test_default_is_one_process_per_gpu_of_all_machines():
-    assert LaunchPlan.of(job(weight_bytes=1)) == LaunchPlan(2, gpus=True, strategy="ddp")
-    assert LaunchPlan.of(job(machines=3)) == LaunchPlan(6, gpus=True, strategy="fsdp")
-    assert LaunchPlan.of(job(device="cpu")) == LaunchPlan(1, gpus=False, strategy="none")
-    plan = LaunchPlan.of(job(device="cpu", processes=5, strategy="fsdp"))
+    assert LaunchPlan.from_job(job(weight_bytes=1)) == LaunchPlan(2, gpus=True, strategy="ddp")
+    assert LaunchPlan.from_job(job(machines=3)) == LaunchPlan(6, gpus=True, strategy="fsdp")
+    assert LaunchPlan.from_job(job(device="cpu")) == LaunchPlan(1, gpus=False, strategy="none")
+    plan = LaunchPlan.from_job(job(device="cpu", processes=5, strategy="fsdp"))
     assert plan == LaunchPlan(5, gpus=False, strategy="fsdp")
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_more_processes_than_gpus_are_refused():
     with pytest.raises(ConfigError, match="--num-processes 3: this machine has only 2 GPUs") as error:
-        LaunchPlan.of(job(processes=3))
+        LaunchPlan.from_job(job(processes=3))
     assert error.value.hint == "use --num-processes 2, or --cpu"
-    assert LaunchPlan.of(job(processes=4, machines=2)).processes == 4
+    assert LaunchPlan.from_job(job(processes=4, machines=2)).processes == 4
 
 
 def test_accelerate_config_describes_several_machines():

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def job(device: str | None = None, /, **flags: str) -> EncodeJob:
-    return EncodeJob.of(load(EncodeConfig, None, flags), device)
+    return EncodeJob.from_config(load(EncodeConfig, None, flags), device)
 
 
 def test_defaults():
@@ -74,8 +74,8 @@ def test_contradicting_options_are_errors(flags):
 def test_the_job_of_a_worker_differs_only_in_the_device(folder):
     config = load(EncodeConfig, None, {"output": "x/", "dim": "64", "index": "ivf", "prompt": "", "overwrite": "true"})
     (folder / "config.yaml").write_text(dump(config), encoding="utf-8")
-    worker_job = EncodeJob.of(load(EncodeConfig, "config.yaml"), "cuda:1")
-    assert worker_job == replace(EncodeJob.of(config), device="cuda:1")
+    worker_job = EncodeJob.from_config(load(EncodeConfig, "config.yaml"), "cuda:1")
+    assert worker_job == replace(EncodeJob.from_config(config), device="cuda:1")
 
 
 def plan(**flags: str) -> LaunchPlan:

@@ -1,4 +1,4 @@
-"""Starting real runs in processes of their own, for the tests of this folder."""
+"""Functions that start `embedctl` in a subprocess, for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALL
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """What a run sees; its token stores go to `cache`."""
+    """Return the environment of a run, with `cache` as its cache folder."""
     return os.environ | ENVIRONMENT | {"EMBEDCTL_CACHE": str(cache)}
 
 
 def command(*arguments: object) -> list[str]:
-    """`embedctl` with these arguments."""
+    """Return the command line of `embedctl` with these arguments."""
     return [sys.executable, "-m", "embedctl", *map(str, arguments)]
 
 
 def embedctl(*arguments: object, cache: Path) -> subprocess.CompletedProcess[str]:
-    """Run `embedctl` to its end."""
+    """Run `embedctl` until it ends."""
     return subprocess.run(
         command(*arguments), env=environment(cache), capture_output=True, text=True, check=False, timeout=300
     )
 
 
 def weights(folder: Path) -> str:
-    """The digest of an exported model's weights."""
+    """Return a digest of the weights of an exported model."""
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -44,7 +44,7 @@ def free_port() -> int:
 
 
 def save_small_model(texts: Iterable[str], folder: Path, layers: int = 2) -> Path:
-    """A small BERT without dropout, so that who encodes what does not matter."""
+    """Save a small BERT without dropout, so that the number of ranks does not change the vectors."""
     from embedctl.model.tiny import build_tiny
 
     model = build_tiny(texts, seed=1)

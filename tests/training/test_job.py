@@ -1,4 +1,4 @@
-"""From the configuration to the job of a run and of its launcher."""
+"""Settings of a run and of its launcher, from the configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from embedctl.config import TrainConfig, load
 from embedctl.data.sources import Source
-from embedctl.distributed.launch import LaunchJob, Plan
+from embedctl.distributed.launch import LaunchJob, LaunchPlan
 from embedctl.errors import DataError
 from embedctl.training.job import TrainJob, weight_bytes
 
@@ -19,7 +19,7 @@ def config(**flags: object) -> TrainConfig:
     return load(TrainConfig, None, flags)
 
 
-def test_the_size_of_a_model_that_is_here(tmp_path: Path):
+def test_weight_bytes_of_local_models(tmp_path: Path):
     (tmp_path / "model-1.safetensors").write_bytes(b"12345")
     (tmp_path / "model-2.safetensors").write_bytes(b"123")
     assert weight_bytes(str(tmp_path)) == 8
@@ -27,27 +27,27 @@ def test_the_size_of_a_model_that_is_here(tmp_path: Path):
     assert 10 << 20 < weight_bytes("tiny") < 100 << 20
 
 
-def test_options_become_plain_values(tmp_path: Path):
+def test_settings_are_taken_from_the_configuration(tmp_path: Path):
     (tmp_path / "rows.jsonl").touch()
     flags = {"dataset": [f"{tmp_path}/rows.jsonl:2"], "output_dir": "out/", "early_stopping_patience": 3}
-    job = TrainJob.of(config(**flags))
+    job = TrainJob.from_config(config(**flags))
     assert job.sources == (Source(f"{tmp_path}/rows.jsonl", 2.0),)
     assert (job.run.output_dir, job.folder, job.run.early_stopping_patience) == ("out/", Path("out"), 3)
     assert job.data.positives == "sample"
     assert job.remine is None
-    job = TrainJob.of(config(**flags, remine_every_epoch=True, positives="explode"))
+    job = TrainJob.from_config(config(**flags, remine_every_epoch=True, positives="explode"))
     assert job.data.positives == "explode"
     assert job.remine is not None
     assert job.remine.remine_range == "10-210"
     with pytest.raises(DataError, match="no such file"):
-        TrainJob.of(config(dataset=["none.jsonl"]))
+        TrainJob.from_config(config(dataset=["none.jsonl"]))
 
 
-def test_launcher_and_workers_choose_the_strategy_from_the_same_values():
-    job = TrainJob.of(config(num_processes=2, cpu=True, model_name_or_path="tiny", quiet=True))
+def test_launcher_and_workers_use_the_same_values_for_the_strategy():
+    job = TrainJob.from_config(config(num_processes=2, cpu=True, model_name_or_path="tiny", quiet=True))
     launch = job.launch_job
     assert (launch.strategy, launch.weight_bytes) == (job.launch.strategy, job.weight_bytes)
     assert (launch.folder, launch.processes, launch.weight_bytes) == ("out", 2, weight_bytes("tiny"))
-    assert (launch.device, launch.quiet, launch.temporary) == ("cpu", True, False)
-    assert Plan.of(launch) == Plan(2, gpus=False, strategy="ddp")
+    assert (launch.device, launch.quiet, launch.remove_folder) == ("cpu", True, False)
+    assert LaunchPlan.from_job(launch) == LaunchPlan(2, gpus=False, strategy="ddp")
     assert LaunchJob(**json.loads(json.dumps(asdict(launch)))) == launch

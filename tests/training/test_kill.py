@@ -1,6 +1,6 @@
-"""A run killed at any moment and resumed ends with the same bytes as one that was left alone.
+"""A run that is killed at a random time and resumed gives the same weights as an uninterrupted run.
 
-Two random moments for each number of processes here; EMBEDCTL_KILLS=20 for the long version.
+Each number of processes is tested with two kills, or with EMBEDCTL_KILLS.
 """
 
 from __future__ import annotations
@@ -56,36 +56,37 @@ def arguments(data: Path, out: Path, processes: int) -> list[object]:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_killed_at_random_moments(processes, data, cache, tmp_path):
-    """A run that ends before its kill is compared, and the next kill meets a run from the start."""
-    whole, out = tmp_path / "whole", tmp_path / "killed"
+def test_weights_after_kills_equal_those_of_an_uninterrupted_run(processes, data, cache, tmp_path):
+    """If a run finishes before its kill, its weights are compared, and the next kill is in a new run."""
+    uninterrupted, out = tmp_path / "uninterrupted", tmp_path / "killed"
     started = time.monotonic()
-    begun = start(arguments(data, whole, processes), cache)
-    wait_for_state(whole, begun)
-    first = time.monotonic()
-    _, said = begun.communicate(timeout=300)
-    assert begun.returncode == 0, said
-    loading, steps, draw = first - started, time.monotonic() - first, random.Random(processes)
+    run = start(arguments(data, uninterrupted, processes), cache)
+    wait_for_checkpoint(uninterrupted, run)
+    first_checkpoint = time.monotonic()
+    _, messages = run.communicate(timeout=300)
+    assert run.returncode == 0, messages
+    loading, training = first_checkpoint - started, time.monotonic() - first_checkpoint
+    draw = random.Random(processes)
     kills = resumed = 0
-    while kills < KILLS or (not resumed and kills < KILLS + 8):  # a fast run may end before its kill
-        fresh = not (out / "config.yaml").exists()  # it is killed after its first state, a resumed one at any moment
-        seconds = draw.uniform(0.0, 0.8 * steps) if fresh else draw.uniform(0.5 * loading, loading + 0.8 * steps)
-        killed, said = go_on(arguments(data, out, processes), out, cache, seconds)
-        kills, resumed = kills + killed, resumed + ("resumed from" in said)
-        assert "error" not in said, said
+    while kills < KILLS or (not resumed and kills < KILLS + 8):  # a fast run may finish before its kill
+        new = not (out / "config.yaml").exists()  # it is killed after its first checkpoint, a resumed run at any time
+        seconds = draw.uniform(0.0, 0.8 * training) if new else draw.uniform(0.5 * loading, loading + 0.8 * training)
+        killed, messages = start_or_resume(arguments(data, out, processes), out, cache, seconds)
+        kills, resumed = kills + killed, resumed + ("resumed from" in messages)
+        assert "error" not in messages, messages
         if is_finished(out):
-            assert runs.weights(out) == runs.weights(whole)
+            assert runs.weights(out) == runs.weights(uninterrupted)
             shutil.rmtree(out)
-    _, said = go_on(arguments(data, out, processes), out, cache, 300)
-    resumed += "resumed from" in said
-    assert is_finished(out), said
-    print(f"{processes} processes: {kills} kills, {resumed} resumptions")
+    _, messages = start_or_resume(arguments(data, out, processes), out, cache, 300)
+    resumed += "resumed from" in messages
+    assert is_finished(out), messages
+    print(f"{processes} processes: {kills} kills, {resumed} resumed runs")
     assert resumed
-    assert runs.weights(out) == runs.weights(whole)
+    assert runs.weights(out) == runs.weights(uninterrupted)
 
 
 def is_finished(out: Path) -> bool:
-    """Whether nothing is left to resume."""
+    """Return whether the run has saved its model and removed its checkpoints."""
     return (out / "modules.json").exists() and not list((out / "states").glob("step-*"))
 
 
@@ -95,33 +96,34 @@ def start(arguments: list[object], cache: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_state(out: Path, run: subprocess.Popen[str]) -> None:
-    """Until there is something to resume from, or the run has ended."""
+def wait_for_checkpoint(out: Path, run: subprocess.Popen[str]) -> None:
+    """Wait until the run has written a checkpoint or has ended."""
     deadline = time.monotonic() + 200
     while not list((out / "states").glob("step-*")) and run.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def go_on(begin: list[object], out: Path, cache: Path, seconds: float) -> tuple[bool, str]:
-    """Begin the run in `out` and kill it some seconds after its first state, or resume it and kill it at any moment.
+def start_or_resume(new_run: list[object], out: Path, cache: Path, seconds: float) -> tuple[bool, str]:
+    """Resume the run in `out` and kill it after some seconds; if there is none, start it and kill it after some
+    seconds from its first checkpoint.
 
     Returns:
-        Whether it was killed, and what it said.
+        Whether it was killed, and its messages.
     """
-    there = (out / "config.yaml").exists()
-    process = start(["train", "--resume", out] if there else begin, cache)
-    if not there:
-        wait_for_state(out, process)
+    resume = (out / "config.yaml").exists()
+    process = start(["train", "--resume", out] if resume else new_run, cache)
+    if not resume:
+        wait_for_checkpoint(out, process)
     try:
-        _, said = process.communicate(timeout=seconds)
+        _, messages = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        _, said = process.communicate()
-        return True, said
-    return False, said
+        _, messages = process.communicate()
+        return True, messages
+    return False, messages
 
 
-def test_a_damaged_state_is_skipped_with_a_word(data, cache, tmp_path):
+def test_damaged_checkpoint_is_skipped_with_a_warning(data, cache, tmp_path):
     out = tmp_path / "out"
     process = start(arguments(data, out, 1), cache)
     deadline = time.monotonic() + 120
@@ -134,5 +136,5 @@ def test_a_damaged_state_is_skipped_with_a_word(data, cache, tmp_path):
     tensors.write_bytes(tensors.read_bytes()[:-7] + b"damaged")
     ended = runs.embedctl("train", "--resume", out, cache=cache)
     assert ended.returncode == 0, ended.stderr
-    assert "is damaged; it is skipped" in ended.stderr.replace("\n", " ")
+    assert "is damaged; this checkpoint is skipped" in ended.stderr.replace("\n", " ")
     assert f"resumed from {older}" in ended.stderr

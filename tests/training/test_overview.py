@@ -1,21 +1,21 @@
-"""What the first panel says."""
+"""The number of steps in the panel that is printed before training."""
 
 from __future__ import annotations
 
 import pytest
 
-from embedctl.training.feeder import Schedule
+from embedctl.training.batch_loader import Schedule
 from embedctl.training.overview import _steps
 
 
 @pytest.mark.parametrize(
-    ("schedule", "start", "words"),
+    ("schedule", "start", "text"),
     [
-        (Schedule(13, 1, 2), 0, "26 (2 epochs of 13)"),
-        (Schedule(13, 2, 1), 0, "7 (one epoch)"),
-        (Schedule(13, 1, 2, max_steps=1), 0, "1 by --max-steps (an epoch has 13)"),
-        (Schedule(13, 1, 2, max_steps=2000), 9, "2,000 by --max-steps (an epoch has 13), from step 9"),
+        (Schedule(13, 1, 2), 0, "26 (2 epochs, 13 per epoch)"),
+        (Schedule(13, 2, 1), 0, "7 (1 epoch, 7 per epoch)"),
+        (Schedule(13, 1, 2, max_steps=1), 0, "1 (--max-steps; 13 per epoch)"),
+        (Schedule(13, 1, 2, max_steps=2000), 9, "2,000 (--max-steps; 13 per epoch), resumed after step 9"),
     ],
 )
-def test_the_steps_are_those_that_will_be_done(schedule, start, words):
-    assert _steps(schedule, start) == words
+def test_number_of_steps(schedule, start, text):
+    assert _steps(schedule, start) == text

@@ -1,4 +1,4 @@
-"""Evaluation during training uses the model as it is trained: its prompts and its token budget."""
+"""Evaluation during training uses the prompts and the token budget of training."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from types import SimpleNamespace
 import numpy as np
 
 from embedctl.config import TrainConfig, dump, load
-from embedctl.data.build import Recipe
+from embedctl.data.build import TextSettings
 from embedctl.evaluation.collections import Collection
 from embedctl.model.embedder import Embedder
 from embedctl.training import checkpoint
-from embedctl.training.measure import Measure
+from embedctl.training.evaluator import Evaluator
 
 STOP_AFTER_SAVE = """
 import sys
 from embedctl.errors import Stopped
 from embedctl.training import worker
 
-save = worker.Loop.save
+save = worker.Loop.save_checkpoint
 
 def save_and_stop(loop, done):
     save(loop, done)
     raise Stopped("stopped")
 
-worker.Loop.save = save_and_stop
+worker.Loop.save_checkpoint = save_and_stop
 worker.main(sys.argv[1])
 """
 
-NOTE_BUDGETS = """
+RECORD_BUDGETS = """
 import sys
 from pathlib import Path
-from embedctl.training import measure, worker
+from embedctl.training import evaluator, worker
 
-cut = measure.deal
+partition_texts = evaluator.partition_texts
 
-def noting(lengths, budget, **options):
+def record(lengths, budget, **options):
     with Path("budgets").open("a") as stream:
         print(budget, file=stream)
-    return cut(lengths, budget, **options)
+    return partition_texts(lengths, budget, **options)
 
-measure.deal = noting
+evaluator.partition_texts = record
 worker.main(sys.argv[1])
 """
 
 
-def test_a_resumed_run_evaluates_with_the_budget_of_its_state(tiny_model: str, tmp_path: Path):
-    """Sums depend on how the texts are cut: with another budget the metrics would not be those of one whole run."""
+def test_resumed_run_evaluates_with_the_budget_of_the_checkpoint(tiny_model: str, tmp_path: Path):
+    """Rounding errors depend on the chunks: with another budget, metrics could differ from an uninterrupted run."""
     (tmp_path / "rows.jsonl").write_text('{"query": "river", "pos": ["stone"], "neg": ["cloud"]}\n' * 4)
 
     def run(script: str, **flags: object) -> int:
@@ -69,24 +69,26 @@ def test_a_resumed_run_evaluates_with_the_budget_of_its_state(tiny_model: str, t
         return subprocess.run(command, capture_output=True, check=False, cwd=tmp_path).returncode
 
     assert run(STOP_AFTER_SAVE, tokens_per_forward=300) == 130
-    (state,) = checkpoint.list_states(tmp_path)
-    assert json.loads((state / "position.json").read_text())["budget"] == 300
-    assert run(NOTE_BUDGETS, tokens_per_forward=900, resume="latest") == 0
+    (path,) = checkpoint.list_checkpoints(tmp_path)
+    assert json.loads((path / "position.json").read_text())["budget"] == 300
+    assert run(RECORD_BUDGETS, tokens_per_forward=900, resume="latest") == 0
     budgets = (tmp_path / "budgets").read_text().split()
     assert len(budgets) >= 2  # the evaluation of the last step, and the check of the export
     assert set(budgets) == {"300"}
 
 
-def test_the_prompts_of_training_are_prepended(tiny_model: str):
+def test_prompts_of_training_are_prepended(tiny_model: str):
     embedder = Embedder.from_pretrained(tiny_model, device="cpu")
-    judged = Collection({"a": "river", "b": "cloud"}, {"x": "stone"}, {"a": {"x": 1}, "b": {"x": 1}}, {"b": ""})
-    made = Measure.of(SimpleNamespace(embedder=embedder), judged, Recipe(64, 64, "query: ", "passage: "))
-    read = [embedder.tokenizer.decode(ids, skip_special_tokens=True) for ids in texts_of(made)]
-    seen = [embedder.tokenizer.decode(embedder.tokenizer(text)["input_ids"], skip_special_tokens=True) for text in (
+    collection = Collection({"a": "river", "b": "cloud"}, {"x": "stone"}, {"a": {"x": 1}, "b": {"x": 1}}, {"b": ""})
+    evaluator = Evaluator.for_collection(
+        SimpleNamespace(embedder=embedder), collection, TextSettings(64, 64, "query: ", "passage: ")
+    )
+    found = [embedder.tokenizer.decode(ids, skip_special_tokens=True) for ids in texts_of(evaluator)]
+    expected = [embedder.tokenizer.decode(embedder.tokenizer(text)["input_ids"], skip_special_tokens=True) for text in (
         "query: river", "cloud", "passage: stone")]  # fmt: skip
-    assert read == seen
+    assert found == expected
 
 
-def texts_of(measure: Measure) -> list[np.ndarray]:
-    """The tokens of each text."""
-    return np.split(measure.texts.ids, np.cumsum(measure.texts.lengths)[:-1].astype(int))
+def texts_of(evaluator: Evaluator) -> list[np.ndarray]:
+    """Return the tokens of each text."""
+    return np.split(evaluator.texts.ids, np.cumsum(evaluator.texts.lengths)[:-1].astype(int))

@@ -1,4 +1,4 @@
-"""The best model stands beside the last one where that is another."""
+"""The best model is saved in addition to the final one, if they differ."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from embedctl.config import TrainConfig, dump, load
 
-GIVEN_METRICS = """
+FIXED_METRICS = """
 import sys
 from embedctl.training import worker
 
 values = iter((0.1, 0.9, 0.5))
-worker.Measure.__call__ = lambda *_arguments: {"nDCG@10": next(values)}
+worker.Evaluator.__call__ = lambda *_arguments: {"nDCG@10": next(values)}
 worker.main(sys.argv[1])
 """
 
 
-def test_the_best_model_is_kept_beside_the_last(tiny_model: str, tmp_path: Path):
+def test_best_and_final_model_are_saved(tiny_model: str, tmp_path: Path):
     (tmp_path / "rows.jsonl").write_text('{"query": "river", "pos": ["stone"], "neg": ["cloud"]}\n' * 3)
     out = tmp_path / "out"
     out.mkdir()
@@ -33,7 +33,7 @@ def test_the_best_model_is_kept_beside_the_last(tiny_model: str, tmp_path: Path)
         "cpu": True,
     }
     (out / "config.yaml").write_text(dump(load(TrainConfig, None, flags)))
-    command = [sys.executable, "-c", GIVEN_METRICS, str(out / "config.yaml")]
+    command = [sys.executable, "-c", FIXED_METRICS, str(out / "config.yaml")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     best = out / "checkpoints" / "best"

@@ -1,0 +1,101 @@
+"""Evaluation of the model during training, and its history.
+
+Every rank encodes a part of the texts, so this works with sharded weights and large corpora too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from embedctl.data.build import TextSettings
+from embedctl.distributed.ranks import gather_vectors, rank, world_size
+from embedctl.errors import TrainingError
+from embedctl.evaluation.collections import Collection
+from embedctl.evaluation.metrics import means, per_query
+from embedctl.evaluation.names import metric_with_dim
+from embedctl.search.vectors import normalize
+from embedctl.tokens.packing import Ragged
+from embedctl.tokens.tokenize import tokenize
+from embedctl.training.gradcache import partition_texts
+from embedctl.training.session import Session
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Computes the metrics of the model in training."""
+
+    session: Session
+    collection: Collection
+    texts: Ragged  # tokens of the queries, then of the documents
+    dims: tuple[int, ...] = ()  # numbers of leading dimensions that are evaluated too (Matryoshka)
+
+    @classmethod
+    def for_collection(
+        cls, session: Session, collection: Collection, text_settings: TextSettings, dims: tuple[int, ...] = ()
+    ) -> Evaluator:
+        """Return an evaluator with the prompts of training and the model's maximum length, as `embedctl eval` uses."""
+        queries = collection.prompted_queries(text_settings.query_prompt)
+        documents = [text_settings.passage_prompt + text for text in collection.corpus.values()]
+        embedder = session.embedder
+        return cls(session, collection, tokenize(embedder.tokenizer, queries + documents, embedder.max_len), dims)
+
+    def __call__(self) -> dict[str, float]:
+        """Return the current metrics, the same on every rank; for leading dimensions, as in `nDCG@10 dim 64`."""
+        vectors = encode_distributed(self.session, self.texts)
+        queries = len(self.collection.queries)
+        metrics = means(per_query(self.collection, vectors[:queries], vectors[queries:]))
+        for dim in self.dims:
+            truncated = normalize(vectors[:, :dim])
+            metrics_of_dim = means(per_query(self.collection, truncated[:queries], truncated[queries:]))
+            metrics |= {metric_with_dim(name, dim): value for name, value in metrics_of_dim.items()}
+        return metrics
+
+
+@torch.no_grad()
+def encode_distributed(session: Session, texts: Ragged) -> NDArray[np.float32]:
+    """Return the normalized vectors (N, H) of N texts on every rank; each rank encodes a part. Called by all ranks."""
+    embedder, padded = session.embedder, not session.embedder.packed
+    partition = partition_texts(texts.lengths, session.budget, padded=padded, ranks=world_size(), rank=rank())
+    session.model.eval()
+    parts = []
+    for chunk in partition.chunks:
+        features = embedder.features(texts.take(chunk if len(chunk) else partition.order[:1]))
+        parts.append(torch.nn.functional.normalize(session(features)[: len(chunk)].float(), dim=-1))
+    session.model.train()
+    gathered = gather_vectors(torch.cat(parts), partition.counts).cpu().numpy()
+    vectors = np.empty_like(gathered)
+    vectors[partition.order] = gathered
+    return vectors
+
+
+@dataclass
+class EvaluationHistory:
+    """The evaluations of a run; they are stored in checkpoints."""
+
+    metric: str  # the metric by which models are compared
+    entries: list[dict[str, Any]] = field(default_factory=list)  # step and metrics of each evaluation
+
+    def add(self, step: int, metrics: dict[str, float]) -> None:
+        """Add an evaluation.
+
+        Raises:
+            TrainingError: it does not contain the metric by which models are compared.
+        """
+        if self.metric not in metrics:
+            raise TrainingError(f"--metric {self.metric}: this metric is not computed", f"use {', '.join(metrics)}")
+        self.entries.append({"step": step, "metrics": metrics})
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The evaluation with the highest metric; the earliest one if several are equal."""
+        return max(self.entries, key=lambda entry: float(entry["metrics"][self.metric]))
+
+    @property
+    def evaluations_since_best(self) -> int:
+        """Number of evaluations since the best one."""
+        return len(self.entries) - 1 - self.entries.index(self.best) if self.entries else 0

@@ -1,0 +1,116 @@
+"""Saving of the models of a run (best, per epoch, final), and the results that are printed at its end."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from embedctl import console
+from embedctl.data.rows import read_rows
+from embedctl.data.store import TrainingData
+from embedctl.distributed.ranks import barrier, is_main
+from embedctl.model.embedder import Embedder
+from embedctl.search.vectors import normalize
+from embedctl.tokens.tokenize import tokenize
+from embedctl.training import checkpoint
+from embedctl.training.evaluator import EvaluationHistory, encode_distributed
+from embedctl.training.export import RunSummary, export, lowest_similarity, verify
+from embedctl.training.job import TrainJob
+from embedctl.training.session import Session
+
+CHECK_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
+# Lowest cosine similarity allowed between embeddings computed in this type and in float32.
+MIN_SIMILARITY = {torch.float32: 0.9999, torch.bfloat16: 0.99, torch.float16: 0.999}
+
+
+@dataclass(frozen=True)
+class ModelSaver:
+    """Saves the models of a run."""
+
+    job: TrainJob
+    session: Session
+    data: TrainingData
+    history: EvaluationHistory
+
+    @property
+    def best_folder(self) -> Path:
+        """Folder of the best model, if the best is not the final one."""
+        return self.job.folder / "checkpoints" / "best"
+
+    def save_best(self, step: int) -> None:
+        """Save the current model as the best one. Called by all ranks."""
+        self._save(self.best_folder, step)
+
+    def save_epoch(self, epoch: int, step: int) -> None:
+        """Save the model at the end of an epoch (counted from 1), with --save-on-epoch-end. Called by all ranks."""
+        if self.job.run.save_on_epoch_end:
+            self._save(self.job.folder / "checkpoints" / f"epoch-{epoch}", step)
+
+    def save_final(self, step: int) -> None:
+        """Save the final model, verify it, remove the checkpoints and print the results. Called by all ranks.
+
+        Raises:
+            ModelError: the saved model returns other embeddings than the model in training.
+        """
+        rows = islice(read_rows(self.job.sources[0].path), CHECK_ROWS)
+        texts = [text for row in rows for text in (row.query, row.pos[0])]
+        embedder = self.session.embedder
+        tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
+        live = encode_distributed(self.session, tokens)
+        final_is_best = not self.history.entries or self.history.best["step"] == step
+        if is_main() and final_is_best:
+            shutil.rmtree(self.best_folder, ignore_errors=True)
+        trained = self._save(self.job.folder, step)
+        if trained is not None:
+            vectors = normalize(trained.encode(texts, prompt=""))
+            minimum = MIN_SIMILARITY[self.session.runtime.compute_dtype]
+            lowest_similarity(vectors, live, minimum, "float32 weights gathered from all ranks")
+            similarity = verify(self.job.folder, texts, vectors, trust_remote_code=self.job.trust_remote_code)
+            shutil.rmtree(checkpoint.resume_folder(self.job.folder), ignore_errors=True)
+            self._print_results(step, similarity, final_is_best)
+        barrier()
+
+    def _save(self, folder: Path, step: int) -> Embedder | None:
+        """Export the current model, and return it on rank 0. Called by all ranks."""
+        trained = self.session.export_model()
+        if trained is not None:
+            export(trained, folder, self._summary(step))
+        barrier()
+        return trained
+
+    def _summary(self, step: int) -> RunSummary:
+        metrics = {entry["step"]: entry["metrics"] for entry in self.history.entries}
+        return RunSummary(self.job, self.data.facts, metrics.get(step, {}), metrics.get(0, {}), step)
+
+    def _print_results(self, step: int, similarity: float, final_is_best: bool) -> None:
+        facts = {
+            "model": str(self.job.folder),
+            "check": f"cosine {similarity:.6f} between the embeddings of the saved model, loaded with "
+            "SentenceTransformer, and of the trained model",
+        }
+        summary = self._summary(step)
+        if summary.metrics:
+            base = summary.base_metrics
+            rows = [[name, *_table_cells(base.get(name), value)] for name, value in summary.metrics.items()]
+            console.table("evaluation", ["metric", "base model", "fine-tuned model", "difference"], rows)
+            best, metric = self.history.best, self.history.metric
+            where = f"saved in {self.job.folder if final_is_best else self.best_folder}"
+            if best["step"] == 0:
+                where = "this is the base model, training did not improve it. Use a lower --lr or more data."
+            facts["best"] = f"{metric} {best['metrics'][metric]:.4f} at step {best['step']}: {where}"
+        facts["next"] = f"embedctl eval --ckpt {self.job.folder}"
+        console.panel("training finished", facts)
+        if self.job.json_output:
+            metrics = {"metrics": summary.metrics, "before": summary.base_metrics}
+            console.result({"model": str(self.job.folder), "steps": step, **metrics, "agreement": similarity})
+
+
+def _table_cells(base: float | None, fine_tuned: float) -> list[str]:
+    if base is None or np.isnan(base):
+        return ["", f"{fine_tuned:.4f}", ""]
+    return [f"{base:.4f}", f"{fine_tuned:.4f}", f"{fine_tuned - base:+.4f}"]
