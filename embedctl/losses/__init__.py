@@ -1,1 +1,1 @@
-"""Losses of embeddings: `base` says what a loss is, and `select` which loss a kind of row gets."""
+"""Losses of embeddings. `base` contains their interface, `select` maps each kind of row to its loss."""

@@ -1,8 +1,8 @@
-"""What a loss is, and what it is given: embeddings, and which documents are whose candidates.
+"""The interface of losses: their base class, and the documents that each query is compared with.
 
-A loss is its own validated configuration and is callable. It knows neither the model that made the embeddings, nor the
-ranks that they come from, nor the chunks that they were made in.
-Shapes: Q queries, D distinct documents, H dimensions, C own candidates of a query.
+A loss is a callable pydantic model whose fields are its settings. Its inputs are embeddings; it does not depend on the
+model, the processes or the forward passes that produced them.
+Shapes: Q queries, D distinct documents, H dimensions, C candidates per query from the query's own row.
 """
 
 from __future__ import annotations
@@ -18,37 +18,41 @@ from torch import Tensor
 from embedctl.config import LossSection
 from embedctl.data.rows import RowKind
 
-NONE = -1
+MISSING = -1  # index of a missing candidate, which pads the rows of `Targets.own_QC`
 DEFAULTS = LossSection()
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Which documents a query is compared with.
+    """The candidates of each query, their weights and their scores.
 
-    A query's own candidates are its positive or graded texts, then its negatives.
+    The own candidates of a query are the texts of its row: the positive or the graded texts, then the negatives.
     """
 
-    own_QC: Tensor  # index into the documents of each query's own candidates, -1 for none
-    weight_QD: Tensor  # how often a document is a candidate of a query, 0 for not at all; its positive at least once
-    teacher_QC: Tensor | None = None  # teacher's score or grade of each own candidate, NaN for none; None if all are
+    own_QC: Tensor  # document index of each own candidate, MISSING for padding
+    weight_QD: Tensor  # how many times a document counts as a candidate; 0 if it is none, at least 1 for the positive
+    teacher_QC: Tensor | None = None  # teacher score or grade of each own candidate, NaN if missing; None: no scores
 
     def scores(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """(Q, C) teacher's scores, 0 where there is none, and a (Q, C) mask of those that there are.
+        """Return the scores (Q, C) of the own candidates, 0 where missing, and a mask (Q, C) of those that exist.
 
         Raises:
-            ValueError: no query has any.
+            ValueError: the rows have no scores.
         """
         if self.teacher_QC is None:
-            raise ValueError("a loss of scored rows was given rows without scores")
-        scored_QC = (self.own_QC != NONE) & ~self.teacher_QC.isnan()
+            raise ValueError("this loss requires rows with scores, but the batch contains rows without scores")
+        scored_QC = (self.own_QC != MISSING) & ~self.teacher_QC.isnan()
         return self.teacher_QC.to(dtype).masked_fill(~scored_QC, 0.0), scored_QC
 
 
 class Loss(BaseModel, ABC):
-    """A scalar of embeddings: a mean over queries unless it says otherwise, so that losses of batches compare.
+    """A scalar function of embeddings.
 
-    A new loss says which `kinds` of rows it is for, implements `of` and `compute`, and is named in `select.LOSSES`.
+    It is a mean over queries unless the class documents something else, so that losses of different batch sizes are
+    comparable. To write one: fields for its settings, `kinds`, `from_options` and `compute`.
+
+    Attributes:
+        kinds: the kinds of rows that the loss is for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,34 +61,34 @@ class Loss(BaseModel, ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, options: LossSection) -> Self | None:
-        """Build the loss that the options ask for; None if they ask for another."""
+    def from_options(cls, options: LossSection) -> Self | None:
+        """Return the loss with the settings in the options, or None if the options select another loss."""
 
     @property
     def separable(self) -> bool:
-        """Whether the loss of some queries is the mean over their own losses, so that it may be computed in blocks."""
+        """Whether the loss of a batch is the mean of losses of single queries and can be computed in blocks of them."""
         return True
 
     def __call__(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
-        """Compute the loss in float32, also under autocast; float64 stays.
+        """Compute the loss in float32, also under autocast, or in float64 for inputs in float64.
 
         Args:
-            query_QH: L2-normalised vectors of the queries.
-            document_DH: L2-normalised vectors of the documents, each distinct one once.
-            targets: which documents each query is compared with.
+            query_QH: L2-normalized embeddings of the queries.
+            document_DH: L2-normalized embeddings of the distinct documents.
+            targets: the candidates of each query.
 
         Returns:
-            A scalar with a gradient that is finite in every row; a query without candidates adds 0.
+            A scalar whose gradient is finite. A query without candidates contributes 0 to the mean.
         """
-        wide = torch.promote_types(query_QH.dtype, torch.float32)
+        dtype = torch.promote_types(query_QH.dtype, torch.float32)
         with torch.autocast(query_QH.device.type, enabled=False):
-            return self.compute(query_QH.to(wide), document_DH.to(wide), targets)
+            return self.compute(query_QH.to(dtype), document_DH.to(dtype), targets)
 
     @abstractmethod
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
-        """Compute what `__call__` returns, from vectors in float32 or float64."""
+        """Compute the result of `__call__` from embeddings in float32 or float64."""
 
 
 def own_similarities(query_QH: Tensor, document_DH: Tensor, own_QC: Tensor) -> Tensor:
-    """(Q, C) dot products of each query with its own candidates; those of -1 are meaningless."""
+    """Return the dot products (Q, C) of each query with its own candidates; arbitrary values at padding."""
     return torch.einsum("qh,qch->qc", query_QH, document_DH[own_QC.clamp(min=0)])

@@ -1,6 +1,7 @@
-"""Learning from a teacher's scores of each query's own candidates; other queries' texts play no part.
+"""Distillation losses: they compare the model's similarities with a teacher's scores of each query's own candidates.
 
-Student and teacher have a temperature each: a cosine lies within [-1, 1], a teacher's score anywhere.
+Texts of other rows are not used. Student and teacher each have a temperature, because cosine similarities lie in
+[-1, 1] and the teacher's scores may have any scale.
 """
 
 from __future__ import annotations
@@ -18,31 +19,31 @@ from embedctl.losses.base import DEFAULTS, Loss, Targets, own_similarities
 
 
 class Distillation(Loss):
-    """What both have: the temperatures, and the name by which `--distill` asks for one."""
+    """Base class of the distillation losses: the temperatures, and the value of `--distill` that selects the loss."""
 
     kinds: ClassVar = (RowKind.TEACHER,)
-    asked_by: ClassVar[str]
-    temperature: float = Field(DEFAULTS.temperature, gt=0)  # divides the student's cosines
+    option_value: ClassVar[str]
+    temperature: float = Field(DEFAULTS.temperature, gt=0)  # divides the student's cosine similarities
     teacher_temperature: float = Field(DEFAULTS.teacher_temperature, gt=0)  # divides the teacher's scores
 
     @classmethod
-    def of(cls, options: LossSection) -> Self | None:
+    def from_options(cls, options: LossSection) -> Self | None:
         """See `Loss`."""
-        if options.distill != cls.asked_by:
+        if options.distill != cls.option_value:
             return None
         return cls(temperature=options.temperature, teacher_temperature=options.teacher_temperature)
 
 
 class KLDistillation(Distillation):
-    """KL divergence, of the student's distribution from the teacher's, over each query's own scored candidates.
+    """KL divergence KL(P || S) between the teacher's and the student's distribution over the scored own candidates.
 
         loss_q = sum over c of P_c (log P_c - log S_c)
         P = softmax(teacher / teacher_temperature), S = softmax(cos / temperature)
 
-    Source: Hinton et al. 2015 (arXiv:1503.02531); over a list of candidates as Ren et al. 2021 (arXiv:2110.07367).
+    Source: Hinton et al. 2015 (arXiv:1503.02531); over lists of candidates: Ren et al. 2021 (arXiv:2110.07367).
     """
 
-    asked_by: ClassVar = "kl"
+    option_value: ClassVar = "kl"
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the mean over queries."""
@@ -54,25 +55,25 @@ class KLDistillation(Distillation):
 
 
 class MarginMSE(Distillation):
-    """Squared difference between the student's and the teacher's margin of positive over negative.
+    """Mean squared difference between the student's and the teacher's margin of the positive over each negative.
 
         mean over pairs (p, n) of ((cos_p - cos_n) / temperature - (teacher_p - teacher_n) / teacher_temperature)^2
 
-    Source: Hofstätter et al. 2020 (arXiv:2010.02666). Their student's score is a dot product without bounds, held
-    against the teacher's as it is (teacher_temperature 1). Cosines are 2 apart at most and have to be scaled: at a
-    temperature of 0.02 a teacher's margin of 10 asks for cosines 0.2 apart. For a teacher's probabilities instead of
-    logits, a teacher_temperature near 0.1 fits.
+    Source: Hofstätter et al. 2020 (arXiv:2010.02666). Their student's score is an unbounded dot product, which is
+    compared with the unscaled score of the teacher (teacher_temperature 1). Two cosine similarities differ by at most 2
+    and have to be scaled: with temperature 0.02, a teacher's margin of 10 corresponds to a difference of 0.2 between
+    cosine similarities. If the teacher's scores are probabilities, not logits, use a teacher_temperature near 0.1.
     """
 
-    asked_by: ClassVar = "margin-mse"
+    option_value: ClassVar = "margin-mse"
 
     @property
     def separable(self) -> bool:
-        """The mean is over pairs, of which queries have different numbers."""
+        """False, because the mean is over pairs, and queries have different numbers of pairs."""
         return False
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
-        """Compute the mean over all pairs of which both texts are scored; 0 if there are none."""
+        """Compute the mean over all pairs of two scored texts; 0 if there are no such pairs."""
         teacher_QC, scored_QC = targets.scores(query_QH.dtype)
         student_QC = own_similarities(query_QH, document_DH, targets.own_QC)
         error_QN = _margins(student_QC / self.temperature) - _margins(teacher_QC / self.teacher_temperature)
@@ -81,10 +82,10 @@ class MarginMSE(Distillation):
 
 
 def _margins(score_QC: Tensor) -> Tensor:
-    """(Q, C - 1) by how much the first candidate, the positive, is above each other."""
+    """Return the score of the first candidate, the positive, minus the score of each other candidate: (Q, C - 1)."""
     return score_QC[:, :1] - score_QC[:, 1:]
 
 
 def _log_softmax(score_QC: Tensor, mask_QC: Tensor) -> Tensor:
-    """(Q, C) log-probabilities of the candidates under the mask; finite elsewhere, also in a row without any."""
+    """Return log-probabilities (Q, C) over the candidates in the mask; the other values are finite too."""
     return score_QC.masked_fill(~mask_QC, torch.finfo(score_QC.dtype).min).log_softmax(dim=1)

@@ -1,6 +1,7 @@
-"""InfoNCE: a query's positive against all its candidates in the batch.
+"""InfoNCE: cross-entropy of a query's positive among the query's candidates in the batch.
 
-Which documents those are, and which are left out as known positives, arrives as weights. No queue of earlier batches.
+The weights of `Targets` define the candidates: other known positives of the query have the weight 0. No queue of
+earlier batches is used.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from embedctl.config import LossSection
 from embedctl.data.rows import RowKind
-from embedctl.losses.base import DEFAULTS, NONE, Loss, Targets
+from embedctl.losses.base import DEFAULTS, MISSING, Loss, Targets
 
 
 class InfoNCE(Loss):
@@ -24,12 +25,13 @@ class InfoNCE(Loss):
 
         loss_q = -log(w_qp exp(q.p / temperature) / sum over d of w_qd exp(q.d / temperature))
 
-    so that a negative of weight k counts as if the batch held it k times.
+    A negative with weight k has the same effect as k copies of it in the batch.
 
     Args:
         temperature: divides the similarities.
-        symmetric: average with the way back, from the positive to its query among the batch's queries (Radford et al.
-            2021, arXiv:2103.00020). Left out there is a query of which the document is no candidate, or the positive.
+        symmetric: average this loss with that of the reverse direction, from the positive to its query among the
+            queries of the batch (Radford et al. 2021, arXiv:2103.00020). The reverse direction leaves out other queries
+            for which the positive is not a candidate, or is the positive too.
     """
 
     kinds: ClassVar = (RowKind.IN_BATCH, RowKind.HARD)
@@ -37,41 +39,48 @@ class InfoNCE(Loss):
     symmetric: bool = DEFAULTS.symmetric
 
     @classmethod
-    def of(cls, options: LossSection) -> InfoNCE:
+    def from_options(cls, options: LossSection) -> InfoNCE:
         """See `Loss`."""
         return cls(temperature=options.temperature, symmetric=options.symmetric)
 
     @property
     def separable(self) -> bool:
-        """The way back compares queries with one another."""
+        """False for the symmetric loss, whose reverse direction compares queries with each other."""
         return not self.symmetric
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the mean over queries."""
         positive_Q = targets.own_QC[:, 0]
         scaled_QH = query_QH / self.temperature
-        loss = _contrast(scaled_QH, document_DH, targets.weight_QD, positive_Q)
+        loss = _weighted_cross_entropy(scaled_QH, document_DH, targets.weight_QD, positive_Q)
         if not self.symmetric:
             return loss
-        own_Q = torch.arange(len(positive_Q), device=positive_Q.device).masked_fill(positive_Q == NONE, NONE)
+        query_Q = torch.arange(len(positive_Q), device=positive_Q.device).masked_fill(positive_Q == MISSING, MISSING)
         positive_QH = document_DH[positive_Q.clamp(min=0)]
-        return (loss + _contrast(positive_QH, scaled_QH, _rivals(targets), own_Q)) / 2
+        return (loss + _weighted_cross_entropy(positive_QH, scaled_QH, _reverse_candidates(targets), query_Q)) / 2
 
 
-def _rivals(targets: Targets) -> Tensor:
-    """(Q, Q) true where a query (column) is told apart from the positive of another (row), and for its own."""
+def _reverse_candidates(targets: Targets) -> Tensor:
+    """Return the mask (Q, Q) of the candidates of the reverse direction.
+
+    Row q is the positive of query q. Column r is true if r equals q, or if the document is a candidate of query r
+    without being its positive.
+    """
     positive_Q = targets.own_QC[:, 0]
-    compared_QQ = targets.weight_QD[:, positive_Q.clamp(min=0)].T > 0
-    shared_QQ = positive_Q[:, None] == positive_Q[None, :]
-    own_QQ = torch.eye(len(positive_Q), dtype=torch.bool, device=positive_Q.device)
-    return (compared_QQ & ~shared_QQ) | own_QQ
+    is_candidate_QQ = targets.weight_QD[:, positive_Q.clamp(min=0)].T > 0
+    same_positive_QQ = positive_Q[:, None] == positive_Q[None, :]
+    diagonal_QQ = torch.eye(len(positive_Q), dtype=torch.bool, device=positive_Q.device)
+    return (is_candidate_QQ & ~same_positive_QQ) | diagonal_QQ
 
 
-def _contrast(anchor_AH: Tensor, candidate_NH: Tensor, weight_AN: Tensor, target_A: Tensor) -> Tensor:
-    """Mean over anchors; one whose target is -1 adds 0."""
-    # the lowest finite number, not -inf: the softmax of a row without candidates would be NaN, and so its gradient
+def _weighted_cross_entropy(anchor_AH: Tensor, candidate_NH: Tensor, weight_AN: Tensor, target_A: Tensor) -> Tensor:
+    """Return the mean cross-entropy over A anchors; an anchor without a target (MISSING) contributes 0.
+
+    The logits are dot products plus the logarithm of the weights, so that a candidate with weight k counts k times.
+    """
+    # the lowest finite number instead of -inf, which would give NaN for an anchor without candidates
     lowest = torch.finfo(anchor_AH.dtype).min
     weight_AN = weight_AN.to(anchor_AH.dtype)
     log_weight_AN = torch.where(weight_AN > 0, weight_AN, 1.0).log().masked_fill(weight_AN == 0, lowest)
     logits_AN = torch.addmm(log_weight_AN, anchor_AH, candidate_NH.T)
-    return cross_entropy(logits_AN, target_A, ignore_index=NONE, reduction="sum") / max(len(target_A), 1)
+    return cross_entropy(logits_AN, target_A, ignore_index=MISSING, reduction="sum") / max(len(target_A), 1)

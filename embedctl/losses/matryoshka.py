@@ -1,4 +1,4 @@
-"""Matryoshka: any other loss, of the whole vector and of its leading dimensions, so that vectors may be cut later."""
+"""Matryoshka: another loss of whole embeddings and of their leading dimensions, so that they can be truncated."""
 
 from __future__ import annotations
 
@@ -16,44 +16,48 @@ from embedctl.losses.base import Loss, Targets
 
 
 class Matryoshka(Loss):
-    """The mean of a loss over nested prefixes of the vector, each normalised again.
+    """The mean of a loss over several numbers of leading dimensions; truncated embeddings are normalized again.
 
-    The whole vector always is one of them. Source: Kusupati et al. 2022 (arXiv:2205.13147), who sum; a mean keeps the
-    loss and its gradient of one size whatever the number of prefixes.
+    The whole embedding is always included. Source: Kusupati et al. 2022 (arXiv:2205.13147). They use the sum; the mean
+    does not grow with the number of terms, nor does its gradient.
     """
 
-    loss: SerializeAsAny[Loss]  # of each prefix
-    dims: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)  # lengths of the prefixes, in any order
+    loss: SerializeAsAny[Loss]  # computed for each number of dimensions
+    dims: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1)  # numbers of leading dimensions, in any order
 
     @classmethod
-    def of(cls, options: LossSection) -> None:
-        """None: it is put around the losses that the options ask for (`select.losses_for`)."""
+    def from_options(cls, options: LossSection) -> None:
+        """Return None: `select.losses_for` wraps the losses that the options select."""
 
     @property
     def separable(self) -> bool:
-        """As the loss inside is."""
+        """The value of the wrapped loss."""
         return self.loss.separable
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the mean.
 
         Raises:
-            ConfigError: a prefix is longer than the vector.
+            ConfigError: one of `dims` is greater than the dimension of the embeddings.
         """
-        whole = query_QH.shape[1]
-        expect_dims(self.dims, whole)
-        lengths = sorted({whole, *self.dims})
-        parts = [self.loss(_prefix(query_QH, n), _prefix(document_DH, n), targets) for n in lengths]
-        return torch.stack(parts).mean()
+        dimension = query_QH.shape[1]
+        expect_dims(self.dims, dimension)
+        dims = sorted({dimension, *self.dims})
+        losses = [self.loss(_truncate(query_QH, dim), _truncate(document_DH, dim), targets) for dim in dims]
+        return torch.stack(losses).mean()
 
 
-def expect_dims(dims: Sequence[int], whole: int) -> None:
-    """Raise a ConfigError if a prefix is longer than the vector of `whole` dimensions."""
-    if max(dims, default=0) > whole:
-        hint = f"give lengths below {whole}; all {whole} are trained anyway"
-        raise ConfigError(f"--mrl-dims: {max(dims)} is more than the model's {whole} dimensions", hint)
+def expect_dims(dims: Sequence[int], dimension: int) -> None:
+    """Check that no value of `dims` is greater than the dimension of the embeddings.
+
+    Raises:
+        ConfigError: one is greater.
+    """
+    if max(dims, default=0) > dimension:
+        hint = f"give values below {dimension}; the whole embedding with {dimension} dimensions is always trained"
+        raise ConfigError(f"--mrl-dims: {max(dims)} is more than the model's {dimension} dimensions", hint)
 
 
-def _prefix(vectors: Tensor, length: int) -> Tensor:
-    """Cut to the leading dimensions and normalise again, which whole vectors need not."""
-    return vectors if length == vectors.shape[1] else normalize(vectors[:, :length], dim=1)
+def _truncate(vectors: Tensor, dim: int) -> Tensor:
+    """Return the `dim` leading dimensions, normalized again; whole vectors are returned unchanged."""
+    return vectors if dim == vectors.shape[1] else normalize(vectors[:, :dim], dim=1)

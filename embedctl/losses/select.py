@@ -1,4 +1,8 @@
-"""Which loss a kind of row gets. To add a loss: one file, its section in config/losses.py, and one name in `LOSSES`."""
+"""Selection of the loss of each kind of row.
+
+To add a loss, write its class in a new file of this folder, a section for its options in config/losses.py, and add the
+class to `LOSSES`.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,13 @@ LOSSES: tuple[type[Loss], ...] = (InfoNCE, KLDistillation, MarginMSE, CoSENT)
 
 
 def losses_for(options: LossSection) -> dict[RowKind, Loss]:
-    """Choose the loss of each kind of row: the last of `LOSSES` that is for this kind and that the options ask for.
+    """Return the loss of each kind of row: the last of `LOSSES` that is for this kind and that the options select.
 
-    In-batch rows and rows with hard negatives have one loss and belong into one call of it: they are each other's
-    candidates.
+    In-batch rows and rows with hard negatives have equal losses. They must be computed in one call, because their texts
+    are candidates of each other's queries.
     """
-    asked = [loss for member in LOSSES if (loss := member.of(options)) is not None]
-    chosen = {kind: loss for loss in asked for kind in loss.kinds}
+    selected = [loss for loss_class in LOSSES if (loss := loss_class.from_options(options)) is not None]
+    losses = {kind: loss for loss in selected for kind in loss.kinds}
     if not options.mrl_dims:
-        return chosen
-    return {kind: Matryoshka(loss=loss, dims=options.mrl_dims) for kind, loss in chosen.items()}
+        return losses
+    return {kind: Matryoshka(loss=loss, dims=options.mrl_dims) for kind, loss in losses.items()}

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 @pytest.fixture
 def unit() -> Callable[..., Tensor]:
-    """Draws float64 unit vectors, others at each call."""
+    """Return a function that draws random unit vectors in float64, different ones at each call."""
     generator = torch.Generator().manual_seed(7)
 
     def draw(rows: int, size: int = 8, grad: bool = True) -> Tensor:

@@ -16,8 +16,8 @@ ALL = torch.ones(3, 5)
 BOTH = pytest.mark.parametrize("kind", [KLDistillation, MarginMSE])
 
 
-def scored(query: Tensor, document: Tensor) -> list[list[tuple[float, float]]]:
-    """(cosine, teacher's score) of the candidates of each query that have both, positive first."""
+def scored_candidates(query: Tensor, document: Tensor) -> list[list[tuple[float, float]]]:
+    """Return (cosine, teacher's score) of each scored candidate per query, the positive first."""
     found = []
     for q, (own, teacher) in enumerate(zip(OWN.tolist(), TEACHER.tolist(), strict=True)):
         pairs = [(d, score) for d, score in zip(own, teacher, strict=True) if d >= 0 and not math.isnan(score)]
@@ -37,7 +37,7 @@ def softmax(scores: list[float]) -> list[float]:
 def test_kl_equals_the_formula(temperature, teacher_temperature, unit):
     query, document = unit(3, grad=False), unit(5, grad=False)
     total = 0.0
-    for pairs in scored(query, document):
+    for pairs in scored_candidates(query, document):
         student = softmax([cosine / temperature for cosine, _ in pairs])
         teacher = softmax([score / teacher_temperature for _, score in pairs])
         total += math.fsum(t * (math.log(t) - math.log(s)) for t, s in zip(teacher, student, strict=True))
@@ -49,7 +49,7 @@ def test_kl_equals_the_formula(temperature, teacher_temperature, unit):
 def test_margin_mse_equals_the_formula(temperature, teacher_temperature, unit):
     query, document = unit(3, grad=False), unit(5, grad=False)
     squares = []
-    for (positive, best), *negatives in scored(query, document):
+    for (positive, best), *negatives in scored_candidates(query, document):
         for cosine, score in negatives:
             squares.append(((positive - cosine) / temperature - (best - score) / teacher_temperature) ** 2)
     assert len(squares) == 2 + 1 + 3
@@ -59,7 +59,7 @@ def test_margin_mse_equals_the_formula(temperature, teacher_temperature, unit):
 
 
 def two_candidates(cosine: float) -> tuple[Tensor, Tensor]:
-    """A query of cosine `cosine` with the first of two documents and 0 with the second."""
+    """Return a query and two documents with the cosines `cosine` and 0."""
     rest = math.sqrt(1 - cosine**2)
     return torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64), torch.tensor(
         [[cosine, rest, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64
@@ -67,40 +67,40 @@ def two_candidates(cosine: float) -> tuple[Tensor, Tensor]:
 
 
 @BOTH
-def test_each_side_has_its_own_temperature(kind):
-    """A teacher's margin of 1 at its own temperature 1 is met by cosines 0.02 apart at the student's 0.02.
+def test_student_and_teacher_have_separate_temperatures(kind):
+    """With a teacher's margin of 1 at temperature 1, the loss is 0 for a cosine difference of 0.02 at temperature 0.02.
 
-    Were the teacher's scores divided by 0.02 too, its margin would be 50 and ask for cosines 1 apart.
+    With the temperature 0.02 also for the teacher, the loss is 0 for a cosine difference of 1.
     """
     targets = Targets(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[1.0, 0.0]]))
     loss = kind(temperature=0.02, teacher_temperature=1.0)
     assert float(loss(*two_candidates(0.02), targets)) == pytest.approx(0, abs=1e-14)
     assert float(loss(*two_candidates(1.0), targets)) > 1
-    shared = kind(temperature=0.02, teacher_temperature=0.02)
-    assert float(shared(*two_candidates(1.0), targets)) == pytest.approx(0, abs=1e-14)
+    equal_temperatures = kind(temperature=0.02, teacher_temperature=0.02)
+    assert float(equal_temperatures(*two_candidates(1.0), targets)) == pytest.approx(0, abs=1e-14)
 
 
-def test_kl_hand_worked():
-    """The student is undecided, the teacher says 3 : 1, log 3 apart: KL = log 2 - H(3/4, 1/4)."""
+def test_kl_computed_by_hand():
+    """Student probabilities 1/2 and 1/2, teacher probabilities 3/4 and 1/4: KL = log 2 - H(3/4, 1/4)."""
     targets = Targets(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[math.log(3), 0.0]], dtype=torch.float64))
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert float(KLDistillation()(*two_candidates(0.0), targets)) == pytest.approx(math.log(2) - entropy, abs=1e-14)
 
 
-def test_margin_mse_hand_worked():
+def test_margin_mse_computed_by_hand():
     """Margins: student 0.5 / 0.1 = 5, teacher 8 - 1 = 7."""
     targets = Targets(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[8.0, 1.0]]))
     assert float(MarginMSE(temperature=0.1)(*two_candidates(0.5), targets)) == pytest.approx(4, abs=1e-12)
 
 
-def test_a_teachers_margin_of_ten_logits_can_be_met_at_the_default_settings():
+def test_a_teachers_margin_of_10_logits_can_be_reached_with_the_default_temperatures():
     targets = Targets(torch.tensor([[0, 1]]), torch.ones(1, 2), torch.tensor([[6.0, -4.0]]))
     assert float(MarginMSE()(*two_candidates(0.2), targets)) == pytest.approx(0, abs=1e-12)
 
 
 @BOTH
-def test_texts_of_other_queries_play_no_part(kind, unit):
-    """No softmax or margin over what the teacher has not scored for this query, whatever the in-batch weights say."""
+def test_texts_of_other_queries_have_no_effect(kind, unit):
+    """Only texts that the teacher has scored for this query are used; the weights have no effect."""
     query, document = unit(3), unit(5)
     alone = Targets(OWN[:1], ALL[:1], TEACHER[:1])
     expected = kind()(query[:1], document, alone)

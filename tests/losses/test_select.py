@@ -23,20 +23,20 @@ def test_every_kind_of_row_has_a_loss():
 
 
 @pytest.mark.parametrize("mrl_dims", [(), (4, 2)])
-def test_in_batch_and_hard_rows_share_a_loss_as_the_step_groups_by_equality(mrl_dims):
+def test_in_batch_and_hard_rows_have_equal_losses_because_batches_are_grouped_by_loss(mrl_dims):
     losses = losses_for(LossSection(mrl_dims=mrl_dims))
     assert len({losses[RowKind.IN_BATCH], losses[RowKind.HARD]}) == 1
     assert len(set(losses.values())) == 3
 
 
-def test_mrl_dims_wrap_every_loss():
+def test_mrl_dims_wraps_every_loss():
     plain = losses_for(LossSection(symmetric=True))
     wrapped = losses_for(LossSection(symmetric=True, mrl_dims=(4, 2)))
     assert wrapped == {kind: Matryoshka(loss=loss, dims=(4, 2)) for kind, loss in plain.items()}
 
 
 @pytest.mark.parametrize(("distill", "kind"), [("kl", KLDistillation), ("margin-mse", MarginMSE)])
-def test_the_teacher_s_loss_has_both_temperatures(distill, kind):
+def test_the_loss_of_teacher_scores_has_both_temperatures(distill, kind):
     losses = losses_for(LossSection(distill=distill, temperature=0.05, teacher_temperature=3.0))
     assert losses[RowKind.TEACHER] == kind(temperature=0.05, teacher_temperature=3.0)
 
@@ -53,5 +53,5 @@ def test_the_teacher_s_loss_has_both_temperatures(distill, kind):
     ],
     ids=lambda option: next(iter(option)),
 )
-def test_no_option_is_silently_without_effect(distill, option):
+def test_every_option_changes_the_losses(distill, option):
     assert losses_for(LossSection(distill=distill, **option)) != losses_for(LossSection(distill=distill))
