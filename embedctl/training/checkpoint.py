@@ -46,7 +46,7 @@ class Progress:
 
 
 def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> None:
-    """Write a checkpoint with a (nested) state dict, and keep the newest `keep` ones. Called by all ranks."""
+    """Write a checkpoint with a (nested) state dict, and remove all but the newest `keep`. Called by all ranks."""
     folder = resume_folder(run) / f"step-{progress.step:08d}"
     with atomic_folder(folder, sync=True) if is_main() else nullcontext(temporary_for(folder)) as temporary:
         barrier()

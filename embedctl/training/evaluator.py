@@ -87,7 +87,8 @@ class EvaluationHistory:
             TrainingError: it does not contain the metric by which models are compared.
         """
         if self.metric not in metrics:
-            raise TrainingError(f"--metric {self.metric}: this metric is not computed", f"use {', '.join(metrics)}")
+            message = f"--metric {self.metric}: this metric is not computed"
+            raise TrainingError(message, f"use one of {', '.join(metrics)}")
         self.entries.append({"step": step, "metrics": metrics})
 
     @property

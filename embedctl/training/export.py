@@ -101,7 +101,7 @@ def model_card(embedder: Embedder, summary: RunSummary) -> str:
     """Return README.md of an exported model: how to load it, data, metrics and parameters."""
     job, data = summary.job, summary.data
     base, dims = display_path(job.model), ", ".join(map(str, job.loss.mrl_dims))
-    origin = "the built-in model of embedctl (random weights)" if job.model == TINY else f"`{base}`"
+    origin = "the built-in model (random weights)" if job.model == TINY else f"`{base}`"
     prompts = ", ".join(f'{name} "{text}"' for name, text in embedder.prompts.items() if text) or "none"
     kinds = ", ".join(f"{kind}: {count:,}" for kind, count in data["kinds"].items())
     head = [

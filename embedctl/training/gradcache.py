@@ -3,7 +3,7 @@
 Each distinct text is encoded once. The loss is computed from detached vectors, and its gradient with respect to them
 is then propagated through the model. If all texts fit into one forward pass, the graph of that pass is used. Otherwise
 the vectors are computed without graphs, and each chunk is encoded again for its backward pass, with the same dropout:
-the random seed depends on step, rank and chunk. The gradient is exact, and memory depends on the chunk, not the batch.
+the random seed depends on batch, rank and chunk. The gradient is exact, and memory depends on the chunk, not the batch.
 
 Shapes: Q queries, D distinct documents, U distinct texts, H dimensions.
 """

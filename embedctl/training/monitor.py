@@ -27,7 +27,7 @@ def remove_metrics_after(path: Path, step: int) -> None:
 
 
 class Monitor:
-    """Progress bar, metrics file and tracker of a run of `total` steps, `start` of which were done before a restart."""
+    """Progress bar, metrics file and tracker of a run; `start` of its `total` steps were done before it was resumed."""
 
     def __init__(self, accelerator: Any, job: TrainJob, start: int, total: int) -> None:
         self.accelerator = accelerator
@@ -53,7 +53,7 @@ class Monitor:
         self._paused += seconds
         self._write({"step": step, "eval": metrics, "eval_seconds": round(seconds, 3)})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:3])
-        console.info(f"step {step}: {shown}")
+        console.info(f"evaluation at step {step}: {shown}")
 
     def record_mining(self, step: int, epoch: int, numbers: dict[str, int], seconds: float) -> None:
         """Record the mining for an epoch (counted from 0); its duration is excluded from the rates."""

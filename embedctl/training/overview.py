@@ -83,10 +83,10 @@ def _model(job: TrainJob, session: Session) -> str:
     size = f"{weights / 1e6:.1f}M weights"
     if job.model == TINY:
         return (
-            f"built-in model with random weights, {size}; it has its own defaults of --lr, --batch-size and --epochs. "
-            "To fine-tune a pretrained model: --model BAAI/bge-base-zh-v1.5"
+            f"built-in, {size}, randomly initialized, with its own defaults of --lr, --batch-size and --epochs. "
+            "To fine-tune a pretrained model, use for example --model BAAI/bge-base-zh-v1.5"
         )
     if job.tune.lora_rank:
         trained = sum(weight.numel() for weight in session.embedder.parameters() if weight.requires_grad)
-        size += f", of which {trained / 1e6:.1f}M in adapters are trained"
+        size += f" ({trained / 1e6:.1f}M of them in adapters, which are trained)"
     return f"{display_path(job.model)}, {size}, {session.embedder.dimension} dimensions"

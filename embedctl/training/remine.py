@@ -61,7 +61,7 @@ class EpochMiner:
     run: Path  # output folder of the run
 
     def __call__(self, epoch: int, step: int) -> BatchPlan:
-        """Return the batch plan of an epoch, of which `step` is the first step to be done. Called by all ranks."""
+        """Return the batch plan of an epoch; `step` is its first step in this process. Called by all ranks."""
         if epoch == 0:
             return self.plan
         path = negatives_file(self.run, epoch)

@@ -90,8 +90,7 @@ class ModelSaver:
     def _print_results(self, step: int, similarity: float, final_is_best: bool) -> None:
         facts = {
             "model": str(self.job.folder),
-            "check": f"cosine {similarity:.6f} between the embeddings of the saved model, loaded with "
-            "SentenceTransformer, and of the trained model",
+            "check": f"SentenceTransformer returns the same embeddings (cosine {similarity:.6f})",
         }
         summary = self._summary(step)
         if summary.metrics:
@@ -99,10 +98,10 @@ class ModelSaver:
             rows = [[name, *_table_cells(base.get(name), value)] for name, value in summary.metrics.items()]
             console.table("evaluation", ["metric", "base model", "fine-tuned model", "difference"], rows)
             best, metric = self.history.best, self.history.metric
-            where = f"saved in {self.job.folder if final_is_best else self.best_folder}"
+            where = f", saved in {self.job.folder if final_is_best else self.best_folder}"
             if best["step"] == 0:
-                where = "this is the base model, training did not improve it. Use a lower --lr or more data."
-            facts["best"] = f"{metric} {best['metrics'][metric]:.4f} at step {best['step']}: {where}"
+                where = " (base model). Training did not improve the model: use a lower --lr or more data"
+            facts["best"] = f"{metric} {best['metrics'][metric]:.4f} at step {best['step']}{where}"
         facts["next"] = f"embedctl eval --ckpt {self.job.folder}"
         console.panel("training finished", facts)
         if self.job.json_output:

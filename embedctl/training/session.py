@@ -34,7 +34,7 @@ from embedctl.training.job import TrainJob
 from embedctl.training.optim import adamw
 from embedctl.training.runtime import Runtime
 
-MAX_CPU_CHUNK_TOKENS = 2048  # a larger chunk exceeds the caches of a CPU and is slower
+MAX_CPU_CHUNK_TOKENS = 2048  # larger chunks exceed the caches of a CPU and are slower
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Session:
             embedder.choose_attention(job.launch.attention, runtime.compute_dtype)
             if tune.gradient_checkpointing:
                 enable_gradient_checkpointing(embedder)
-            # The other cases have float32 weights: FSDP has its own, ddp uses autocast, fp16 requires the scaler.
+            # With FSDP, with ddp (autocast) and with fp16 (gradient scaler), the model itself has float32 weights.
             half = runtime.strategy == "none" and runtime.compute_dtype == torch.bfloat16
             masters = MasterWeights(embedder, runtime.compute_dtype) if half else None
             if tune.compile and runtime.device.type == "cuda":
@@ -93,7 +93,11 @@ class Session:
 
     @property
     def chunk_tokens(self) -> int:
-        """Largest number of tokens per chunk in training; less than the budget on a CPU with one process."""
+        """Largest number of tokens per chunk in training.
+
+        It is less than the budget on a CPU with one process, where the graphs of all chunks are kept. With several
+        processes, small chunks would be slower, because each chunk of a batch is encoded twice.
+        """
         single_cpu = self.device.type == "cpu" and world_size() == 1
         return min(self.budget, MAX_CPU_CHUNK_TOKENS) if single_cpu else self.budget
 

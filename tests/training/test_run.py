@@ -152,7 +152,7 @@ def test_finished_run_is_not_overwritten(finished, flags, cache):
     before = runs.weights(out)
     ended = runs.embedctl("train", *flags, "-o", out, cache=cache)
     assert ended.returncode == 2
-    assert "holds a finished run" in ended.stderr
+    assert "contains a finished run" in ended.stderr
     assert "--overwrite" in ended.stderr
     assert runs.weights(out) == before
 
