@@ -94,7 +94,7 @@ def choose_strategy(requested: str, processes: int, weight_bytes: int | None) ->
         return requested, "set by --strategy"
     if weight_bytes is None:
         return "fsdp", "the size of the model is unknown"
-    size = f"{weight_bytes / 2**30:.1f} GiB of weights"
+    size = f"{weight_bytes / 2**20:,.0f} MiB of weights"
     if weight_bytes < DDP_MAX_WEIGHT_BYTES:
         return "ddp", f"{size} fit into each process, and ddp is faster than fsdp"
     return "fsdp", f"{size} are sharded to save memory"

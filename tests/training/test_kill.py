@@ -104,8 +104,9 @@ def wait_for_checkpoint(out: Path, run: subprocess.Popen[str]) -> None:
 
 
 def start_or_resume(new_run: list[object], out: Path, cache: Path, seconds: float) -> tuple[bool, str]:
-    """Resume the run in `out` and kill it after some seconds; if there is none, start it and kill it after some
-    seconds from its first checkpoint.
+    """Resume the run in `out`, or start it if there is none, and kill it after some seconds.
+
+    For a new run, the seconds are counted from its first checkpoint.
 
     Returns:
         Whether it was killed, and its messages.
