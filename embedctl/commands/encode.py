@@ -37,7 +37,7 @@ def command(config: EncodeConfig) -> None:
     """
     from embedctl.encoding.job import EncodeJob, launch_workers
 
-    job = EncodeJob.of(config)
+    job = EncodeJob.from_config(config)
     print_input_source(config, job)
     check_job(job, config.num_processes)
     model_or_default(config.model.model_name_or_path)  # the job has this model; the call prints or fails early

@@ -42,7 +42,7 @@ class EncodeJob:
     index: str | None  # flat, hnsw or ivf; None writes no index
 
     @classmethod
-    def of(cls, config: EncodeConfig, device: str | None = None) -> EncodeJob:
+    def from_config(cls, config: EncodeConfig, device: str | None = None) -> EncodeJob:
         """Return the job of a configuration, with all defaults resolved for the current working folder.
 
         Args:

@@ -30,7 +30,7 @@ def run(config: EncodeConfig) -> None:
     if world_size() != config.num_processes:
         raise ConfigError(f"accelerate reports {world_size()} processes, but {config.num_processes} were started")
     console.configure(quiet=config.quiet or not is_main())
-    job = EncodeJob.of(config, device)
+    job = EncodeJob.from_config(config, device)
     result = encode(job)
     if is_main():
         print_summary(job, result, as_json=config.json_output)

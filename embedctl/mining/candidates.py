@@ -22,7 +22,7 @@ class Selection:
     start: int  # first position of the range, from 0 for the most similar candidate
     stop: int  # end of the range, exclusive
     count: int  # negatives per row
-    sampling: str  # top: first of the range; random: uniform; weighted: 1/p for the p-th of the range, p from 1
+    sampling: str  # top, random (uniform) or weighted (weight 1/p for the p-th candidate of the range, from 1)
     seed: int  # of the random sampling
 
     def range_start(self, candidates: int) -> int:

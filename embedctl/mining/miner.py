@@ -22,7 +22,7 @@ from embedctl.search.exact import Ids, Searcher, Vectors
 
 RERANK_BLOCK = 16  # rows per block with a reranker: reranking is slow, and the progress bar moves once per block
 
-# The candidates of a row, the negatives selected from them, and how many are missing; returns at most so many more.
+# The candidates of a row, the negatives selected from them, and how many are missing; returns additional negatives.
 FillFunction = Callable[[Candidates, Candidates, int], Candidates]
 
 

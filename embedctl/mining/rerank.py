@@ -75,12 +75,12 @@ class Reranker:
         positions = [candidates.allowed[:depth] for candidates in block]
         positive_scores = self.scores(rows, [self.data.reference_positives[row] for row in rows])
         references = reference_scores(positive_scores, self.positive_score)
-        ids = [candidates.ids[own] for candidates, own in zip(block, positions, strict=True)]
+        ids = [candidates.ids[allowed] for candidates, allowed in zip(block, positions, strict=True)]
         results = zip(block, positions, self.scores(rows, ids), references, strict=True)
-        for candidates, own, scores, reference in results:
+        for candidates, allowed, scores, reference in results:
             candidates.reference = float(reference)
-            candidates.rerank_scores[own] = scores
-            candidates.apply_limits(own, self.limits.excess(scores, candidates.reference), "rerank ")
+            candidates.rerank_scores[allowed] = scores
+            candidates.apply_limits(allowed, self.limits.excess(scores, candidates.reference), "rerank ")
 
     def score_missing(self, candidates: Candidates) -> None:
         """Score the candidates that have no reranker score."""
@@ -90,12 +90,12 @@ class Reranker:
     def scores(self, rows: Sequence[int], ids: Sequence[Ids]) -> list[Vectors]:
         """Return the scores of each row's query with the texts `ids` of that row. See `Scorer`."""
         queries, texts = self.data.queries, self.data.distinct.texts
-        pairs = [(queries[row], texts[index]) for row, own in zip(rows, ids, strict=True) for index in own]
+        pairs = [(queries[row], texts[index]) for row, row_ids in zip(rows, ids, strict=True) for index in row_ids]
         if not pairs:
             return [np.zeros(0, np.float32) for _ in rows]
         keys = [f"{query}\0{text}" for query, text in pairs]
         scores = self.cache.get_or_compute(self._fingerprint, keys, lambda: self._predict(pairs))
-        return np.split(scores.ravel(), np.cumsum([len(own) for own in ids])[:-1])
+        return np.split(scores.ravel(), np.cumsum([len(row_ids) for row_ids in ids])[:-1])
 
     def _predict(self, pairs: list[tuple[str, str]]) -> Vectors:
         """Return the scores of pairs of query and text.

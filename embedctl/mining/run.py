@@ -78,7 +78,8 @@ class EncodedData:
 
     def scores(self, rows: Sequence[int], ids: Sequence[Ids]) -> list[Vectors]:
         """Return the scores of each row's query with the texts `ids` of that row. See `Scorer`."""
-        return [pair_scores(self.query_QH[row], self.text_PH, own) for row, own in zip(rows, ids, strict=True)]
+        pairs = zip(rows, ids, strict=True)
+        return [pair_scores(self.query_QH[row], self.text_PH, row_ids) for row, row_ids in pairs]
 
 
 def encode(job: MiningJob, data: MiningData) -> EncodedData:

@@ -114,7 +114,7 @@ def _positives(rows: RowStore, queries: int, query: Integers, row: Integers, pas
     positives = rows.positives(row)
     indices = np.searchsorted(passage_P, positives.take(rows.text))
     ends_Q = np.cumsum(np.bincount(query[positives.span_indices], minlength=queries))
-    return [np.unique(own) for own in np.split(indices, ends_Q[:-1])]
+    return [np.unique(of_query) for of_query in np.split(indices, ends_Q[:-1])]
 
 
 def token_hashes(texts: TextStore) -> Hashes:

@@ -1,8 +1,9 @@
-"""Tokens a second of encoding: ours beside sentence-transformers, default and its best setting, in one run.
+"""Measure the encoding speed (tokens per second) of embedctl and of sentence-transformers with several settings.
 
-By hand: python tests/bench/bench_encode.py CORPUS.jsonl[.gz] [--model FOLDER] [--texts N]. Without --model a BERT-base
-of random weights stands in. On a CPU everything runs in float32; on a GPU ours and sentence-transformers' best run in
-bf16.
+Usage: python tests/bench/bench_encode.py CORPUS.jsonl[.gz] [--model FOLDER] [--texts N]
+
+Without --model, the model is a BERT-base with random weights. On a CPU, everything runs in float32. On a GPU, embedctl
+and sentence-transformers run in bf16, except for the default settings of sentence-transformers.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CUDA = torch.cuda.is_available()
 
 
 def bert_base(texts: list[str], folder: str) -> str:
-    """A random BERT-base with a tokenizer learnt from the texts."""
+    """Save a BERT-base with random weights and a tokenizer trained on the texts; return the folder."""
     from transformers import BertConfig, BertModel
 
     tokenizer = tiny._learn_vocabulary(texts[:5000])
@@ -40,8 +41,8 @@ def bert_base(texts: list[str], folder: str) -> str:
     return folder
 
 
-def timed(encode: Callable[[list[str]], Any], texts: list[str]) -> tuple[float, Any]:
-    """Seconds of encoding the texts, after a warm-up on a few, and the vectors."""
+def measure(encode: Callable[[list[str]], Any], texts: list[str]) -> tuple[float, Any]:
+    """Return the seconds of encoding the texts, without a warm-up on a part of them, and the vectors."""
     encode(texts[: min(512, len(texts) // 8)])
     begun = time.perf_counter()
     vectors = encode(texts)
@@ -49,47 +50,49 @@ def timed(encode: Callable[[list[str]], Any], texts: list[str]) -> tuple[float, 
 
 
 def main() -> None:
-    """Print rates and ratios."""
+    """Print the speed of each setting, and the ratio of embedctl to it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("corpus")
     parser.add_argument("--model")
     parser.add_argument("--texts", type=int, default=24_000)
     options = parser.parse_args()
-    texts = [document.value["text"] for document in read_json_values(options.corpus)]
+    texts = [record.value["text"] for record in read_json_values(options.corpus)]
     texts = (texts * (options.texts // len(texts) + 1))[: options.texts]
     model = options.model or bert_base(texts, tempfile.mkdtemp())
     from sentence_transformers import SentenceTransformer
 
     embedder = Embedder.from_pretrained(model, dtype="bfloat16" if CUDA else "float32")
-    theirs = SentenceTransformer(model, device="cuda" if CUDA else "cpu")
+    default = SentenceTransformer(model, device="cuda" if CUDA else "cpu")
     tokens = int(tokenize(embedder.tokenizer, texts, embedder.max_len).lengths.sum())
     print(
-        f"{len(texts):,} texts, {tokens / len(texts):.0f} tokens each, {'packed' if embedder.packed else 'padded'}",
+        f"{len(texts):,} texts, {tokens / len(texts):.0f} tokens per text, {'packed' if embedder.packed else 'padded'}",
         flush=True,
     )
-    contestants: dict[str, Callable[[list[str]], Any]] = {
-        "ours": embedder.encode,
-        "st default": lambda part: theirs.encode(part),
+    encoders: dict[str, Callable[[list[str]], Any]] = {
+        "embedctl": embedder.encode,
+        "sentence-transformers, default": lambda part: default.encode(part),
     }
     if CUDA:
-        best = SentenceTransformer(model, device="cuda", model_kwargs={"dtype": torch.bfloat16})
-        contestants["st bf16, batch 256"] = lambda part: best.encode(part, batch_size=256)
+        bf16 = SentenceTransformer(model, device="cuda", model_kwargs={"dtype": torch.bfloat16})
+        encoders["sentence-transformers, bf16, batch 256"] = lambda part: bf16.encode(part, batch_size=256)
         if find_spec("flash_attn"):  # sentence-transformers then omits the padding, as embedctl does
             unpadded = SentenceTransformer(
                 model, device="cuda", model_kwargs={"dtype": torch.bfloat16, "attn_implementation": "flash_attention_2"}
             )
-            contestants["st bf16, unpadded, batch 1024"] = lambda part: unpadded.encode(part, batch_size=1024)
+            name = "sentence-transformers, bf16, unpadded, batch 1024"
+            encoders[name] = lambda part: unpadded.encode(part, batch_size=1024)
     else:
-        contestants["st batch 128"] = lambda part: theirs.encode(part, batch_size=128)
+        encoders["sentence-transformers, batch 128"] = lambda part: default.encode(part, batch_size=128)
     seconds = {}
-    for name, encode in contestants.items():
-        seconds[name], vectors = timed(encode, texts)
+    for name, encode in encoders.items():
+        seconds[name], vectors = measure(encode, texts)
         print(f"{name}: {seconds[name]:.1f} s, {tokens / seconds[name] / 1e3:,.0f}k tokens/s", flush=True)
-        if name == "ours":
+        if name == "embedctl":
             reference = vectors
         else:
             cosine = (normalize(reference) * normalize(np.asarray(vectors))).sum(axis=1).min()
-            print(f"  ours / {name}: {seconds[name] / seconds['ours']:.2f}; lowest cosine of two vectors {cosine:.6f}")
+            ratio = seconds[name] / seconds["embedctl"]
+            print(f"  embedctl is {ratio:.2f} times as fast; lowest cosine similarity of two vectors {cosine:.6f}")
 
 
 if __name__ == "__main__":

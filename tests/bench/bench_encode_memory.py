@@ -1,8 +1,10 @@
-"""Memory of `embedctl encode` over millions of short texts, into a folder of shards.
+"""Measure the peak memory of `embedctl encode` for millions of short texts and a folder of shards.
 
-By hand: python tests/bench/bench_encode_memory.py [--texts 5000000] [--layers 1] [--hidden 32]. The model is the
-built-in one with random weights, cut to these sizes so that the run takes minutes; memory does not hang on its width.
-Prints the highest resident memory of the encoding process, its rate, and what it wrote.
+Usage: python tests/bench/bench_encode_memory.py [--texts 5000000] [--layers 1] [--hidden 32]
+
+The model is the built-in model with random weights, reduced to these sizes so that the run takes minutes; the memory
+does not depend on the width of the model. The script prints the peak resident memory of the encoding process, its
+speed, and the number of texts and shards.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ WORDS = example_data("texts.txt").read_text(encoding="utf-8").lower().split()
 
 
 def write_texts(path: Path, count: int) -> None:
-    """`count` lines of 20 to 40 characters, each with a number of its own."""
+    """Write `count` different lines of 20 to 40 characters."""
     draw = random.Random(0)
     with path.open("w", encoding="utf-8") as stream:
         for number in range(count):
@@ -35,14 +37,14 @@ def write_texts(path: Path, count: int) -> None:
 
 
 def build_model(folder: Path, layers: int, hidden: int) -> None:
-    """The built-in model at another size."""
+    """Save the built-in model with another number of layers and another width."""
     tiny.LAYERS, tiny.HIDDEN, tiny.INTERMEDIATE = layers, hidden, 4 * hidden
     texts = [" ".join(WORDS)] * 2
     tiny.build_tiny(texts, seed=0).save_pretrained(str(folder), create_model_card=False)
 
 
 def main() -> None:
-    """Write texts and model, encode in a process of its own, print its memory."""
+    """Write the texts and the model, encode the texts in a separate process, and print its peak memory."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--texts", type=int, default=5_000_000)
     parser.add_argument("--layers", type=int, default=1)
@@ -59,7 +61,8 @@ def main() -> None:
         manifest = json.loads((folder / "vectors/manifest.json").read_text())
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(
-        f"{manifest['rows']:,} texts in {len(manifest['shards'])} shards, {options.layers} x {options.hidden}: "
+        f"{manifest['rows']:,} texts in {len(manifest['shards'])} shards, "
+        f"model with layers {options.layers}, width {options.hidden}: "
         f"peak resident memory {peak:.2f} GiB, {seconds:.0f} s, {manifest['rows'] / seconds:,.0f} texts/s"
     )
 

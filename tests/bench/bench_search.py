@@ -1,6 +1,8 @@
-"""How long exact search on a CPU takes against the bare matrix product in blocks. The bar of the project is 1.5 times.
+"""Measure exact search on a CPU, compared with the matrix product alone. The target is at most 1.5 times its duration.
 
-Run by hand: python tests/bench/bench_search.py [DOCUMENTS [QUERIES]]. 1M x 384 vectors take 1.5 GB.
+Usage: python tests/bench/bench_search.py [DOCUMENTS [QUERIES]]
+
+One million vectors of 384 dimensions need 1.5 GB of memory.
 """
 
 from __future__ import annotations
@@ -14,44 +16,47 @@ import torch
 
 from embedctl.search.exact import search_faiss, search_torch
 
-WIDTH, NEAREST = 384, 100
-BLOCK = 1024  # queries at a time, as mining asks
-DOCUMENTS = 1 << 15
+DIMENSIONS, NEIGHBOURS = 384, 100
+QUERY_BLOCK = 1024  # queries per search call, as in mining
+DOCUMENT_BLOCK = 1 << 15
 
 
 def unit_vectors(rows: int, seed: int) -> np.ndarray:
-    drawn = np.random.default_rng(seed).standard_normal((rows, WIDTH), dtype=np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    vectors = np.random.default_rng(seed).standard_normal((rows, DIMENSIONS), dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def product(queries: np.ndarray, corpus: np.ndarray) -> None:
-    """The similarities, a block at a time, each overwriting the last."""
+def multiply(queries: np.ndarray, corpus: np.ndarray) -> None:
+    """Compute all similarities in blocks of documents; each block overwrites the previous result."""
     left, right = torch.from_numpy(queries), torch.from_numpy(corpus)
-    output = torch.empty(len(queries), DOCUMENTS)
-    for start in range(0, len(corpus), DOCUMENTS):
-        piece = right[start : start + DOCUMENTS]
-        torch.mm(left, piece.T, out=output[:, : len(piece)])
+    output = torch.empty(len(queries), DOCUMENT_BLOCK)
+    for start in range(0, len(corpus), DOCUMENT_BLOCK):
+        block = right[start : start + DOCUMENT_BLOCK]
+        torch.mm(left, block.T, out=output[:, : len(block)])
 
 
-def seconds(work: Callable[[np.ndarray], object], queries: np.ndarray) -> float:
-    begun = time.perf_counter()
-    for start in range(0, len(queries), BLOCK):
-        work(queries[start : start + BLOCK])
-    return time.perf_counter() - begun
+def measure(search: Callable[[np.ndarray], object], queries: np.ndarray) -> float:
+    """Return the seconds of calling `search` with all queries, block by block."""
+    start_time = time.perf_counter()
+    for start in range(0, len(queries), QUERY_BLOCK):
+        search(queries[start : start + QUERY_BLOCK])
+    return time.perf_counter() - start_time
 
 
-def main(documents: int = 1_000_000, asked: int = 10_000) -> None:
-    corpus, queries = unit_vectors(documents, 0), unit_vectors(asked, 1)
-    product(queries[:64], corpus)
-    bare = seconds(lambda block: product(block, corpus), queries)
-    print(f"{documents:,} x {WIDTH}, {asked:,} queries, {torch.get_num_threads()} threads: product {bare:.1f} s")
-    ways = {
-        "faiss": lambda block: search_faiss(block, corpus, NEAREST),
-        "torch": lambda block: search_torch(block, corpus, NEAREST, "cpu"),
+def main(document_count: int = 1_000_000, query_count: int = 10_000) -> None:
+    """Print the duration of the matrix product and of both implementations of exact search."""
+    corpus, queries = unit_vectors(document_count, 0), unit_vectors(query_count, 1)
+    multiply(queries[:64], corpus)
+    product_seconds = measure(lambda block: multiply(block, corpus), queries)
+    print(f"{document_count:,} x {DIMENSIONS}, {query_count:,} queries, {torch.get_num_threads()} threads")
+    print(f"matrix product: {product_seconds:.1f} s")
+    searches = {
+        "faiss": lambda block: search_faiss(block, corpus, NEIGHBOURS),
+        "torch": lambda block: search_torch(block, corpus, NEIGHBOURS, "cpu"),
     }
-    for name, way in ways.items():
-        took = seconds(way, queries)
-        print(f"{name}: {took:.1f} s, {took / bare:.2f} times the product", flush=True)
+    for name, search in searches.items():
+        seconds = measure(search, queries)
+        print(f"{name}: {seconds:.1f} s, {seconds / product_seconds:.2f} times the matrix product", flush=True)
 
 
 if __name__ == "__main__":

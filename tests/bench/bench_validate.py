@@ -1,7 +1,9 @@
-"""How fast `validate-data` reads clean rows, in MB for a second of one core, and its peak memory.
+"""Measure the speed of `validate-data` on rows without errors (MB per CPU second) and its peak memory.
 
-Run by hand: python tests/bench/bench_validate.py [MB]. The bar of the project is 100 MB/s. Seconds are the CPU's, so
-that other work on the machine counts little; one thread does all of it.
+Usage: python tests/bench/bench_validate.py [MB]
+
+The target is 100 MB/s. `validate-data` uses one thread; CPU time is measured so that other processes on the machine
+have little influence.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ from embedctl.data.validate import validate
 
 ENGLISH = "abcdefghij klmnop qrstuvw xyz "
 CHINESE = "".join(map(chr, range(0x4E00, 0x5E00)))
-TARGET = 100
+TARGET_MB_PER_S = 100
 
 
 def texts(alphabet: str, length: int) -> Iterator[str]:
-    """Texts that all differ."""
+    """Yield different texts without end."""
     draw = random.Random(0)
     stems = ["".join(draw.choices(alphabet, k=length)) for _ in range(500)]
     while True:
@@ -33,33 +35,33 @@ def texts(alphabet: str, length: int) -> Iterator[str]:
 
 
 def with_negatives(alphabet: str) -> Iterator[dict[str, object]]:
-    """Rows of a query of 20 characters, a positive and 15 negatives of about 300."""
+    """Yield rows with a query of 20 characters, and a positive and 15 negatives of about 300 characters."""
     stream = texts(alphabet, 300)
     while True:
-        own = list(islice(stream, 16))
-        yield {"query": own[0][:20], "pos": own[:1], "neg": own[1:]}
+        passages = list(islice(stream, 16))
+        yield {"query": passages[0][:20], "pos": passages[:1], "neg": passages[1:]}
 
 
 def pairs(alphabet: str) -> Iterator[dict[str, object]]:
-    """Rows of a query and a positive of about 100 characters."""
+    """Yield rows with a query of 20 characters and a positive of about 100 characters."""
     for text in texts(alphabet, 100):
         yield {"query": text[:20], "pos": [text]}
 
 
 def lines(rows: Iterator[dict[str, object]]) -> Iterator[str]:
-    """JSON lines."""
+    """Return the rows as JSON lines."""
     return (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def array(rows: Iterator[dict[str, object]]) -> Iterator[str]:
-    """One array, indented; its end is for `write` to add."""
+    """Yield the parts of one indented JSON array, without the closing bracket."""
     yield "["
     yield json.dumps(next(rows), indent=1)
     yield from (",\n" + json.dumps(row, indent=1) for row in rows)
 
 
 def write(path: Path, parts: Iterator[str], megabytes: float, end: str = "") -> None:
-    """Write parts until the file is large enough."""
+    """Write parts until the file has the given size, then `end`."""
     with path.open("w", encoding="utf-8") as stream:
         while stream.tell() < megabytes * 1e6:
             stream.writelines(islice(parts, 500))
@@ -77,20 +79,22 @@ CASES: dict[str, Callable[[Path, float], None]] = {
 
 
 def main() -> None:
-    """Print a line for each kind of file."""
+    """Print one line per case."""
     megabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 300
     for name, make in CASES.items():
         with tempfile.TemporaryDirectory() as folder, console.progress(name, None, "MB") as bar:
             path = Path(folder) / "rows.json"
             make(path, megabytes)
-            size, begun = path.stat().st_size / 1e6, time.process_time()
+            size, start_time = path.stat().st_size / 1e6, time.process_time()
             report = validate(str(path), 0, 20, None, bar)
-            seconds = time.process_time() - begun
+            seconds = time.process_time() - start_time
         assert report["stats"]["errors"] == report["stats"]["warnings"] == 0, report
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         rate = size / seconds
-        speed = f"{rate:6,.0f} MB/s ({rate / TARGET:.2f} of the bar), {report['rows'] / seconds:,.0f} rows/s"
-        print(f"{name:42} {size:6,.0f} MB {seconds:6.2f} s {speed}, peak {memory:,.0f} MiB", flush=True)
+        speed = (
+            f"{rate:6,.0f} MB/s ({rate / TARGET_MB_PER_S:.2f} of the target), {report['rows'] / seconds:,.0f} rows/s"
+        )
+        print(f"{name:42} {size:6,.0f} MB {seconds:6.2f} s {speed}, peak memory {memory:,.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":

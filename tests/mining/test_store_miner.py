@@ -85,10 +85,10 @@ def expected(data: TrainingData, vectors: np.ndarray, row: dict[str, object], ma
 def mine(data: TrainingData, vectors: np.ndarray, selection: Selection, margin: float | None = None) -> tuple:
     """Mine two parts of the queries separately, as two processes do."""
     miner = StoreMiner.from_data(data)
-    own = vectors[miner.query_Q], vectors[miner.passage_P]
+    mined_vectors = vectors[miner.query_Q], vectors[miner.passage_P]
     middle = len(miner.query_Q) // 3
     parts = [range(middle), range(middle, len(miner.query_Q))]
-    found = [miner.mine(part, own, selection, Limits(margin=margin), "cpu") for part in parts]
+    found = [miner.mine(part, mined_vectors, selection, Limits(margin=margin), "cpu") for part in parts]
     ids, above_positive = (np.concatenate(piece) for piece in zip(*found, strict=True))
     return miner, ids, above_positive
 
