@@ -3,10 +3,9 @@
 Usage: python tests/bench/bench_store.py [GB ...] [--folder FOLDER]
 
 For each size, the script writes a file of rows of about 200 bytes to a temporary folder in FOLDER, where about six
-times the size of the file must be free. Each phase runs in a separate process. The memory of this process and of its child
-processes is measured every 200 ms: `private` memory is freed only by the process itself, `mapped` memory consists of
-pages of the memory-mapped files of the store, which the kernel can free at any time.
-"""
+times the size of the file must be free. Each phase runs in a separate process. The memory of this process and of its
+child processes is measured every 200 ms: `private` memory is freed only by the process itself, `mapped` memory
+consists of pages of the memory-mapped files of the store, which the kernel can free at any time."""
 
 from __future__ import annotations
 
