@@ -22,6 +22,7 @@ from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from embedctl.console import plural
 from embedctl.model import tiny
 from embedctl.resources import example_data
 
@@ -61,8 +62,8 @@ def main() -> None:
         manifest = json.loads((folder / "vectors/manifest.json").read_text())
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(
-        f"{manifest['rows']:,} texts in {len(manifest['shards'])} shards, "
-        f"model with layers {options.layers}, width {options.hidden}: "
+        f"{manifest['rows']:,} texts in {plural(len(manifest['shards']), 'shard')}, "
+        f"model of {plural(options.layers, 'layer')} with width {options.hidden}: "
         f"peak resident memory {peak:.2f} GiB, {seconds:.0f} s, {manifest['rows'] / seconds:,.0f} texts/s"
     )
 
