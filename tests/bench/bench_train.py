@@ -305,7 +305,7 @@ def main() -> None:
         facts = json.loads(results[0].removeprefix("RESULT "))
         rates[name] = facts["rows_per_s"]
         print(
-            f"{name}:",
+            f"{name.removesuffix('{}')}:",
             {key: round(value, 3) for key, value in facts.items()},
             *[line for line in ended.stderr.splitlines() if "warning:" in line],
             flush=True,
@@ -313,7 +313,7 @@ def main() -> None:
     for other in ("st", "rag"):
         for name, rate in rates.items():
             if other in rates and name.startswith("ours"):
-                print(f"{name} is {rate / rates[other]:.2f} times as fast as {other}")
+                print(f"{name.removesuffix('{}')} is {rate / rates[other]:.2f} times as fast as {other}")
 
 
 if __name__ == "__main__":
