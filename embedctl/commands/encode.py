@@ -40,7 +40,7 @@ def command(config: EncodeConfig) -> None:
     job = EncodeJob.from_config(config)
     print_input_source(config, job)
     check_job(job, config.num_processes)
-    model_or_default(config.model.model_name_or_path)  # the job has this model; the call prints or fails early
+    model_or_default(config.model.model_name_or_path)  # prints the default, or raises early if there is none
     if config.num_processes > 1:
         launch_workers(config)
     from embedctl.encoding.run import encode, print_summary

@@ -59,7 +59,7 @@ def build_job(config: EvalConfig) -> EvalJob:
     """Return the evaluation job of a configuration.
 
     Raises:
-        DataError: the evaluation files that the training run recorded do not exist any more.
+        DataError: the evaluation files that the training run recorded no longer exist.
         ModelError: no model is given, and the default output folder contains no model.
     """
     from embedctl.evaluation.job import EvalJob
@@ -87,7 +87,7 @@ def select_data(config: EvalConfig, model: str) -> tuple[tuple[str, ...], tuple[
         The files of rows, or the corpus, queries and qrels files in BEIR's format; and a name for messages.
 
     Raises:
-        DataError: the evaluation files that the training run recorded do not exist any more.
+        DataError: the evaluation files that the training run recorded no longer exist.
     """
     if config.corpus and config.queries and config.qrels:
         return (), (config.corpus, config.queries, config.qrels), config.corpus
@@ -105,7 +105,7 @@ def recorded_dataset(model: str) -> tuple[str, ...]:
     """Return the evaluation files that a training run recorded in the model folder, or an empty tuple.
 
     Raises:
-        DataError: a recorded file does not exist any more, or the record is not JSON.
+        DataError: a recorded file no longer exists, or the record is not JSON.
     """
     path = Path(model) / RUN_RECORD
     hint = "give --dataset FILE, or --corpus, --queries and --qrels"
@@ -117,7 +117,7 @@ def recorded_dataset(model: str) -> tuple[str, ...]:
         raise DataError(f"{path}:{cause.lineno}: line: not JSON: {cause.msg}", hint) from None
     missing = [name for name in files if not Path(name).is_file()]
     if missing:
-        raise DataError(f"{missing[0]}: this evaluation file of the training run does not exist any more", hint)
+        raise DataError(f"{missing[0]}: this evaluation file of the training run no longer exists", hint)
     return files
 
 
@@ -127,5 +127,6 @@ def json_document(job: EvalJob, evaluation: Evaluation) -> dict[str, Any]:
     document |= {"documents": evaluation.documents, "metrics": evaluation.metrics}
     if evaluation.baseline is None:
         return document
-    difference = {name: asdict(one) | {"verdict": one.verdict} for name, one in evaluation.difference.items()}
-    return document | {"baseline": {"model": job.baseline, "metrics": evaluation.baseline}, "difference": difference}
+    baseline = {"model": job.baseline, "metrics": evaluation.baseline}
+    difference = {name: asdict(each) | {"verdict": each.verdict} for name, each in evaluation.difference.items()}
+    return document | {"baseline": baseline, "difference": difference}

@@ -33,8 +33,8 @@ def command(config: SearchConfig) -> None:
 
     queries = read_queries(config)
     index = TextIndex.open(config.index)
-    named, trusted = config.model.model_name_or_path, config.model.trust_remote_code
-    embedder = index.load_model(named, device=config.device, trust_remote_code=trusted)
+    model, trusted = config.model.model_name_or_path, config.model.trust_remote_code
+    embedder = index.load_model(model, device=config.device, trust_remote_code=trusted)
     vectors = embedder.encode(queries, prompt=query_prompt(config, embedder), dim=index.manifest["dim"])
     hits = index.search(vectors, config.k)
     print_hits(queries, hits)

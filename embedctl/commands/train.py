@@ -60,7 +60,7 @@ def command(config: TrainConfig) -> None:
 
 
 def resolve_resume(config: TrainConfig) -> TrainConfig:
-    """Remove --resume if the output folder contains no run yet, so that a scheduler can pass --resume always.
+    """Remove --resume if the output folder contains no run yet, so that a scheduler can always pass --resume.
 
     Raises:
         ConfigError: --resume names another folder, which contains no checkpoint.
@@ -187,6 +187,6 @@ def _check_overwrite(folder: Path, names: set[str]) -> None:
     if "modules.json" in names:
         raise ConfigError(f"{contains} a finished run", f"{hint} replace the run")
     if "config.yaml" not in names:
-        raise ConfigError(f"{contains} files that do not belong to a run", f"{hint} keep them and write to the folder")
+        raise ConfigError(f"{contains} files that do not belong to a run", f"{hint} write to it and keep them")
     if any((folder / "states").glob("step-*")):
         raise ConfigError(f"{contains} an unfinished run", "continue it with --resume, or replace it with --overwrite")

@@ -94,7 +94,7 @@ def check_options(config: EncodeConfig) -> None:
     """Check that no two options contradict each other.
 
     Raises:
-        ConfigError: two prompts are given, or the backend supports neither the device nor the precision.
+        ConfigError: two prompts are given, or the backend does not support the device or the precision.
     """
     if config.prompt is not None and config.prompt_name is not None:
         raise ConfigError("--prompt and --prompt-name cannot be combined", "remove one of them")

@@ -46,13 +46,13 @@ def encode(job: EncodeJob) -> EncodeResult:
     embedder = load_model(job)
     prompt = embedder.resolve_prompt(job.prompt_name, job.prompt)
     encoder = Encoder(embedder, prompt, job.dim, job.batch_tokens, Quantizer(job.dtype))
-    begun = time.monotonic()
+    start_time = time.monotonic()
     try:
         counts, index = write_output(job, encoder, read_texts(job.input, job.field))
     except OSError as cause:
         message = f"--output {job.output_name}: cannot be written: {cause.strerror or cause}"
         raise ConfigError(message, "check the permissions and the free disk space of the folder") from cause
-    return EncodeResult(counts, job.dim or embedder.dimension, index, time.monotonic() - begun)
+    return EncodeResult(counts, job.dim or embedder.dimension, index, time.monotonic() - start_time)
 
 
 def load_model(job: EncodeJob) -> Embedder:
@@ -74,7 +74,7 @@ def load_model(job: EncodeJob) -> Embedder:
 
 
 def write_output(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tuple[TextCounts, dict[str, Any] | None]:
-    """Write the vectors; on rank 0, also write the index with its texts if the job has one. Return its manifest."""
+    """Write the vectors and, on rank 0, the index if the job has one. Return the counts and the index manifest."""
     settings = vector_settings(job, encoder) if job.sharded or job.index else {}
     if job.index is None or not is_main():
         return write_vectors(job, encoder, settings, texts), None
@@ -110,11 +110,12 @@ def print_summary(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> Non
     """Print what was written and how to search it; with `as_json`, also print the JSON document."""
     counts, index = result.counts, result.index
     if counts.empty:
-        console.warn(
-            f"the input contains {console.plural(counts.empty, 'empty text')}, whose embeddings are meaningless"
-        )
+        empty = console.plural(counts.empty, "empty text")
+        console.warn(f"the input contains {empty}. The embedding of an empty text has no meaning.")
     encoded = counts.rows - counts.reused
-    facts = f"{result.dim} dimensions, {job.dtype}, {encoded / max(result.seconds, 1e-9):,.0f} texts/s"
+    facts = (
+        f"{console.plural(result.dim, 'dimension')}, {job.dtype}, {encoded / max(result.seconds, 1e-9):,.0f} texts/s"
+    )
     reused = f"; reused the embeddings of {console.plural(counts.reused, 'text')}" if counts.reused else ""
     console.info(f"encoded {console.plural(encoded, 'text')} to {job.output_name} ({facts}){reused}")
     document = {"output": str(job.output), "rows": counts.rows, "dim": result.dim, "dtype": job.dtype}

@@ -96,7 +96,7 @@ def test_given_data_override_recorded_data(run, trained):
 
 @pytest.mark.parametrize(
     ("record", "message"),
-    [('{"eval_dataset": ["/gone"]}', "^/gone: .* does not exist"), ("{", "embedctl.json:1: line: not JSON")],
+    [('{"eval_dataset": ["/gone"]}', "^/gone: .* no longer exists"), ("{", "embedctl.json:1: line: not JSON")],
 )
 def test_a_record_with_missing_files_or_wrong_json_is_an_error(run, trained, record, message):
     with pytest.raises(DataError, match=message) as raised:
