@@ -106,7 +106,7 @@ def check_writable(folder: Path, output: str, hint: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as cause:
-        raise ConfigError(f"{output}: can't be written: {cause.strerror}", hint) from None
+        raise ConfigError(f"{output}: cannot be written: {cause.strerror}", hint) from None
 
 
 def sync_tree(folder: Path) -> None:

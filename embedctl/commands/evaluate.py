@@ -12,7 +12,7 @@ from embedctl.commands.default_model import model_or_default
 from embedctl.commands.flags import with_options
 from embedctl.config import EvalConfig
 from embedctl.errors import CheckFailed, DataError
-from embedctl.evaluation.names import expect_metric
+from embedctl.evaluation.names import check_metric
 from embedctl.resources import example_data
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(config: EvalConfig) -> None:
     The input is a model and evaluation rows, or a collection in BEIR format. The output is a table with nDCG@10,
     MRR@10, Recall and MAP; with --baseline, it compares two models.
     """
-    expect_metric(config.metric)
+    check_metric(config.metric)
     job = build_job(config)
     from embedctl.evaluation.job import evaluate, show
 

@@ -13,7 +13,7 @@ from embedctl.config import TINY, TrainConfig, dump, with_model_defaults
 from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse_dataset_option
 from embedctl.errors import ConfigError, DataError, ModelError
-from embedctl.evaluation.names import expect_metric
+from embedctl.evaluation.names import check_metric
 from embedctl.files import check_writable, write_atomically
 from embedctl.resources import example_data
 
@@ -40,7 +40,7 @@ def command(config: TrainConfig) -> None:
     sentence-transformers can load, and with the metrics of the run.
     """
     config = with_default_data(with_model_defaults(resolve_resume(config)))
-    expect_metric(config.run.metric, config.loss.mrl_dims)
+    check_metric(config.run.metric, config.loss.mrl_dims)
     check_packages(config)
     check_data(config)
     check_model(config)

@@ -70,7 +70,7 @@ class LaunchPlan:
         gpus = 0 if job.device == "cpu" or not torch.cuda.is_available() else torch.cuda.device_count()
         processes = job.processes or max(gpus, 1) * job.machines
         if gpus and processes > 1 and job.device not in (None, "cuda"):
-            message = f"--device {job.device}: {processes} processes can't share one device"
+            message = f"--device {job.device}: {processes} processes cannot share one device"
             raise ConfigError(message, "omit --device")
         if gpus and processes > gpus * job.machines:
             message = f"--num-processes {processes}: this machine has only {plural(gpus, 'GPU')}"

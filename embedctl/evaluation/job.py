@@ -45,7 +45,7 @@ def evaluate(job: EvalJob) -> Evaluation:
 
     Raises:
         DataError: a file is missing or invalid.
-        ModelError: a model can't be loaded, or has fewer dimensions than `dim`.
+        ModelError: a model cannot be loaded, or has fewer dimensions than `dim`.
     """
     collection = Collection.from_beir(*job.beir) if job.beir else Collection.from_rows(job.rows)
     for note in collection.notes:
@@ -65,7 +65,7 @@ def evaluate_model(job: EvalJob, model: str, collection: Collection) -> PerQuery
     """Load a model and return its metrics per query.
 
     Raises:
-        ModelError: the model can't be loaded, or has fewer dimensions than `dim`.
+        ModelError: the model cannot be loaded, or has fewer dimensions than `dim`.
     """
     embedder = Embedder.from_pretrained(model, device=job.device, trust_remote_code=job.trust_remote_code)
     return evaluate_embedder(

@@ -21,7 +21,7 @@ def metric_with_dim(metric: str, dim: int) -> str:
     return f"{metric} dim {dim}"
 
 
-def expect_metric(name: str, dims: Sequence[int] = ()) -> None:
+def check_metric(name: str, dims: Sequence[int] = ()) -> None:
     """Check that `name` is a metric, or a metric with one of the leading dimensions `dims`.
 
     Raises:

@@ -41,13 +41,13 @@ class Matryoshka(Loss):
             ConfigError: one of `dims` is greater than the dimension of the embeddings.
         """
         dimension = query_QH.shape[1]
-        expect_dims(self.dims, dimension)
+        check_dims(self.dims, dimension)
         dims = sorted({dimension, *self.dims})
         losses = [self.loss(_truncate(query_QH, dim), _truncate(document_DH, dim), targets) for dim in dims]
         return torch.stack(losses).mean()
 
 
-def expect_dims(dims: Sequence[int], dimension: int) -> None:
+def check_dims(dims: Sequence[int], dimension: int) -> None:
     """Check that no value of `dims` is greater than the dimension of the embeddings.
 
     Raises:

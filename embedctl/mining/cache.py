@@ -58,7 +58,7 @@ class ArrayCache:
             write_array(path, array.reshape(len(texts), -1))
         except OSError as cause:
             reason = cause.strerror or cause
-            console.warn(f"the cache {self.folder} can't be written: {reason}. The command continues without a cache.")
+            console.warn(f"the cache {self.folder} cannot be written: {reason}. The command continues without a cache.")
             self.folder = None
         return array.reshape(len(texts), -1)
 

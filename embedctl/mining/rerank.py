@@ -28,12 +28,12 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
     """Load a cross-encoder that returns one score per pair.
 
     Raises:
-        ModelError: it can't be loaded, or it returns several scores per pair.
+        ModelError: it cannot be loaded, or it returns several scores per pair.
     """
     import sentence_transformers
 
     hint = "give the folder or hub name of a cross-encoder, e.g. BAAI/bge-reranker-v2-m3"
-    with loading_context(path, f"--rerank-with {path}: can't be loaded", hint):
+    with loading_context(path, f"--rerank-with {path}: cannot be loaded", hint):
         model: CrossEncoder = sentence_transformers.CrossEncoder(
             path, device=device, trust_remote_code=trust_remote_code
         )

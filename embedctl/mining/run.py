@@ -42,7 +42,7 @@ def mine(job: MiningJob) -> MiningResult:
     Raises:
         ConfigError: a package that the search needs is not installed.
         DataError: a row or the corpus is invalid, or the corpus is empty.
-        ModelError: a model can't be loaded, or returns an embedding or score that is NaN or infinite.
+        ModelError: a model cannot be loaded, or returns an embedding or score that is NaN or infinite.
     """
     corpus = read_passages(job.corpus) if job.corpus else None
     data = collect_data(chain.from_iterable(map(read_rows, job.files)), corpus, keep_negatives=job.keep_negatives)
@@ -86,7 +86,7 @@ def encode(job: MiningJob, data: MiningData) -> EncodedData:
     """Encode queries and passages, using the cache.
 
     Raises:
-        ModelError: the model can't be loaded.
+        ModelError: the model cannot be loaded.
     """
     texts, queries = data.distinct.texts, data.queries
     embedder = Embedder.from_pretrained(job.model, device=job.device, trust_remote_code=job.trust_remote_code)
@@ -107,7 +107,7 @@ def build_miner(job: MiningJob, encoded: EncodedData) -> Miner:
     """Return the miner of a job.
 
     Raises:
-        ModelError: the reranker can't be loaded.
+        ModelError: the reranker cannot be loaded.
     """
     data = encoded.data
     positive_scores = encoded.scores(range(len(data.queries)), data.reference_positives)

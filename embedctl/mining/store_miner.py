@@ -46,7 +46,7 @@ class StoreMiner:
         texts, rows, own_query = data.texts, data.rows, data.rows.query
         mined_R = np.isin(rows.kind, KINDS_WITHOUT_SCORES)
         if not mined_R.any():
-            message = "--remine-every-epoch: every row has grades or teacher scores and can't receive mined negatives"
+            message = "--remine-every-epoch: every row has grades or teacher scores and cannot receive mined negatives"
             raise TrainingError(message, "remove --remine-every-epoch, or add rows without scores")
         query_Q, first_Q = np.unique(own_query[mined_R], return_index=True)
         as_passage_Q = data.query_as_passage[mined_R][first_Q]

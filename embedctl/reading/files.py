@@ -49,7 +49,7 @@ def open_bytes(path: str) -> BinaryIO:
     """Open a file and return the stream of its decompressed bytes; `-` is stdin.
 
     Raises:
-        DataError: the file does not exist or can't be opened, or it is a folder.
+        DataError: the file does not exist or cannot be opened, or it is a folder.
     """
     stream = _open(path)
     start = stream.peek(4)[:4]
@@ -71,7 +71,7 @@ def known_size(path: str) -> int | None:
     """Return the number of bytes to read from a file, or None if it is not known (compressed file, pipe, stdin).
 
     Raises:
-        DataError: the file does not exist or can't be opened, or it is a folder.
+        DataError: the file does not exist or cannot be opened, or it is a folder.
     """
     if path == "-":
         return None

@@ -68,7 +68,7 @@ def read_json_values(path: str) -> Iterator[JsonValue]:
     """Yield the JSON values of a file with their line numbers; a value that is invalid is yielded as a problem.
 
     Raises:
-        DataError: the file can't be opened.
+        DataError: the file cannot be opened.
     """
     for block in read_blocks(path):
         if isinstance(block, JsonValue):
@@ -83,7 +83,7 @@ def read_blocks(path: str) -> Iterator[JsonValue | Lines]:
     Problems of the file, and values that a layout parses itself, are yielded as `JsonValue`.
 
     Raises:
-        DataError: the file can't be opened.
+        DataError: the file cannot be opened.
     """
     line = 0
     with open_bytes(path) as stream:
@@ -176,7 +176,7 @@ def _describe_json_error(raw: bytes, cause: json.JSONDecodeError) -> str:
 
 
 def _field_with_surrogate(value: Any) -> str | None:
-    """Return the first field that contains an unpaired surrogate and so can't be written as UTF-8, or None."""
+    """Return the first field that contains an unpaired surrogate and so cannot be written as UTF-8, or None."""
     for name, part in value.items() if isinstance(value, dict) else [("line", value)]:
         try:
             json.dumps([name, part], ensure_ascii=False).encode("utf-8")

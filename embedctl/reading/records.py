@@ -35,7 +35,7 @@ class ReadOptions:
     Args:
         columns: the columns that the caller uses; the main text column comes first. Readers of tables read no others.
         column_hint: hint if a table has none of these columns.
-        line_hint: hint if a line can't be read.
+        line_hint: hint if a line cannot be read.
     """
 
     columns: tuple[str, ...]

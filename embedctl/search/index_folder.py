@@ -120,7 +120,7 @@ class TextIndex:
 
         Raises:
             ConfigError: the weights of the model differ from those of the model that made the index.
-            ModelError: the model can't be loaded.
+            ModelError: the model cannot be loaded.
         """
         name, precision, max_len = model or self.manifest["name"], self.manifest["precision"], self.manifest["max_len"]
         try:

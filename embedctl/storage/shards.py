@@ -32,7 +32,7 @@ class ShardFolder:
 
     Args:
         folder: the folder; created if it does not exist.
-        settings: what the vectors depend on besides the texts; a run with other settings can't be continued.
+        settings: what the vectors depend on besides the texts; a run with other settings cannot be continued.
         overwrite: delete the shards in the folder and start again; other files are kept.
 
     Raises:

@@ -101,7 +101,7 @@ def find_damage(checkpoint: Path) -> str | None:
     try:
         expected = json.loads((checkpoint / MANIFEST_FILE).read_text())
     except (OSError, ValueError):
-        return f"{MANIFEST_FILE} can't be read"
+        return f"{MANIFEST_FILE} cannot be read"
     for name, digest in expected.items():
         if not (checkpoint / name).exists():
             return f"{name} is missing"

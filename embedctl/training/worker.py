@@ -26,7 +26,7 @@ from embedctl.distributed.ranks import is_main, world_size
 from embedctl.distributed.worker import run_worker
 from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection
-from embedctl.losses.matryoshka import expect_dims
+from embedctl.losses.matryoshka import check_dims
 from embedctl.losses.select import losses_for
 from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
@@ -95,7 +95,7 @@ def load_model(job: TrainJob) -> Embedder:
     """Load the base model in float32 and set the maximum length and the prompts of the run.
 
     Raises:
-        ModelError: it can't be loaded.
+        ModelError: it cannot be loaded.
         ConfigError: a value of --mrl-dims is larger than its number of dimensions.
     """
     if job.model == TINY:
@@ -109,7 +109,7 @@ def load_model(job: TrainJob) -> Embedder:
     model.max_seq_length = min(max(job.text.query_max_len, job.text.passage_max_len), embedder.position_limit)
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
     embedder.append_normalize()
-    expect_dims(job.loss.mrl_dims, embedder.dimension)
+    check_dims(job.loss.mrl_dims, embedder.dimension)
     return embedder
 
 

@@ -183,8 +183,8 @@ def test_an_existing_output_is_replaced_only_with_overwrite(mine):
         ({"range": "5-7"}, "--range 5-7 contains 2 positions, fewer than --neg-nums 3"),
         ({"range": "7-5"}, "--range 7-5 contains 0 positions"),
         ({"dataset": ["-"]}, "--dataset - is not supported"),
-        ({"output": "rows.jsonl/x/m"}, "--output rows.jsonl/x/m: can't be written: Not a directory"),
-        ({"report": "rows.jsonl/page.html"}, "--report rows.jsonl/page.html: can't be written"),
+        ({"output": "rows.jsonl/x/m"}, "--output rows.jsonl/x/m: cannot be written: Not a directory"),
+        ({"report": "rows.jsonl/page.html"}, "--report rows.jsonl/page.html: cannot be written"),
     ],
 )
 def test_wrong_options_are_errors_before_the_model_is_loaded(mine, flags, message, monkeypatch):

@@ -96,7 +96,7 @@ def test_each_process_requires_its_own_gpu():
     with pytest.raises(ConfigError, match="this machine has only 2 GPUs") as raised:
         plan(num_processes="3")
     assert "--device cpu" in raised.value.hint
-    with pytest.raises(ConfigError, match="--device cuda:1: 2 processes can't share one device"):
+    with pytest.raises(ConfigError, match="--device cuda:1: 2 processes cannot share one device"):
         plan(device="cuda:1")
 
 

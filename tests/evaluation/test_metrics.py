@@ -11,7 +11,7 @@ from embedctl.errors import ConfigError, ModelError
 from embedctl.evaluation import metrics
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import evaluate_embedder, means, per_query, rank_documents
-from embedctl.evaluation.names import METRICS, expect_metric
+from embedctl.evaluation.names import METRICS, check_metric
 
 
 def ordered(count: int) -> np.ndarray:
@@ -127,13 +127,13 @@ def test_a_vector_with_nan_is_an_error():
 
 def test_the_error_for_an_unknown_metric_lists_all_metrics():
     for name in METRICS:
-        expect_metric(name)
+        check_metric(name)
     with pytest.raises(ConfigError, match=r"--metric ndcg: no such metric") as error:
-        expect_metric("ndcg")
+        check_metric("ndcg")
     assert all(name in error.value.hint for name in METRICS)
-    expect_metric("MAP dim 64", (32, 64))
+    check_metric("MAP dim 64", (32, 64))
     with pytest.raises(ConfigError) as error:
-        expect_metric("MAP dim 64", (32,))
+        check_metric("MAP dim 64", (32,))
     assert "'nDCG@10 dim 32'" in error.value.hint
 
 

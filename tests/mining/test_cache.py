@@ -105,5 +105,5 @@ def test_a_folder_that_cannot_be_written_disables_the_cache_with_a_warning(tmp_p
     Path(tmp_path / "file").write_text("")
     cache = ArrayCache(tmp_path / "file" / "vectors")
     assert cache.get_or_compute("f", TEXTS, lambda: np.ones((10, 2), np.float32)).shape == (10, 2)
-    assert "can't be written" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
     assert cache.folder is None
