@@ -35,8 +35,8 @@ PANELS = (
 )
 MIN_NAME_WIDTH, NAME_SHARE = 26, 0.34  # of the column of names: in characters, and as a fraction of the width
 FOOTER = (
-    "Options on the command line override --config. --no-NAME switches an option off. "
-    "Names may contain underscores: --neg_nums is --neg-nums."
+    "Options on the command line override --config. --no-NAME turns the switch --NAME off. "
+    "Underscores are accepted: --neg_nums is the same as --neg-nums."
 )
 ROOT_FOOTER = "Run embedctl COMMAND --help for the options and examples of a command."
 DEFAULT_AT_END = r"\(default: [^()]*\)$"

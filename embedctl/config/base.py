@@ -68,7 +68,7 @@ PassagePrompt = Annotated[
 
 
 def parse_range(positions: str) -> tuple[int, int]:
-    """Return the first position of a `Range`, and the position after its last one."""
+    """Return the first position of a `Range`, and the position after its last one (which is not included)."""
     first, last = map(int, positions.split("-"))
     return first, last
 

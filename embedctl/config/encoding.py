@@ -50,7 +50,7 @@ class EncodeConfig(Command):
         "float32", "Output", "data type of the stored embeddings; int8 and binary are quantized"
     )
     max_len: int | None = option(
-        None, "Texts", "longest text in tokens; longer texts are truncated (default: the model's own)", ge=4
+        None, "Texts", "maximum length of a text in tokens; longer texts are truncated (default: the model's own)", ge=4
     )
     batch_tokens: int | None = option(
         None,
@@ -64,7 +64,8 @@ class EncodeConfig(Command):
     backend: Literal["torch", "onnx", "openvino"] = option(
         "torch",
         HARDWARE,
-        "library that computes the transformer; onnx and openvino compute on the CPU and need the extra of that name",
+        "library that computes the transformer; onnx and openvino compute on the CPU "
+        "and require `pip install 'embedctl[onnx]'` or `'embedctl[openvino]'`",
     )
     shard_rows: int = option(100_000, "Output", "embeddings per file if the output is a folder", gt=0)
     index: Literal["flat", "hnsw", "ivf"] | None = option(
@@ -73,9 +74,7 @@ class EncodeConfig(Command):
         "also write a search index to OUTPUT.index/: flat is exact; hnsw and ivf are faster and approximate "
         "(default: no index)",
     )
-    overwrite: bool = option(
-        False, "Output", "if the output is a folder: replace its shards and start with the first text again"
-    )
+    overwrite: bool = option(False, "Output", "if the output is a folder: delete its shards and encode all texts again")
     num_processes: int = option(1, HARDWARE, "processes that encode the shards of an output folder, one per GPU", gt=0)
     device: Device = None
 

@@ -20,7 +20,7 @@ HEADER = """\
 # lines and the names of their sections to a file of your own, and run
 # `embedctl {name} --config FILE`. Options on the command line override the file. An option that is
 # null is not set."""
-CONFIG_HINT = "compare it with the commented file of this command in the folder config"
+CONFIG_HINT = "compare it with the file of this command in the folder `config` of embedctl, which lists all keys"
 
 C = TypeVar("C", bound=Command)
 

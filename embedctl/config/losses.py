@@ -31,7 +31,7 @@ class DistillSection(Section):
     """Options of distillation, the loss of rows with teacher scores."""
 
     distill: Literal["kl", "margin-mse"] = option(
-        "kl", "Loss", "loss of rows with pos_scores and neg_scores: KL divergence or mean squared error of the margins"
+        "kl", "Loss", "loss for rows with pos_scores and neg_scores: KL divergence or mean squared error of the margins"
     )
     teacher_temperature: float = option(1.0, "Loss", "divides the teacher scores of these rows", gt=0)
 

@@ -97,22 +97,22 @@ class MineConfig(Command):
     range: Range = option(
         "10-210",
         "Negatives",
-        "positions in the search results from which negatives are taken; 0 is the most similar passage, "
-        "and passages near it may be unlabelled positives",
-        metavar="FIRST-LAST",
+        "positions in the search results from which negatives are taken, from START up to but not including STOP; 0 is "
+        "the most similar passage, and passages near it may be unlabelled positives",
+        metavar="START-STOP",
     )
     neg_nums: int = option(15, "Negatives", "hard negatives per row", gt=0)
     sampling: Literal["top", "random", "weighted"] = option(
         "random",
         "Negatives",
-        "choice within the range: top takes the most similar passages; random gives all the same chance; "
-        "weighted prefers the similar ones (the n-th has the weight 1/n)",
+        "choice within the range: top takes the most similar passages; random gives every passage the same "
+        "probability; weighted prefers the more similar ones (the n-th of the range has the weight 1/n)",
     )
     fill: Literal["fewer", "random", "relax"] = option(
         "fewer",
         "Negatives",
         "if a row has too few candidates: fewer leaves it with fewer negatives; random adds random passages; "
-        "relax adds the passages that exceeded the limits the least",
+        "relax adds the rejected passages whose scores are closest to the limits",
     )
     keep_negatives: bool = option(False, "Negatives", "keep the row's own negatives and add the mined ones after them")
     report: str | None = option(
@@ -132,10 +132,7 @@ class MineConfig(Command):
     limits: FilterSection = FilterSection()
     rerank: RerankSection = RerankSection()
     also: Literal["bm25"] | None = option(
-        None,
-        "Search",
-        "second search, whose results alternate with those of the embeddings; bm25 searches by common words "
-        "(default: none)",
+        None, "Search", "also search by common words with BM25, and interleave both result lists (default: none)"
     )
     ann: Literal["hnsw", "ivf"] | None = option(
         None,

@@ -38,7 +38,7 @@ class RunSection(Section):
     save_steps: int | None = option(
         None, FOLDER, "optimizer steps between two checkpoints for --resume (default: one checkpoint per epoch)", gt=0
     )
-    keep: int = option(2, FOLDER, "number of checkpoints for --resume to keep", gt=0)
+    keep: int = option(2, FOLDER, "number of newest checkpoints that are kept for --resume", gt=0)
     eval_steps: int | None = option(
         None, EVALUATION, "optimizer steps between two evaluations (default: one evaluation per epoch)", gt=0
     )
@@ -61,7 +61,9 @@ class LaunchSection(Section):
         None, HARDWARE, "processes of this run on all machines together (default: one per GPU, or one on a CPU)", gt=0
     )
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = option(
-        "auto", HARDWARE, "data type of the computation; no: float32; auto: bf16 if the GPU supports it, else float32"
+        "auto",
+        HARDWARE,
+        "data type of the computation; no is float32; auto is bf16 if the GPU supports it, else float32",
     )
     strategy: Literal["auto", "fsdp", "ddp"] = option(
         "auto",
@@ -89,7 +91,7 @@ class LaunchSection(Section):
     main_process_port: int = option(
         0,
         HARDWARE,
-        "port on the main machine; required with several machines; on one machine, 0 takes a free port",
+        "port on the main machine; required with several machines; on one machine, 0 selects a free port",
         ge=0,
         le=65535,
     )

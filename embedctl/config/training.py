@@ -47,10 +47,10 @@ class TextSection(Section):
     """Prompts and truncation of texts in training."""
 
     query_max_len: int = option(
-        128, "Texts", "longest query in tokens, with special tokens; longer queries are truncated", ge=4
+        128, "Texts", "maximum length of a query in tokens, with special tokens; longer queries are truncated", ge=4
     )
     passage_max_len: int = option(
-        512, "Texts", "longest passage in tokens, with special tokens; longer passages are truncated", ge=4
+        512, "Texts", "maximum length of a passage in tokens, with special tokens; longer passages are truncated", ge=4
     )
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
@@ -117,8 +117,9 @@ class RemineSection(Section):
     remine_range: Range = option(
         "10-210",
         REMINE,
-        "positions in the search results from which these negatives are drawn; 0 is the most similar passage",
-        metavar="FIRST-LAST",
+        "positions in the search results from which these negatives are drawn, from START up to but not including "
+        "STOP; 0 is the most similar passage",
+        metavar="START-STOP",
     )
     remine_margin: float | None = option(
         None,

@@ -51,9 +51,9 @@ def explain_out_of_memory(tokens: int, *, gradient_checkpointing: bool) -> Itera
     try:
         yield
     except torch.OutOfMemoryError as cause:
-        last = "a model with fewer weights, or several GPUs with --strategy fsdp"
-        hint = f"use --tokens-per-forward {max(tokens // 2, 1)} (half of the current value), then "
-        hint += last if gradient_checkpointing else f"--gradient-checkpointing, then {last}"
+        hint = f"use --tokens-per-forward {max(tokens // 2, 1)} (half of the current value). If that is not enough, "
+        hint += "" if gradient_checkpointing else "add --gradient-checkpointing, or "
+        hint += "use a smaller model, or several GPUs with --strategy fsdp"
         raise TrainingError(f"out of GPU memory with {tokens:,} tokens per forward pass", hint) from cause
 
 

@@ -119,9 +119,9 @@ class Loop:
 
     def _divergence_hint(self) -> str:
         if self.session.uses_grad_scaler:
-            return "use --mixed-precision bf16 or no, because values overflow easily in fp16"
+            return "use `--mixed-precision bf16` or `--mixed-precision no`, because values overflow easily in fp16"
         optim, loss = self.job.optim, self.job.loss
-        return f"use a lower --lr than {optim.lr:g}, or a higher --temperature than {loss.temperature:g}"
+        return f"use an --lr below {optim.lr:g}, or a --temperature above {loss.temperature:g}"
 
     def _check_negatives(self, batch: PreparedBatch) -> None:
         if batch.weights.without_negatives == len(batch.batch):

@@ -36,7 +36,7 @@ def show_overview(
             **_negatives(job),
             "steps": _steps(schedule, start),
             "optimizer": f"AdamW, learning rate {optim.lr:g} ({optim.lr_scheduler}, warm-up "
-            f"{optim.warmup_proportion:g}), seed {optim.seed}",
+            f"{optim.warmup_proportion:.0%} of the steps), seed {optim.seed}",
             "precision": compute + float32,
             "processes": f"{world_size()} on {session.device.type}{strategy}",
             "evaluation": ", ".join(map(display_path, job.data.eval_dataset))

@@ -69,8 +69,8 @@ class EpochMiner:
             mined = np.load(path)
         else:
             if step > epoch * self.schedule.steps_per_epoch and is_main():
-                message = f"the negatives for the rest of epoch {epoch + 1} are mined with the current model"
-                console.warn(f"{path} is missing: {message}")
+                message = f"the rest of epoch {epoch + 1} uses negatives mined with the current model"
+                console.warn(f"{path} is missing: {message}, so the result can differ from an uninterrupted run")
             mined = self._mine(epoch, step)
             if is_main():
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -123,4 +123,4 @@ def test_loss_that_is_not_finite_is_an_error(value, tmp_path: Path):
     run.add_gradient = lambda *_arguments, **_options: torch.tensor(value)
     with pytest.raises(TrainingError, match="at step 1") as error:
         run.run(0)
-    assert "use a lower --lr than 2e-05" in error.value.hint
+    assert "use an --lr below 2e-05" in error.value.hint

@@ -137,7 +137,7 @@ def test_negatives_of_an_epoch_are_saved_and_the_next_epoch_has_others(tmp_path,
     assert negatives(first(2, 6)) != found
     negatives_file(tmp_path, 1).unlink()
     assert negatives(later(1, 4)) != found
-    warning = "is missing: the negatives for the rest of epoch 2 are mined with the current model"
+    warning = "is missing: the rest of epoch 2 uses negatives mined with the current model"
     assert warning in " ".join(capsys.readouterr().err.split())
     assert [record["epoch"] for record in records] == [1, 2, 1]
 
