@@ -20,8 +20,8 @@ def model_or_default(name: str | None) -> str:
     default = RunSection().output_dir
     if not Path(default, "modules.json").exists():
         raise ModelError(
-            f"no model given, and the folder {default} contains none",
-            "name a model folder or a hub model with --model, or train a model with `embedctl train`",
+            f"no --model given, and the folder {default} contains no model",
+            "train a model with `embedctl train`, or give a model folder or a Hugging Face Hub name with --model",
         )
     console.info(f"no --model given; using the trained model in {default}")
     return default

@@ -1,8 +1,8 @@
-"""`embedctl doctor`: report installed packages, hardware, cache folders and hub access, with a fix for each problem.
+"""`embedctl doctor`: report packages, hardware, cache folders and access to the Hub, each problem with a fix.
 
 The command fails only if embedctl cannot work: a required package is missing, too old or cannot be imported, the
-example data are missing, or the cache of token stores cannot be written. A missing GPU, network or optional package is
-reported without a failure.
+example data are missing, or embedctl's cache cannot be written. A missing GPU, network or optional package is reported
+without a failure.
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ def command(config: DoctorConfig) -> None:
         console.result({"ok": not problems, "findings": [asdict(finding) for finding in findings]})
     if problems:
         lines = [f"{finding.name}: {finding.value}" for finding in problems]
-        raise CheckFailed("\n  ".join(lines), "; ".join(dict.fromkeys(finding.advice for finding in problems)))
+        advice = {finding.advice for finding in problems}
+        raise CheckFailed(
+            "\n  ".join(lines), advice.pop() if len(advice) == 1 else "follow the hints (->) in the list above"
+        )
     console.info("all required packages and folders are available")
 
 
@@ -146,8 +149,8 @@ def _check_folders() -> Iterator[Finding]:
         yield Finding("folder", "example data", str(missing), "install embedctl again", broken=True)
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     models = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    yield _check_cache("models", models, "set HF_HOME to a writable folder", required=False)
-    yield _check_cache("token stores", cache_folder(), "set EMBEDCTL_CACHE to a writable folder", required=True)
+    yield _check_cache("Hugging Face cache", models, "set HF_HOME to a writable folder", required=False)
+    yield _check_cache("embedctl cache", cache_folder(), "set EMBEDCTL_CACHE to a writable folder", required=True)
 
 
 def _check_cache(name: str, folder: Path, advice: str, *, required: bool) -> Finding:
@@ -160,18 +163,20 @@ def _check_cache(name: str, folder: Path, advice: str, *, required: bool) -> Fin
     free = shutil.disk_usage(existing).free / 2**30
     value = f"{folder} ({size:.1f} GiB used, {free:.0f} GiB free)"
     if existing.is_dir() and os.access(existing, os.W_OK):
-        return Finding("folder", f"cache of {name}", value)
-    return Finding("folder", f"cache of {name}", f"{value} cannot be written", advice, broken=required)
+        return Finding("folder", name, value)
+    return Finding("folder", name, f"{value}: the folder cannot be written", advice, broken=required)
 
 
 def _check_hub() -> Finding:
-    """Report whether models can be downloaded from the hub."""
-    advice = "use a model folder, or a hub model that is already in the cache"
+    """Report whether models can be downloaded from the Hugging Face Hub."""
+    advice = "use a model folder, or a model that is already in the Hugging Face cache"
     if hub.is_offline():
-        return Finding("hub", "hub", "offline mode (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)", advice)
+        return Finding(
+            "hub", "Hugging Face Hub", "offline mode (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)", advice
+        )
     if hub.is_reachable(hub.endpoint(), HUB_TIMEOUT_SECONDS):
-        return Finding("hub", "hub", f"{hub.endpoint()} is reachable")
-    return Finding("hub", "hub", f"{hub.endpoint()} is not reachable", advice)
+        return Finding("hub", "Hugging Face Hub", f"{hub.endpoint()} is reachable")
+    return Finding("hub", "Hugging Face Hub", f"{hub.endpoint()} is not reachable", advice)
 
 
 def _check_optional_packages() -> Iterator[Finding]:

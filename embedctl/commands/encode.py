@@ -69,11 +69,11 @@ def check_job(job: EncodeJob, processes: int) -> None:
 
     read_texts(job.input, job.field)
     if job.output.exists() and job.input != "-" and job.output.samefile(job.input):
-        raise ConfigError(f"--output {job.output} is the input file", "choose another --output")
+        raise ConfigError(f"--output {job.output} is the input file", "give another path with --output")
     if not job.sharded:
         check_output_format(job.output)
     elif job.output.is_file():
-        raise ConfigError(f"--output {job.output_name} is a file, not a folder", "choose another --output")
+        raise ConfigError(f"--output {job.output_name} is a file, not a folder", "give another path with --output")
     if job.backend != "torch":
         from embedctl.model.onnx import require_backend_packages
 
@@ -96,7 +96,7 @@ def check_parallel(job: EncodeJob, processes: int) -> None:
         raise ConfigError(message, f"use -o {job.output.with_suffix('')}/")
     if job.input == "-" or not (Path(job.input).is_file() or Path(job.input).is_dir()):
         message = f"{option} requires an input file or folder, because every process reads the whole input"
-        raise ConfigError(message, "write the texts to a file and name it with --input")
+        raise ConfigError(message, "write the texts to a file and give it with --input")
 
 
 def check_indexable(job: EncodeJob) -> None:

@@ -59,7 +59,7 @@ def input_files(config: MineConfig) -> list[str]:
     """
     if "-" in config.dataset:
         message = "--dataset - is not supported, because mine-negatives reads the rows twice"
-        raise ConfigError(message, "write the rows to a file and name it with --dataset")
+        raise ConfigError(message, "write the rows to a file and give it with --dataset")
     if not config.dataset:
         console.info("no --dataset given; mining negatives for the example rows shipped with embedctl")
     return list(config.dataset) or [str(example_data("train.json"))]
@@ -74,17 +74,17 @@ def check_output(config: MineConfig, files: Sequence[str]) -> None:
     output = Path(config.output)
     inputs = [Path(name) for name in (*files, config.corpus) if name]
     if output.is_dir():
-        raise ConfigError(f"--output {output} is a folder", "name a file")
+        raise ConfigError(f"--output {output} is a folder", "give a file with --output")
     if any(output.exists() and name.exists() and output.samefile(name) for name in inputs):
-        raise ConfigError(f"--output {output} is an input file", "choose another --output")
+        raise ConfigError(f"--output {output} is an input file", "give another file with --output")
     if output.exists() and not config.overwrite:
         raise ConfigError(
-            f"--output {output} already exists", "choose another --output, or replace it with --overwrite"
+            f"--output {output} already exists", "give another file with --output, or replace it with --overwrite"
         )
-    check_writable(output.parent, f"--output {output}", "choose an --output in a writable folder")
+    check_writable(output.parent, f"--output {output}", "give a file in a writable folder with --output")
     if config.report:
         report = Path(config.report)
-        check_writable(report.parent, f"--report {report}", "choose a --report in a writable folder")
+        check_writable(report.parent, f"--report {report}", "give a file in a writable folder with --report")
 
 
 def build_job(config: MineConfig, files: Sequence[str]) -> MiningJob:

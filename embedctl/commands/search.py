@@ -61,7 +61,7 @@ def read_queries(config: SearchConfig) -> list[str]:
         )
     queries = list(config.texts if config.input is None else read_texts(config.input, config.field))
     if not queries:
-        raise DataError(f"{config.input}: the file contains no text", "check --input")
+        raise DataError(f"{config.input}: the file contains no text", "give a file with at least one text with --input")
     return queries
 
 

@@ -79,7 +79,7 @@ def resolve_resume(config: TrainConfig) -> TrainConfig:
 
 def _check_checkpoint(resume: str) -> None:
     folder = Path(resume)
-    hint = "name the output folder of a run or a folder in its states/, or remove --resume to start a new run"
+    hint = "give the output folder of a run or a folder in its states/, or remove --resume to start a new run"
     if not folder.is_dir():
         raise ConfigError(f"--resume {resume}: no such folder", hint)
     if not any((*folder.glob("manifest.json"), *folder.glob("states/step-*"))):
@@ -119,7 +119,7 @@ def check_packages(config: TrainConfig) -> None:
         required["--lora-rank"] = "peft"
     for option, package in required.items():
         if find_spec(package) is None:
-            raise ConfigError(f"{option} requires the package {package}", f'run `pip install "embedctl[{package}]"`')
+            raise ConfigError(f"{option} requires the package {package}", f"run `pip install {package}`")
 
 
 def check_data(config: TrainConfig) -> None:
@@ -131,7 +131,7 @@ def check_data(config: TrainConfig) -> None:
 
     evaluated = [name for name in config.data.eval_dataset if not Path(name).is_file()]
     if evaluated:
-        raise DataError(missing_file_message(evaluated[0]), "check --eval-dataset")
+        raise DataError(missing_file_message(evaluated[0]), "give an existing file with --eval-dataset")
     for name in (*(source.path for source in parse_dataset_options(config.data.dataset)), *config.data.eval_dataset):
         for _row in islice(read_rows(name), 100):
             pass
@@ -151,10 +151,12 @@ def check_model(config: TrainConfig) -> None:
     if folder.is_dir() and not any((folder / file).exists() for file in ("modules.json", "config.json")):
         raise ModelError(
             f"--model {name}: the folder contains neither modules.json nor config.json",
-            "name the folder of a saved sentence-transformers or transformers model",
+            "give the folder of a saved sentence-transformers or transformers model",
         )
     if folder.exists() and folder.resolve() == Path(config.run.output_dir).resolve():
-        raise ConfigError(f"--output-dir {name} is the folder of the model to train", "choose another --output-dir")
+        raise ConfigError(
+            f"--output-dir {name} is the folder of the model to train", "give another folder with --output-dir"
+        )
 
 
 def prepare_output(config: TrainConfig) -> Path:
@@ -165,7 +167,7 @@ def prepare_output(config: TrainConfig) -> Path:
     """
     folder = Path(config.run.output_dir)
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output-dir {folder} is a file", "choose another --output-dir")
+        raise ConfigError(f"--output-dir {folder} is a file", "give another folder with --output-dir")
     names = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if config.run.resume and "modules.json" in names and not any((folder / "states").glob("step-*")):
         raise ConfigError(
@@ -177,13 +179,13 @@ def prepare_output(config: TrainConfig) -> Path:
             _check_overwrite(folder, names)
         for path in (folder / name for name in RUN_FILES):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    check_writable(folder, f"--output-dir {folder}", "choose another --output-dir")
+    check_writable(folder, f"--output-dir {folder}", "give another folder with --output-dir")
     return folder
 
 
 def _check_overwrite(folder: Path, names: set[str]) -> None:
     """Raise a ConfigError if the folder contains a finished run, a run with checkpoints, or files of no run."""
-    contains, hint = f"--output-dir {folder} contains", "choose another --output-dir, or use --overwrite to"
+    contains, hint = f"--output-dir {folder} contains", "give another folder with --output-dir, or use --overwrite to"
     if "modules.json" in names:
         raise ConfigError(f"{contains} a finished run", f"{hint} replace the run")
     if "config.yaml" not in names:

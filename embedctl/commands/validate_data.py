@@ -34,7 +34,7 @@ def command(config: ValidateConfig) -> None:
     the exit code is 1 if there are errors.
     """
     if not config.files:
-        raise ConfigError("no file given", "name at least one file, for example `embedctl validate-data train.jsonl`")
+        raise ConfigError("no file given", "give at least one file, for example `embedctl validate-data train.jsonl`")
     from embedctl.data.validate import MEGABYTE, validate
     from embedctl.reading.files import known_size
 
@@ -77,7 +77,7 @@ def token_counter(config: ValidateConfig) -> TokenCounter | None:
     if config.model_name_or_path is None:
         return None
     if config.model_name_or_path == TINY:
-        hint = "name a pretrained model, or the output folder of `embedctl train`"
+        hint = "give a pretrained model, or the output folder of `embedctl train`"
         raise ConfigError("--model tiny has no tokenizer before training", hint)
     from embedctl.data.statistics import TokenCounter
     from embedctl.model.loading import load_tokenizer
@@ -122,9 +122,10 @@ def panel_rows(report: dict[str, Any]) -> dict[str, str]:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["kinds"].items())
     facts = {"rows": f"{report['rows']:,}" + (f" ({kinds})" if kinds else "")}
     if stats["prompted"]:
-        facts["own prompt"] = console.plural(stats["prompted"], "row")
+        facts["rows with a prompt"] = f"{stats['prompted']:,}"
     queries = console.plural(stats["duplicate_queries"], "query", "queries")
-    facts["duplicates"] = f"{queries}, {console.plural(stats['duplicate_texts'], 'passage')}"
+    passages = console.plural(stats["duplicate_texts"], "passage")
+    facts["repeated texts"] = f"{queries} and {passages} that also occur earlier in the file"
     for severity in COLOURS:
         counts = stats[f"{severity.removesuffix('s')}_counts"]
         width = max((len(f"{count:,}") for count in counts.values()), default=0)

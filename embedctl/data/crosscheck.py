@@ -53,7 +53,8 @@ class CrossCheck:
             yield location, Problem("query", "duplicate-query", message)
         for location, line in self.negatives_that_are_positives():
             message = (
-                f"line {line} lists a negative of this row as a positive of the same query. Remove it from one row"
+                f"line {line} lists a negative of this row as a positive of the same query. "
+                f"Remove the text from `neg` of this row or from `pos` of line {line}"
             )
             yield location, Problem("neg", "positive-is-negative", message)
 

@@ -37,7 +37,7 @@ def find_warnings(row: Row, neg_nums: int) -> list[Problem]:
     if len(row.neg) < neg_nums and not row.scores:
         warnings.append(few_negatives(len(row.neg), neg_nums))
     if row.query in row.pos:
-        message = "the positive is the same text as the query. Remove it"
+        message = "this positive is the same text as the query. Remove it, or delete the row if it is the only positive"
         warnings.append(Problem(f"pos[{row.pos.index(row.query)}]", "query-is-positive", message))
     distinct = set(row.neg)
     if not distinct.isdisjoint(row.pos):
@@ -54,9 +54,9 @@ def find_warnings(row: Row, neg_nums: int) -> list[Problem]:
 def few_negatives(count: int, neg_nums: int) -> Problem:
     """Return the warning about a row that has fewer negatives than training uses per query."""
     found = plural(count, "negative") if count else "no negatives"
-    effect = ", so training repeats negatives" if count else ""
+    effect = "training repeats negatives" if count else "training uses only in-batch negatives for this row"
     fix = "Add negatives (see `embedctl mine-negatives --help`) or lower --neg-nums"
-    message = f"the row has {found}, but --neg-nums is {neg_nums}{effect}. {fix}"
+    message = f"the row has {found}, but --neg-nums is {neg_nums}, so {effect}. {fix}"
     return Problem("neg", "few-negatives", message)
 
 

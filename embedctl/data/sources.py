@@ -49,4 +49,4 @@ def parse_dataset_options(specs: Sequence[str]) -> list[Source]:
 
 def missing_file_message(path: str) -> str:
     """Return the error message for a path that is not a file."""
-    return f"{path}: is a folder, not a data file" if Path(path).is_dir() else f"{path}: no such file"
+    return f"{path}: this is a folder, not a data file" if Path(path).is_dir() else f"{path}: no such file"

@@ -131,4 +131,4 @@ def _split_blocks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
 
 def _check_not_empty(counts: TextCounts) -> None:
     if not counts.rows:
-        raise DataError("the input contains no text", "check --input")
+        raise DataError("the input contains no text", "give an input with at least one text")

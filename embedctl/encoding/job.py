@@ -22,7 +22,7 @@ from embedctl.resources import input_or_example
 class EncodeJob:
     """Settings of one encode job."""
 
-    model: str  # a folder or a hub name
+    model: str  # a folder or a Hugging Face Hub name
     trust_remote_code: bool  # whether to run code that comes with the model
     device: str | None  # torch device; None selects a GPU if available, otherwise the CPU
     backend: str  # torch, onnx or openvino

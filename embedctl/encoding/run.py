@@ -51,7 +51,9 @@ def encode(job: EncodeJob) -> EncodeResult:
         counts, index = write_output(job, encoder, read_texts(job.input, job.field))
     except OSError as cause:
         message = f"--output {job.output_name}: cannot be written: {cause.strerror or cause}"
-        raise ConfigError(message, "check the permissions and the free disk space of the folder") from cause
+        raise ConfigError(
+            message, "make the folder writable, free disk space, or give another path with --output"
+        ) from cause
     return EncodeResult(counts, job.dim or embedder.dimension, index, time.monotonic() - start_time)
 
 
@@ -110,8 +112,13 @@ def print_summary(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> Non
     """Print what was written and how to search it; with `as_json`, also print the JSON document."""
     counts, index = result.counts, result.index
     if counts.empty:
-        empty = console.plural(counts.empty, "empty text")
-        console.warn(f"the input contains {empty}. The embedding of an empty text has no meaning.")
+        message = f"the input contains {console.plural(counts.empty, 'empty text')}."
+        if counts.empty == 1:
+            console.warn(f"{message} Its embedding is not useful. Remove it if you do not need an embedding for it.")
+        else:
+            console.warn(
+                f"{message} Their embeddings are not useful. Remove them if you do not need an embedding for each."
+            )
     encoded = counts.rows - counts.reused
     facts = (
         f"{console.plural(result.dim, 'dimension')}, {job.dtype}, {encoded / max(result.seconds, 1e-9):,.0f} texts/s"

@@ -76,11 +76,12 @@ class Collection:
             elif document in passages:
                 judged.setdefault(query, {})[document] = grade
             elif grade > 0:
-                hint = "check that the corpus, the queries and the qrels belong to the same collection"
+                hint = "give a corpus, queries and qrels of the same collection"
                 raise DataError(f"{qrels}:{line}: corpus-id: {document!r} is not in {corpus}", hint)
         notes: tuple[str, ...] = ()
         if unknown:
-            notes = (f"{qrels}: ignored {plural(len(unknown), 'query', 'queries')} not in {queries}",)
+            count = plural(len(unknown), "query that is", "queries that are")
+            notes = (f"{qrels}: ignored the judgements of {count} not in {queries}",)
         return _drop_empty_queries(cls(query_texts, passages, judged, notes=notes), qrels)
 
 
@@ -103,7 +104,8 @@ def _drop_empty_queries(collection: Collection, source: str) -> Collection:
         raise DataError(f"{source}: no query has a relevant document", hint)
     queries = collection.queries
     dropped = len(queries) - len(kept)
-    note = f"ignored {dropped:,} of {plural(len(queries), 'query', 'queries')}: no relevant document"
+    reason = "it has" if dropped == 1 else "they have"
+    note = f"ignored {dropped:,} of {plural(len(queries), 'query', 'queries')}, because {reason} no relevant document"
     return Collection(
         {key: text for key, text in queries.items() if key in kept},
         collection.corpus,

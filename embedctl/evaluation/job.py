@@ -17,8 +17,8 @@ from embedctl.resources import display_path
 class EvalJob:
     """Settings of an evaluation."""
 
-    model: str  # folder or hub name
-    baseline: str | None  # folder or hub name of a second model to compare with; None for none
+    model: str  # folder or Hugging Face Hub name
+    baseline: str | None  # folder or Hugging Face Hub name of a second model to compare with; None for none
     trust_remote_code: bool  # whether code that is shipped with a model may run
     device: str | None  # a torch device; None for the GPU if there is one, else the CPU
     rows: tuple[str, ...]  # files of rows whose texts are the collection
@@ -98,7 +98,7 @@ def show_comparison(
     title: str, metrics: dict[str, float], baseline: dict[str, float], comparisons: dict[str, Comparison]
 ) -> None:
     """Print the metrics of a model and of a baseline, with the differences and their confidence intervals."""
-    columns = ["metric", "model", "baseline", "change", "95 % confidence\ninterval", "queries\nwon/lost/tied"]
+    columns = ["metric", "model", "baseline", "difference", "95 % confidence\ninterval", "queries better/\nworse/equal"]
     rows = [
         [
             name,
@@ -118,6 +118,6 @@ def verdict_sentence(metric: str, comparison: Comparison) -> str:
     sentences = {
         "better": "the model is better than the baseline",
         "worse": "the model is worse than the baseline",
-        "no clear difference": "no significant difference; the confidence interval of the change contains 0",
+        "no clear difference": "no significant difference; the confidence interval of the difference contains 0",
     }
     return f"{metric}: {sentences[comparison.verdict]}"

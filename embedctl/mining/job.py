@@ -15,7 +15,7 @@ from embedctl.mining.candidates import Limits, MinedRow, Selection
 class MiningJob:
     """Settings of a mining job."""
 
-    model: str  # folder or hub name
+    model: str  # folder or Hugging Face Hub name
     trust_remote_code: bool  # whether code that is shipped with a model may run
     device: str | None  # a torch device; None for the GPU if there is one, else the CPU
     files: tuple[str, ...]  # files of rows
@@ -29,7 +29,7 @@ class MiningJob:
     limits: Limits  # limits on the embedding model's scores
     positive_score: str  # reference score of a row with several positives: hardest or mean
     filter_options: Mapping[str, Any]  # values of the filters' options, by name
-    rerank_with: str | None  # folder or hub name of the reranker; None for none
+    rerank_with: str | None  # folder or Hugging Face Hub name of the reranker; None for none
     rerank_limits: Limits  # limits on the reranker's scores
     rerank_batch_size: int  # pairs per forward pass of the reranker
     fill: str  # what a row with too few negatives receives: fewer (nothing more), random or relax

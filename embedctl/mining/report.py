@@ -130,17 +130,17 @@ def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:
         "corpus": plural(result.corpus, "distinct passage"),
         "negatives": f"{result.negatives:,} ({result.negatives / result.rows:.1f} per row)",
         "rejected candidates": ", ".join(f"{LABELS.get(name, name)}: {n:,}" for name, n in result.rejected.items()),
-        "to check": "1 negative scores above its row's positive and may be a false negative"
+        "possible false negatives": "1 negative scores above its row's positive"
         if above == 1
-        else f"{above:,} negatives score above their row's positive and may be false negatives",
-        "filled": f"{plural(result.filled, 'negative')} added by `--fill {job.fill}`",
+        else f"{above:,} negatives score above their row's positive",
+        "added by --fill": plural(result.filled, "negative"),
         "output": str(job.output),
         "next": f"embedctl train --dataset {job.output}",
-        "moved range": f"{plural(result.nearer_rows, 'row')} with too few candidates for --range "
-        f"{selection.start}-{selection.stop}: their range starts at a more similar candidate",
-        "short rows": f"{plural(result.short_rows, 'row')} with fewer than {plural(selection.count, 'negative')}; "
-        f"{result.short_file} contains the reasons",
+        "extended range": f"{plural(result.nearer_rows, 'row')} had too few candidates in --range "
+        f"{selection.start}-{selection.stop}, so candidates before position {selection.start} were also used",
+        "incomplete rows": f"{plural(result.short_rows, 'row has', 'rows have')} fewer than "
+        f"{plural(selection.count, 'negative')}; {result.short_file} contains the reasons",
     }
-    counts = {"to check": above, "filled": result.filled}
-    counts |= {"moved range": result.nearer_rows, "short rows": result.short_rows}
+    counts = {"possible false negatives": above, "added by --fill": result.filled}
+    counts |= {"extended range": result.nearer_rows, "incomplete rows": result.short_rows}
     return {label: fact for label, fact in facts.items() if counts.get(label, 1)}

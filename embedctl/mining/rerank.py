@@ -32,7 +32,7 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
     """
     import sentence_transformers
 
-    hint = "give the folder or hub name of a cross-encoder, e.g. BAAI/bge-reranker-v2-m3"
+    hint = "give the folder or Hugging Face Hub name of a cross-encoder, e.g. BAAI/bge-reranker-v2-m3"
     with loading_context(path, f"--rerank-with {path}: cannot be loaded", hint):
         model: CrossEncoder = sentence_transformers.CrossEncoder(
             path, device=device, trust_remote_code=trust_remote_code

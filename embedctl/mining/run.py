@@ -48,7 +48,7 @@ def mine(job: MiningJob) -> MiningResult:
     data = collect_data(chain.from_iterable(map(read_rows, job.files)), corpus, keep_negatives=job.keep_negatives)
     if not data.corpus_size:
         hint = "give a --corpus with passages, or omit --corpus to search the texts of the rows"
-        raise DataError(f"{job.corpus}: has no passages", hint)
+        raise DataError(f"{job.corpus}: the file contains no passages", hint)
     encoded = encode(job, data)
     miner = build_miner(job, encoded)
     searcher = build_searcher(job, encoded, miner.depth)

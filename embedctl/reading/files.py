@@ -61,9 +61,12 @@ def _open(path: str) -> io.BufferedReader:
     try:
         raw = sys.stdin.buffer if path == "-" else Path(path).open("rb", buffering=CHUNK)  # noqa: SIM115  the caller closes it
     except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, not a data file", "give the path of a file") from None
+        raise DataError(f"{path}: this is a folder, not a data file", "give the path of a file") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file", "give the path of an existing file") from None
     except OSError as cause:
-        raise DataError(f"{path}: {cause.strerror}", "check the file name") from None
+        message = f"{path}: the file cannot be opened: {cause.strerror}"
+        raise DataError(message, "give the path of a file that can be read") from None
     return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, CHUNK)  # type: ignore[arg-type]
 
 

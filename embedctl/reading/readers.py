@@ -60,7 +60,7 @@ def read_csv(path: str, options: ReadOptions) -> Iterator[Record]:
                 yield Record(path, rows.line_num, row)
         except (csv.Error, UnicodeDecodeError) as cause:
             message = f"{path}:{rows.line_num + 1}: {options.columns[0]}: {cause}"
-            raise DataError(message, "check that the file is valid CSV in UTF-8") from None
+            raise DataError(message, "save the file as valid CSV in UTF-8") from None
         except READ_ERRORS as cause:
             raise _damaged(path, rows.line_num + 1, cause) from None
 
@@ -92,7 +92,7 @@ def read_texts(path: str, field: str) -> Iterator[str]:
         DataError: the input does not exist, or a value is not a text.
     """
     if path != "-" and not Path(path).exists():
-        raise DataError(f"{path}: no such file", "check --input")
+        raise DataError(f"{path}: no such file", "give an existing file with --input")
     options = ReadOptions((field,), column_hint="give the text column with --field", line_hint="fix the line")
     records = reader_for(path, default=read_lines)(path, options)
     return (text for record in records for text in _texts(record, field))

@@ -46,7 +46,7 @@ def _table_files(path: str) -> list[Path]:
     """
     folder = Path(path)
     if not folder.exists():
-        raise DataError(f"{path}: No such file or directory", "check the file name")
+        raise DataError(f"{path}: no such file", "give the path of an existing file")
     if not folder.is_dir():
         return [folder]
     splits, state = folder / "dataset_dict.json", folder / "state.json"

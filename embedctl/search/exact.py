@@ -146,5 +146,5 @@ def _check_finite(what: str, vectors: Vectors) -> None:
     candidates = np.flatnonzero(~np.isfinite(vectors.sum(axis=1)))
     invalid = candidates[~np.isfinite(vectors[candidates]).all(axis=1)]
     if len(invalid):
-        message = f"the vector of {what} {invalid[0]} is not finite (it contains NaN or infinity)"
-        raise ModelError(message, "check that the model is not damaged; numbers can also overflow in float16")
+        message = f"the embedding of {what} {invalid[0]} contains NaN or infinity"
+        raise ModelError(message, "use a model with float32 or bfloat16 weights, or download the model again")

@@ -41,7 +41,7 @@ def check_replaceable(folder: Path) -> None:
         ConfigError: the path exists and is not an index.
     """
     if folder.exists() and not (folder / FAISS).is_file():
-        hint = "move or delete it, or choose another --output"
+        hint = "move or delete it, or give another path with --output"
         raise ConfigError(f"--index: {folder} exists and is not an index", hint)
 
 
@@ -103,18 +103,21 @@ class TextIndex:
             if not {"model", "name", "dim", "precision", "max_len", "rows"} <= manifest.keys():
                 raise ValueError
         except FileNotFoundError:
-            hint = f"create one with `embedctl encode --index flat -o {path}`"
+            hint = (
+                "write one with `embedctl encode --model MODEL -i TEXTS -o OUTPUT.npy --index flat`, "
+                "and give it with `--index OUTPUT.npy`"
+            )
             raise ConfigError(f"--index {path}: there is no index; {folder / MANIFEST} does not exist", hint) from None
         except (ValueError, AttributeError):
             message = f"{folder / MANIFEST}: the file is not a manifest of an index"
-            raise ConfigError(message, "run `embedctl encode` with `--index` again") from None
+            raise ConfigError(message, "write the index again with `embedctl encode --index`") from None
         return cls(folder, manifest)
 
     def load_model(self, model: str | None, *, device: str | None, trust_remote_code: bool) -> Embedder:
         """Load the model of the index.
 
         Args:
-            model: folder or hub name of the model; default: the one stored in the manifest.
+            model: folder or Hugging Face Hub name of the model; default: the one stored in the manifest.
             device: name of a torch device.
             trust_remote_code: whether to run code that is part of the model.
 
@@ -131,14 +134,14 @@ class TextIndex:
             if model is not None:
                 raise
             message = f"the model that made the index cannot be loaded: {error.message}"
-            raise ModelError(message, "give the folder or hub name of this model with --ckpt") from error
+            raise ModelError(message, "give the folder or Hugging Face Hub name of this model with --model") from error
         if embedder.weights_hash() != self.manifest["model"]:
-            reason = "its weights" if model else "the folder has changed, and its weights"
-            raise ConfigError(
-                f"--ckpt {name}: {reason} differ from those of the model that made the index",
-                f"give the model that made the index with --ckpt (at that time it was {self.manifest['name']}), "
-                "or encode the texts again with this model and --index",
-            )
+            message, original = f"{name}: the weights have changed since the index was written", "the original model"
+            if model:
+                message = f"--model {name}: the weights differ from those of the model that made the index"
+                original = f"that model (its name was {self.manifest['name']})"
+            hint = f"give {original} with --model, or write the index again with `embedctl encode --index`"
+            raise ConfigError(message, hint)
         return embedder
 
     def search(self, query_QH: Vectors, k: int) -> list[list[dict[str, Any]]]:

@@ -24,7 +24,9 @@ from embedctl.files import write_atomically
 from embedctl.storage.writers import write_array
 
 MANIFEST = "manifest.json"
-FOLDER_HINT = "choose another folder, or start again in this folder with `--overwrite`"
+FOLDER_HINT = (
+    "give another folder with --output, or start again in this folder with --overwrite, which deletes only its shards"
+)
 
 
 class ShardFolder:
@@ -77,7 +79,7 @@ class ShardFolder:
         if not is_valid:
             raise ConfigError(f"{self.folder / MANIFEST}: the file is not a manifest of shards", FOLDER_HINT)
         if changed:
-            names = ", ".join(changed)
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
             message = f"--output {self.folder}: the folder contains embeddings made with other settings: {names}"
             raise ConfigError(message, FOLDER_HINT)
         return manifest

@@ -29,7 +29,7 @@ def test_no_problem_is_found(capsys):
     doctor.command(json_output=True, quiet=True)
     findings = read_findings(capsys)
     assert findings["ok"] is True
-    assert findings["hub"]["value"].startswith("offline mode")
+    assert findings["Hugging Face Hub"]["value"].startswith("offline mode")
     assert findings["tokenizers"]["value"][0].isdigit()
     assert int(findings["CPU cores"]["value"]) >= 1
     assert not any(finding["broken"] for name, finding in findings.items() if name != "ok")
@@ -63,15 +63,15 @@ def test_a_missing_old_or_broken_package_is_an_error(package, module, oldest, pr
 
 def test_a_token_store_cache_that_cannot_be_written_is_an_error(cache_folders, capsys):
     (cache_folders / "embedctl").write_text("not a folder")
-    with pytest.raises(CheckFailed, match="cannot be written"):
+    with pytest.raises(CheckFailed, match="the folder cannot be written"):
         doctor.command(json_output=True)
-    assert "EMBEDCTL_CACHE" in read_findings(capsys)["cache of token stores"]["advice"]
+    assert "EMBEDCTL_CACHE" in read_findings(capsys)["embedctl cache"]["advice"]
 
 
 def test_a_model_cache_that_cannot_be_written_is_reported_without_failure(cache_folders, capsys):
     (cache_folders / "hub").write_text("not a folder")
     doctor.command(json_output=True)
-    finding = read_findings(capsys)["cache of models"]
+    finding = read_findings(capsys)["Hugging Face cache"]
     assert "HF_HOME" in finding["advice"]
     assert finding["broken"] is False
 
@@ -83,7 +83,7 @@ def test_the_size_of_a_cache_counts_each_file_once(cache_folders, capsys):
         file.truncate(3 * 2**30)
     (cache_folders / "hub" / "snapshot").symlink_to(blob)
     doctor.command(json_output=True)
-    assert "(3.0 GiB used" in read_findings(capsys)["cache of models"]["value"]
+    assert "(3.0 GiB used" in read_findings(capsys)["Hugging Face cache"]["value"]
 
 
 def test_missing_example_data_is_an_error(monkeypatch, capsys):

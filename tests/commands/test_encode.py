@@ -130,7 +130,7 @@ def test_other_backends_return_the_vectors_of_torch(backend, run, reference_mode
         pytest.skip(f"the extra {backend} is not installed")
     run(input="own.txt", output="shards/", backend=backend)
     assert max_difference("shards/shard-00000.npy", reference_model.encode(TEXTS)) < 1e-4
-    with pytest.raises(ConfigError, match="other settings: backend"):
+    with pytest.raises(ConfigError, match="other settings: --backend"):
         run(input="own.txt", output="shards/")
 
 
@@ -152,7 +152,7 @@ def test_an_output_file_is_replaced_and_an_output_folder_is_continued(run):
     assert "reused the embeddings of 3 texts" in err
     joined = np.concatenate([np.load(f"shards/shard-0000{index}.npy") for index in (0, 1)])
     assert np.abs(joined - np.load("own.npy")).max() < 1e-5
-    with pytest.raises(ConfigError, match="other settings: prompt, dtype"):
+    with pytest.raises(ConfigError, match="other settings: --prompt, --dtype"):
         run(input="own.txt", output="shards", shard_rows="2", prompt="x", dtype="float16")
     assert run(input="own.txt", output="shards", shard_rows="2", prompt="x", overwrite=True)[0]["rows"] == 3
 
@@ -190,7 +190,7 @@ def test_a_missing_input_or_model_is_an_error(run):
     with pytest.raises(DataError, match="contains no text"):
         run(input=write_texts("empty.txt", []))
     assert not Path("empty.npy").exists()
-    with pytest.raises(ModelError, match="no model given, and the folder out contains none"):
+    with pytest.raises(ModelError, match="no --model given, and the folder out contains no model"):
         run(input="empty.txt", model_name_or_path=None)
 
 

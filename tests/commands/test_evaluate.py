@@ -73,7 +73,7 @@ def test_files_of_rows(run, tiny_model):
 def test_a_beir_collection(run):
     document, err = run(**BEIR)
     assert (document["queries"], document["documents"]) == (1, 2)
-    assert "ignored 1 of 2 queries: no relevant document" in err
+    assert "ignored 1 of 2 queries, because it has no relevant document" in err
 
 
 def test_the_default_data_are_the_recorded_evaluation_files(run, trained, folder):
@@ -145,7 +145,7 @@ def test_an_unknown_metric_is_an_error_before_the_model_is_loaded():
 
 
 def test_the_default_model_is_the_folder_out(run, tiny_model):
-    with pytest.raises(ModelError, match="no model given, and the folder out contains none"):
+    with pytest.raises(ModelError, match="no --model given, and the folder out contains no model"):
         run(None, dataset=["rows.jsonl"])
     shutil.copytree(tiny_model, "out")
     document, _ = run(None, dataset=["rows.jsonl"])

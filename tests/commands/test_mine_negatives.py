@@ -148,8 +148,8 @@ def test_a_corpus_smaller_than_the_range_is_reported(mine):
     rows, document, err = mine(neg_nums="15", range="10-210")
     assert [len(row["neg"]) for row in rows] == [9] * 10
     assert (document["short_rows"], document["nearer_rows"]) == (10, 10)
-    assert "10 rows with fewer than 15 negatives" in err
-    assert "too few candidates for --range 10-210" in err
+    assert "10 rows have fewer than 15 negatives" in err
+    assert "too few candidates in --range 10-210" in err
 
 
 def test_equal_seeds_give_equal_negatives(mine):
@@ -197,7 +197,7 @@ def test_wrong_rows_and_an_empty_corpus_are_errors(mine):
     with pytest.raises(DataError, match=r"bad\.jsonl:1: pos: the value must be a list of strings"):
         mine([write_rows("bad.jsonl", [{"query": "q", "pos": "p"}])])
     Path("none.txt").write_text("\n\n")
-    with pytest.raises(DataError, match=r"none\.txt: has no passages"):
+    with pytest.raises(DataError, match=r"none\.txt: the file contains no passages"):
         mine(corpus="none.txt")
     assert not Path("mined.jsonl").exists()
 
@@ -216,7 +216,7 @@ def test_an_interrupted_run_leaves_no_output_file(mine, monkeypatch):
 
 
 def test_a_missing_model_is_an_error():
-    with pytest.raises(ModelError, match="no model given"):
+    with pytest.raises(ModelError, match="no --model given"):
         mine_negatives.command(dataset=["rows.jsonl"], neg_nums="3")
 
 

@@ -105,7 +105,7 @@ def test_a_command_without_a_file_is_an_error():
 
 
 def test_a_missing_file_is_an_error_before_the_others_are_read(capsys):
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="no such file"):
         validate_data.command(files=["bad.jsonl", "nope.json"])
     assert capsys.readouterr().out == ""
 

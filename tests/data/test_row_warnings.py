@@ -40,7 +40,7 @@ def test_the_first_damaged_character_of_each_field_is_reported():
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        (0, "the row has no negatives, but --neg-nums is 15. Add negatives"),
+        (0, "the row has no negatives, but --neg-nums is 15, so training uses only in-batch negatives for this row"),
         (1, "the row has 1 negative, but --neg-nums is 15, so training repeats negatives. Add negatives"),
         (2, "the row has 2 negatives, but --neg-nums is 15, so training repeats negatives. Add negatives"),
     ],

@@ -84,7 +84,7 @@ def test_queries_without_a_relevant_document_are_ignored_with_a_note(write):
     assert list(collection.queries.values()) == ["r"]
     assert list(collection.corpus.values()) == ["a", "b"]
     assert list(collection.qrels) == list(collection.queries)
-    assert collection.notes == ("ignored 1 of 2 queries: no relevant document",)
+    assert collection.notes == ("ignored 1 of 2 queries, because it has no relevant document",)
 
 
 def test_a_collection_without_relevant_documents_is_an_error(write):
@@ -148,8 +148,8 @@ def test_queries_missing_from_either_file_are_ignored_with_a_note(beir):
     collection = beir(HEADER + "q1\td1\t1\nq9\td1\t1\nq8\tgone\t1\nq2\tgone\t0\n")
     assert list(collection.queries) == ["q1"]
     unknown, without_relevant = collection.notes
-    assert "qrels.tsv: ignored 2 queries not in" in unknown
-    assert without_relevant == "ignored 1 of 2 queries: no relevant document"
+    assert "qrels.tsv: ignored the judgements of 2 queries that are not in" in unknown
+    assert without_relevant == "ignored 1 of 2 queries, because it has no relevant document"
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_errors_in_the_corpus(beir, corpus, message):
 
 
 def test_the_error_for_a_missing_file_contains_its_name(tmp_path):
-    with pytest.raises(DataError, match=r"none\.jsonl: No such file"):
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file"):
         Collection.from_beir(str(tmp_path / "none.jsonl"), "q", "r")
 
 

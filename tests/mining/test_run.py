@@ -64,7 +64,7 @@ def test_fill_adds_negatives_to_rows_with_too_few(job, fill, filled):
 
 def test_an_empty_corpus_is_an_error(job, tmp_path):
     (tmp_path / "corpus.txt").write_text("\n")
-    with pytest.raises(DataError, match=r"corpus\.txt: has no passages"):
+    with pytest.raises(DataError, match=r"corpus\.txt: the file contains no passages"):
         mine(replace(job, corpus=str(tmp_path / "corpus.txt")))
 
 

@@ -48,7 +48,7 @@ def test_the_suffix_of_a_compression_is_removed(name, plain):
 
 
 def test_a_missing_file_and_a_folder_are_errors(tmp_path):
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="no such file"):
         open_bytes(str(tmp_path / "nope"))
     with pytest.raises(DataError, match="is a folder"):
         open_bytes(str(tmp_path))

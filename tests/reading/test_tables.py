@@ -92,7 +92,7 @@ def test_a_folder_without_table_files_is_an_error(tmp_path):
 
 def test_a_missing_file_is_an_error(tmp_path):
     options = ReadOptions(("text",), column_hint="", line_hint="")
-    with pytest.raises(DataError, match=r"none\.parquet: No such file"):
+    with pytest.raises(DataError, match=r"none\.parquet: no such file"):
         list(read_tables(str(tmp_path / "none.parquet"), options))
 
 

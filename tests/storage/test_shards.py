@@ -80,7 +80,7 @@ def test_a_damaged_shard_is_written_again(folder, damage, capsys):
 
 def test_other_settings_are_an_error_and_the_folder_is_not_changed(folder):
     before = (folder / "manifest.json").read_bytes()
-    with pytest.raises(ConfigError, match="other settings: model, dim") as error:
+    with pytest.raises(ConfigError, match="other settings: --model, --dim") as error:
         reopen(folder, model="other", dim=3)
     assert "--overwrite" in error.value.hint
     assert (folder / "manifest.json").read_bytes() == before
