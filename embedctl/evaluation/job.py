@@ -98,7 +98,14 @@ def show_comparison(
     title: str, metrics: dict[str, float], baseline: dict[str, float], comparisons: dict[str, Comparison]
 ) -> None:
     """Print the metrics of a model and of a baseline, with the differences and their confidence intervals."""
-    columns = ["metric", "model", "baseline", "difference", "95 % confidence\ninterval", "queries better/\nworse/equal"]
+    columns = [
+        "metric",
+        "model",
+        "baseline",
+        "difference",
+        "95 % confidence\ninterval",
+        "queries\nbetter/\nworse/equal",
+    ]
     rows = [
         [
             name,
