@@ -55,10 +55,10 @@ class Limits:
     max_score: float | None = None  # the score must be at most this
     min_score: float | None = None  # the score must be at least this
     margin: float | None = None  # the score must be at most the reference score minus this
-    relative_margin: float | None = None  # ... at most the reference score minus this fraction of its absolute value
+    relative_margin: float | None = None  # as margin, as a fraction of the absolute reference score
 
     def excess(self, scores: Vectors, reference: float) -> dict[str, Vectors]:
-        """Return, per limit that is set, by how much each of N scores violates it: (N,), above 0 if it does."""
+        """Return by how much N scores violate each limit that is set: limit to (N,), above 0 for a violation."""
         found: dict[str, Vectors] = {}
         if self.margin is not None:
             found["margin"] = scores - (reference - self.margin)
