@@ -61,7 +61,7 @@ def with_default_resume(arguments: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run the command line. A user's error becomes a message and an exit code; a bug keeps its traceback."""
+    """Run the command line. An error that the user can fix is printed as a message; a bug, as a traceback."""
     try:
         app(with_default_resume(sys.argv[1:]), prog_name="embedctl")
     except EmbedctlError as error:

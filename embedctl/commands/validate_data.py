@@ -111,7 +111,7 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def problem_counts(stats: dict[str, Any]) -> str:
-    """Return the numbers of errors and warnings; without errors they begin with `ok`."""
+    """Return a text with the numbers of errors and warnings. Without errors, it begins with `ok`."""
     counts = [console.plural(stats[severity], severity.removesuffix("s")) for severity in COLOURS if stats[severity]]
     return ", ".join(counts if stats["errors"] else ["ok", *counts])
 

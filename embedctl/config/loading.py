@@ -26,7 +26,7 @@ C = TypeVar("C", bound=Command)
 
 
 def option_fields(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], FieldInfo]:
-    """Return all options of a configuration, path to pydantic field; those that all commands have are the last.
+    """Return a dict from the path of each option to its pydantic field. Options of all commands come last.
 
     A path consists of the names of the sections and the name of the field.
     """

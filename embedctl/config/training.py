@@ -205,7 +205,7 @@ class TrainConfig(Command):
         return self
 
     def with_values(self, **sections: dict[str, Any]) -> TrainConfig:
-        """Return a copy with other values in the named sections."""
+        """Return a copy in which the given values replace those in each section, e.g. `optim={"lr": 1e-5}`."""
         copies = {name: getattr(self, name).model_copy(update=values) for name, values in sections.items()}
         return self.model_copy(update=copies)
 

@@ -142,7 +142,7 @@ def _arrays(source: int, block: list[Row], settings: TextSettings) -> dict[str, 
 def _hashes(row: Row, settings: TextSettings) -> list[int]:
     """Return the hashes of the texts of a row.
 
-    A query and a passage with the same text have different hashes, because their maximum lengths can differ.
+    A query and a passage with the same text have different hashes, because they can be truncated to different lengths.
     """
     return [text_hash("q\0" + settings.query_with_prompt(row)), *map(_passage_hash, settings.passages_with_prompt(row))]
 

@@ -102,7 +102,7 @@ class Checker:
         which is added here for the first rows and counted for the others.
         """
         if isinstance(lines, ArrayElements):
-            # Whether two elements begin on the same line. The first one can be the last element of the previous call.
+            # Two elements can begin on the same line, also the last one of the previous call and the first one here.
             self._rows_share_lines |= len({self._last_line, *lines.numbers}) <= len(lines.numbers)
             self._last_line = lines.numbers[-1]
         texts = parse_clean_rows(lines.raw)

@@ -72,7 +72,7 @@ class CrossCheck:
         return sum(len(part) - int(_differs_from_previous(part[:, 0]).sum()) for part in parts)
 
     def negatives_that_are_positives(self) -> Iterator[tuple[RowLocation, int]]:
-        """Yield the location of each negative that another row with the same query lists as a positive, and its line.
+        """Yield each negative (its location) that another row with the same query lists as a positive, and that line.
 
         Positives of the same row are not considered here: `find_warnings` compares the texts within a row.
         """

@@ -70,7 +70,7 @@ class Visits:
         return unit, (first + cycle) % positives
 
     def _first_unit(self, row: Integers) -> Integers:
-        """Return the number of each row's first unit."""
+        """Return the index of the first unit of each row."""
         if not self.settings.explode:
             return row
         return np.where(row > 0, self.positive_ends[np.maximum(row, 1) - 1], 0)
@@ -87,7 +87,7 @@ def order_without_duplicates(positive: Integers, query: Integers, sizes: Integer
         query: (N,) text id of the query of each visit.
         sizes: sizes of the batches; their sum is N.
     """
-    # One set for both is enough: a query and a positive never have the same text id.
+    # One set holds both positives and queries of a batch: a query and a positive never have the same text id.
     texts = list(zip(positive.tolist(), query.tolist(), strict=True))
     order: list[int] = []
     postponed: list[int] = []

@@ -109,7 +109,7 @@ def vector_settings(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
 
 
 def print_summary(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> None:
-    """Print what was written and how to search it; with `as_json`, also print the JSON document."""
+    """Print what was written and how to search it; with `as_json`, also print the result as JSON."""
     counts, index = result.counts, result.index
     if counts.empty:
         message = f"the input contains {console.plural(counts.empty, 'empty text')}."

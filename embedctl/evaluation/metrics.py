@@ -67,7 +67,7 @@ def per_query(collection: Collection, query_QH: Vectors, corpus_DH: Vectors, dev
     values: PerQuery = {name: dict.fromkeys(collection.queries, 0.0) for name in METRICS}
     ranked = rank_documents(collection, query_QH, corpus_DH, device)
     while block := dict(islice(ranked, QUERIES_PER_BLOCK)):
-        # ir-measures sorts by score; the number of documents that follow is a score without ties in our order
+        # ir-measures sorts by score. This score decreases in the order of the documents and has no ties.
         run = {
             query: {document: float(len(documents) - index) for index, document in enumerate(documents)}
             for query, documents in block.items()

@@ -28,7 +28,7 @@ class Distillation(Loss):
 
     @classmethod
     def from_options(cls, options: LossSection) -> Self | None:
-        """See `Loss`."""
+        """Return the loss with the settings of the options; None if they select another loss."""
         if options.distill != cls.option_value:
             return None
         return cls(temperature=options.temperature, teacher_temperature=options.teacher_temperature)
@@ -46,7 +46,7 @@ class KLDistillation(Distillation):
     option_value: ClassVar = "kl"
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
-        """Compute the mean over queries."""
+        """Return the mean loss over the queries."""
         teacher_QC, scored_QC = targets.scores(query_QH.dtype)
         student_QC = own_similarities(query_QH, document_DH, targets.own_QC)
         log_teacher_QC = _log_softmax(teacher_QC / self.teacher_temperature, scored_QC)

@@ -40,16 +40,16 @@ class InfoNCE(Loss):
 
     @classmethod
     def from_options(cls, options: LossSection) -> InfoNCE:
-        """See `Loss`."""
+        """Return the loss with the settings of the options."""
         return cls(temperature=options.temperature, symmetric=options.symmetric)
 
     @property
     def separable(self) -> bool:
-        """False for the symmetric loss, whose reverse direction compares queries with each other."""
+        """Whether the loss is separable: not if it is symmetric, because the reverse direction compares queries."""
         return not self.symmetric
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
-        """Compute the mean over queries."""
+        """Return the mean loss over the queries."""
         positive_Q = targets.own_QC[:, 0]
         scaled_QH = query_QH / self.temperature
         loss = _weighted_cross_entropy(scaled_QH, document_DH, targets.weight_QD, positive_Q)
@@ -63,8 +63,7 @@ class InfoNCE(Loss):
 def _reverse_candidates(targets: Targets) -> Tensor:
     """Return the mask (Q, Q) of the candidates of the reverse direction.
 
-    Row q is the positive of query q. Column r is true if r equals q, or if the document is a candidate of query r
-    without being its positive.
+    Entry [q, r] is true if r equals q, or if the positive of query q is a candidate of query r but not its positive.
     """
     positive_Q = targets.own_QC[:, 0]
     is_candidate_QQ = targets.weight_QD[:, positive_Q.clamp(min=0)].T > 0

@@ -31,11 +31,11 @@ class Matryoshka(Loss):
 
     @property
     def separable(self) -> bool:
-        """The value of the wrapped loss."""
+        """Whether the wrapped loss is separable."""
         return self.loss.separable
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
-        """Compute the mean.
+        """Return the mean of the losses of the shortened embeddings and of the whole embeddings.
 
         Raises:
             ConfigError: one of `dims` is greater than the dimension of the embeddings.

@@ -18,9 +18,9 @@ LOSSES: tuple[type[Loss], ...] = (InfoNCE, KLDistillation, MarginMSE, CoSENT)
 
 
 def losses_for(options: LossSection) -> dict[RowKind, Loss]:
-    """Return the loss of each kind of row: the last of `LOSSES` that is for this kind and that the options select.
+    """Return the loss of each kind of row. If the options select several for a kind, the last in `LOSSES` is used.
 
-    In-batch rows and rows with hard negatives have equal losses. They must be computed in one call, because their texts
+    In-batch rows and rows with hard negatives use the same loss. They must be computed in one call, because their texts
     are candidates of each other's queries.
     """
     selected = [loss for loss_class in LOSSES if (loss := loss_class.from_options(options)) is not None]

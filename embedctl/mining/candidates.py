@@ -90,7 +90,7 @@ class Candidates:
     ids: Ids  # (N,) indices into the corpus
     similarities: Vectors  # (N,) scores of the embedding model
     rerank_scores: Vectors  # (N,) scores of the reranker, NaN for a candidate that it has not scored
-    excess: Vectors  # (N,) the largest violation of a limit; a candidate above 0 is not allowed
+    excess: Vectors  # (N,) by how much a limit is exceeded at most; a candidate with a value above 0 is rejected
     reference: float  # the reference score of the row, from the reranker if there is one, otherwise from the model
     rejected: Counter[str]  # number of candidates rejected per filter and limit
     found: int  # number of candidates that the search returned, before the filters

@@ -47,7 +47,7 @@ class DistinctTexts:
 
 @dataclass(frozen=True)
 class MiningData:
-    """Q rows, as lists with one entry per row. Texts of a row are given as indices into the P distinct texts."""
+    """Texts of the Q rows to mine for: lists with one entry per row, of indices into the P distinct texts."""
 
     distinct: DistinctTexts
     corpus_size: int  # D: only the first D texts are searched and can become negatives

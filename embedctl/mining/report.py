@@ -42,7 +42,7 @@ ScoredText = tuple[str, list[float], str]  # positive or negative, one score per
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of the report."""
+    """One sample row of the report: its query, its texts and their scores."""
 
     row: int  # number of the row, from 1
     max_above_positive: float  # the highest score of a negative minus the reference score

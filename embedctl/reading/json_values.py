@@ -152,7 +152,7 @@ def _with_problem(line: int, code: str, message: str, field: str = "line") -> Js
 def _parse_leniently(number: int, raw: bytes) -> JsonValue:
     """Parse a value that orjson rejects. The json module accepts NaN; other errors are returned as problems.
 
-    NaN and infinity are left for `embedctl.data.rows.check` to report with the name of their field.
+    NaN and infinity are accepted here; `embedctl.data.rows.find_errors` reports them with the name of their field.
     """
     try:
         value = json.loads(raw.rstrip().decode("utf-8"))

@@ -16,7 +16,8 @@ import numpy as np
 from embedctl.errors import ConfigError
 from embedctl.search.exact import Ids, Searcher, Vectors
 
-# Han, kana, Thai, Lao, Khmer, Myanmar, and Hangul: it has spaces, but its word endings make exact matches rare.
+# Scripts without spaces between words: Han, kana, Thai, Lao, Khmer and Myanmar. Hangul is included although Korean has
+# spaces, because its word endings make exact matches rare.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 TOKEN = re.compile(rf"[{UNSPACED}\U00020000-\U0003ffff]+|[^\W{UNSPACED}\U00020000-\U0003ffff]+")
 STARTS_UNSPACED = re.compile(rf"[{UNSPACED}\U00020000-\U0003ffff]")

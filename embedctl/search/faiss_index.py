@@ -89,7 +89,7 @@ def build_index(stored: StoredVectors, kind: str) -> Any:
 
 
 def search_index(index: Any, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
-    """Return cosines (Q, k) in descending order and row numbers (Q, k); -1 if an approximate index found fewer than k.
+    """Return cosines (Q, k) in descending order and indices of vectors (Q, k); -1 if fewer than k were found.
 
     Args:
         index: the result of `build_index`.

@@ -45,7 +45,7 @@ class NpyWriter(Writer):
         self.rows, self.dim, self.dtype = 0, 0, np.dtype(np.float32)
 
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
-        """See `Writer`. The texts are not written and may be empty."""
+        """Append the vectors (N, H). The texts are ignored and may be empty."""
         self.rows, self.dim, self.dtype = self.rows + len(vectors), vectors.shape[1], vectors.dtype
         np.ascontiguousarray(vectors).tofile(self.stream)
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from embedctl.tokens.packing import Ragged
 
-# Upper estimates of characters per token. If a shortened text has more, it yields too few tokens and the whole text is
-# tokenized.
+# Estimated maximum of characters per token, by which long texts are shortened before tokenization. If a shortened text
+# has fewer tokens than the limit, the whole text is tokenized.
 CHARS_PER_TOKEN = 6
 WIDE_CHARS_PER_TOKEN = 1.5  # for scripts such as Chinese, where one character is about one token
 WIDE_BYTES = 2.2  # a text with more UTF-8 bytes per character is in such a script

@@ -30,7 +30,7 @@ MANIFEST_FILE, PROGRESS_FILE = "manifest.json", "position.json"
 
 
 def resume_folder(run: Path) -> Path:
-    """Return the folder of a run's checkpoints; exported models are in another one, `checkpoints`."""
+    """Return the folder with the checkpoints of a run; the folder `checkpoints` contains exported models."""
     return run / "states"
 
 

@@ -85,7 +85,7 @@ class TrainJob:
 
 
 def weight_bytes(model: str) -> int | None:
-    """Return the size of a model's weights in bytes, None if the model is not a local folder or the built-in one."""
+    """Return the size of a model's weights in bytes; None if the model is neither built in nor a local folder."""
     if model == TINY:
         return TINY_WEIGHT_BYTES
     files = [*Path(model).glob("*.safetensors"), *Path(model).glob("*.bin")] if Path(model).is_dir() else []

@@ -31,7 +31,7 @@ from embedctl.training.session import Session
 
 @dataclass(frozen=True)
 class UnreportedStep:
-    """A step whose losses and gradient norm are still being copied to the CPU."""
+    """A finished step that is not yet recorded: its losses and gradient norm are still being copied to the CPU."""
 
     step: int
     epoch: int
@@ -154,7 +154,7 @@ class Loop:
             self.monitor.record_evaluation(done, metrics, time.monotonic() - start)
 
     def save_checkpoint(self, done: int) -> None:
-        """Save a checkpoint after `done` steps. Called by all ranks."""
+        """Save a checkpoint of the current state, in which `done` steps are completed. Called by all ranks."""
         self._report()
         batch_size = self.loader.plan.settings.batch_size
         progress = Progress(done, batch_size, self.session.budget, self.history.entries, world_size())

@@ -77,7 +77,7 @@ class Monitor:
         """Remove the bar, and close the metrics file and the tracker."""
         self._bar.close()
         self._file.close()
-        # Not `end_training()`, which also destroys the process group; the export of the model requires it.
+        # `end_training()` is not called: it also destroys the process group, which the export of the model requires.
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
