@@ -26,6 +26,7 @@ import json, sys
 import accelerate.state
 from types import SimpleNamespace
 from embedctl.config import TrainConfig, load
+from embedctl.distributed.ranks import barrier
 from embedctl.errors import ConfigError
 from embedctl.training.job import TrainJob
 from embedctl.training.runtime import init_runtime
@@ -42,6 +43,7 @@ except ConfigError as error:
 else:
     state = runtime.accelerator
     print(json.dumps([runtime.strategy, runtime.reason, str(state.distributed_type.value), str(state.device.type)]))
+barrier()  # a rank that exits while the other one still connects to it would leave that one waiting for ever
 """
 
 
