@@ -112,19 +112,18 @@ class Command(Section):
         return ""
 
 
+def model_option(default: T, description: str) -> T:
+    """Return the option for the model of a command, with the names that it has in all commands."""
+    return option(default, "Model", description, "--model", "--ckpt", "-m", metavar="MODEL", min_length=1)
+
+
 class ModelSection(Section):
     """The model that a command uses."""
 
-    model_name_or_path: str | None = option(
+    model_name_or_path: str | None = model_option(
         None,
-        "Model",
         "sentence-transformers or transformers model: a folder or a name on the Hugging Face Hub "
         "(default: ./out, the output of train)",
-        "--model",
-        "--ckpt",
-        "-m",
-        metavar="MODEL",
-        min_length=1,
     )
     trust_remote_code: bool = option(
         False, "Model", "run Python code that comes with the model; use it only for models that you trust"

@@ -59,8 +59,7 @@ class EvalConfig(Command):
         (),
         "Data",
         "file of evaluation rows, whose passages are the corpus; for several files, repeat the option or use a list "
-        "in YAML "
-        "(default: the evaluation rows of the model's training run, else an example collection)",
+        "in YAML (default: the evaluation rows of the model's training run, else an example collection)",
         metavar="FILE",
     )
     corpus: str | None = option(

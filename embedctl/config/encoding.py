@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from embedctl.config.base import HARDWARE, Command, Device, ModelSection, Strings, option
+from embedctl.config.base import HARDWARE, Command, Device, ModelSection, Strings, model_option, option
 
 FIELD = "key or column that contains the text, for input files other than .txt"
 
@@ -95,15 +95,9 @@ class EncodeConfig(Command):
 class SearchModelSection(ModelSection):
     """The model that encodes the queries of a search."""
 
-    model_name_or_path: str | None = option(
+    model_name_or_path: str | None = model_option(
         None,
-        "Model",
         "model that encoded the texts of the index, if its folder has moved (default: the one recorded in the index)",
-        "--model",
-        "--ckpt",
-        "-m",
-        metavar="MODEL",
-        min_length=1,
     )
 
 

@@ -17,6 +17,7 @@ from embedctl.config.base import (
     Section,
     Strings,
     check_range_size,
+    model_option,
     option,
 )
 from embedctl.config.losses import LossSection
@@ -30,16 +31,10 @@ REMINE = "Mining during training"  # a heading in `--help`
 class TrainModelSection(ModelSection):
     """The model to fine-tune."""
 
-    model_name_or_path: str = option(
+    model_name_or_path: str = model_option(
         TINY,
-        "Model",
         "model to fine-tune: the folder or the Hugging Face Hub name of a sentence-transformers or transformers model; "
         "tiny is a small built-in model with random weights",
-        "--model",
-        "--ckpt",
-        "-m",
-        metavar="MODEL",
-        min_length=1,
     )
 
 
@@ -82,8 +77,7 @@ class DataSection(Section):
         (),
         "Data",
         "file of training rows; for several files, repeat the option or use a list in YAML; FILE:2 uses each row twice "
-        "per epoch "
-        "(default: the shipped example rows)",
+        "per epoch (default: the shipped example rows)",
         metavar="FILE",
     )
     eval_dataset: Strings = option(
