@@ -134,8 +134,7 @@ SEQUENCES = '''def _sequences(stream: BinaryIO) -> Iterator[Lines]:
 '''
 
 
-def test_a_row_format(checkout):
-    """Its content identifies the format."""
+def test_a_new_row_format_is_recognized_by_its_content(checkout):
     checkout.insert("reading/json_values.py", "# The first bytes of a file, after", SEQUENCES)
     checkout.insert("reading/json_values.py", 'b"[": _read_array}', 'b"\\x1e": _sequences, ')
     files = checkout.write("plain", rows(8)), checkout.write("sequence", f"\x1e{rows(8)}".replace("}\n{", "}\n\x1e{"))
@@ -165,7 +164,7 @@ TSV = '''class TsvWriter(Writer):
 '''
 
 
-def test_a_text_format_and_an_output_format(checkout, tiny_model):
+def test_a_new_text_format_is_read_and_a_new_output_format_is_written(checkout, tiny_model):
     """The new text format is read by encode and mine-negatives; the new output format is written by encode."""
     checkout.insert("reading/readers.py", "# Suffix of a file, without", SUBTITLES)
     checkout.insert("reading/readers.py", '".csv": read_csv', '".srt": read_subtitles, ')
@@ -209,7 +208,7 @@ CSV_TRACKER = '''class CsvTracker(GeneralTracker):
 '''
 
 
-def test_a_loss_with_an_option_and_a_tracker(checkout):
+def test_a_new_loss_with_an_option_and_a_new_tracker_can_be_selected(checkout):
     """YAML selects each of them in one run, and an option of the command line in the other run."""
     checkout.create("losses/hinge.py", HINGE)
     checkout.insert("config/losses.py", "class LossSection(", HINGE_SECTION)
@@ -240,7 +239,7 @@ def test_a_loss_with_an_option_and_a_tracker(checkout):
         assert ["train/loss", "1", str(recorded["loss"])] in curves
 
 
-def test_a_metric(checkout, tiny_model):
+def test_a_new_metric_is_computed_and_can_be_the_main_metric(checkout, tiny_model):
     checkout.insert("evaluation/names.py", '    "MAP": "AP"', '    "Success@3": "Success@3",\n')
     checkout.write("rows.jsonl", rows(12))
     file = checkout.write("own.yaml", "metric: Success@3\nmin: 0")
@@ -267,7 +266,7 @@ LONG_LINE = """    "too long": lambda job, data: no_longer_than(
 """
 
 
-def test_a_negative_filter_with_an_option(checkout, tiny_model):
+def test_a_new_negative_filter_with_an_option_rejects_candidates(checkout, tiny_model):
     checkout.insert("mining/filters.py", "# Name of each filter in `--json`", LONG)
     checkout.insert("mining/filters.py", '    "own negatives": lambda', LONG_LINE)
     checkout.insert("config/mining.py", "    positive_score: Literal[", LONG_OPTION)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ def command(config: EvalConfig) -> None:
     evaluation = evaluate(job)
     show(job, evaluation, config.metric)
     if config.json_output:
-        console.result(json_document(job, evaluation))
+        console.result(json_result(job, evaluation))
     elif config.quiet:
         print("\n".join(f"{name}\t{value:.6f}" for name, value in evaluation.metrics.items()))
     value = evaluation.metrics[config.metric]
@@ -121,12 +120,16 @@ def recorded_dataset(model: str) -> tuple[str, ...]:
     return files
 
 
-def json_document(job: EvalJob, evaluation: Evaluation) -> dict[str, Any]:
-    """Return the document that `--json` prints."""
-    document = {"model": job.model, "data": job.source, "queries": evaluation.queries}
-    document |= {"documents": evaluation.documents, "metrics": evaluation.metrics}
+def json_result(job: EvalJob, evaluation: Evaluation) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    result = {"model": job.model, "data": job.source, "queries": evaluation.queries}
+    result |= {"documents": evaluation.documents, "metrics": evaluation.metrics}
     if evaluation.baseline is None:
-        return document
+        return result
     baseline = {"model": job.baseline, "metrics": evaluation.baseline}
-    difference = {name: asdict(each) | {"verdict": each.verdict} for name, each in evaluation.difference.items()}
-    return document | {"baseline": baseline, "difference": difference}
+    difference = {
+        name: {"difference": one.difference, "low": one.low, "high": one.high}
+        | {"won": one.better, "lost": one.worse, "tied": one.equal, "verdict": one.verdict}
+        for name, one in evaluation.difference.items()
+    }
+    return result | {"baseline": baseline, "difference": difference}

@@ -48,7 +48,7 @@ def command(config: MineConfig) -> None:
     result = mine(job)
     console.panel("mine-negatives", summary(job, result))
     if config.json_output:
-        console.result(json_document(job, result))
+        console.result(json_result(job, result))
 
 
 def input_files(config: MineConfig) -> list[str]:
@@ -123,7 +123,7 @@ def build_job(config: MineConfig, files: Sequence[str]) -> MiningJob:
     )
 
 
-def json_document(job: MiningJob, result: MiningResult) -> dict[str, Any]:
-    """Return the document that `--json` prints."""
+def json_result(job: MiningJob, result: MiningResult) -> dict[str, Any]:
+    """Return what `--json` prints."""
     short_file = str(result.short_file) if result.short_file else None
     return {"output": str(job.output)} | vars(result) | {"short_file": short_file}

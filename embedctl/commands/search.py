@@ -36,11 +36,11 @@ def command(config: SearchConfig) -> None:
     model, trusted = config.model.model_name_or_path, config.model.trust_remote_code
     embedder = index.load_model(model, device=config.device, trust_remote_code=trusted)
     vectors = embedder.encode(queries, prompt=query_prompt(config, embedder), dim=index.manifest["dim"])
-    hits = index.search(vectors, config.k)
-    print_hits(queries, hits)
+    results = index.search(vectors, config.k)
+    print_results(queries, results)
     if config.json_output:
-        results = [{"query": query, "hits": query_hits} for query, query_hits in zip(queries, hits, strict=True)]
-        console.result({"index": str(index.folder), "rows": index.manifest["rows"], "results": results})
+        by_query = [{"query": query, "hits": found} for query, found in zip(queries, results, strict=True)]
+        console.result({"index": str(index.folder), "rows": index.manifest["rows"], "results": by_query})
 
 
 def read_queries(config: SearchConfig) -> list[str]:
@@ -76,10 +76,10 @@ def query_prompt(config: SearchConfig, embedder: Embedder) -> str:
     return embedder.resolve_prompt(config.prompt_name, config.prompt)
 
 
-def print_hits(queries: list[str], hits: list[list[dict[str, Any]]]) -> None:
+def print_results(queries: list[str], results: list[list[dict[str, Any]]]) -> None:
     """Print one table of search results per query."""
-    for query, query_hits in zip(queries, hits, strict=True):
-        rows = [[one_line(hit["text"]), f"{hit['score']:.4f}", f"{hit['row']:,}"] for hit in query_hits]
+    for query, found in zip(queries, results, strict=True):
+        rows = [[one_line(one["text"]), f"{one['score']:.4f}", f"{one['row']:,}"] for one in found]
         console.table(one_line(query), ["text", "cosine", "row"], rows)
 
 

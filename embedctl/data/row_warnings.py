@@ -54,7 +54,8 @@ def find_warnings(row: Row, neg_nums: int) -> list[Problem]:
 def few_negatives(count: int, neg_nums: int) -> Problem:
     """Return the warning about a row that has fewer negatives than training uses per query."""
     found = plural(count, "negative") if count else "no negatives"
-    effect = "training repeats negatives" if count else "training uses only in-batch negatives for this row"
+    none = "training uses only in-batch negatives for this row, or no negatives with `--in-batch none`"
+    effect = "training repeats negatives" if count else none
     fix = "Add negatives (see `embedctl mine-negatives --help`) or lower --neg-nums"
     message = f"the row has {found}, but --neg-nums is {neg_nums}, so {effect}. {fix}"
     return Problem("neg", "few-negatives", message)

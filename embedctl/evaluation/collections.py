@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from embedctl.console import plural
 from embedctl.data.passages import read_beir
-from embedctl.data.rows import Row, read_rows
+from embedctl.data.rows import read_rows
 from embedctl.errors import DataError
 from embedctl.reading.files import open_bytes
 from embedctl.tokens.prompts import first_prompt
@@ -18,7 +18,7 @@ Qrels = dict[str, dict[str, int]]  # query id to document id to grade; a documen
 
 @dataclass(frozen=True)
 class Collection:
-    """Queries and documents by id, and the grades of the judged documents of each query."""
+    """Queries and documents by id, and the grades of documents per query."""
 
     queries: dict[str, str]  # id to text; each query has a relevant document
     corpus: dict[str, str]  # id to text
@@ -46,11 +46,11 @@ class Collection:
         qrels: Qrels = {}
         for name in files:
             for row in read_rows(name):
-                judged = qrels.setdefault(queries.setdefault((row.query, row.prompt), f"q{len(queries)}"), {})
+                grades = qrels.setdefault(queries.setdefault((row.query, row.prompt), f"q{len(queries)}"), {})
                 for text in (*row.pos, *row.neg):
                     corpus.setdefault(text, f"d{len(corpus)}")
-                for text, grade in zip(row.pos, _grades(row), strict=True):
-                    judged[corpus[text]] = max(grade, judged.get(corpus[text], 0))
+                for text, score in zip(row.pos, row.scores or (1.0,) * len(row.pos), strict=True):
+                    grades[corpus[text]] = max(math.floor(score + 0.5), grades.get(corpus[text], 0))
         texts = {key: text for (text, _), key in queries.items()}
         prompts = {key: prompt for (_, prompt), key in queries.items() if prompt is not None}
         documents = {key: text for text, key in corpus.items()}
@@ -60,7 +60,7 @@ class Collection:
     def from_beir(cls, corpus: str, queries: str, qrels: str) -> Collection:
         """Create a collection from BEIR's files: corpus.jsonl, queries.jsonl (also .gz, .zst) and qrels.
 
-        The qrels are a .tsv file, or have TREC's four columns. Queries without a relevant document, and judgements of
+        The qrels are a .tsv file, or have TREC's four columns. Queries without a relevant document, and grades of
         queries that are not in `queries`, are ignored with a note. A relevant document that is not in the corpus is an
         error: no model could find it, and the metrics would be too low.
 
@@ -68,28 +68,19 @@ class Collection:
             DataError: a line is invalid, a relevant document is not in the corpus, or no query has one.
         """
         passages, query_texts = read_beir(corpus), read_beir(queries)
-        judged: Qrels = {}
+        grades: Qrels = {}
         unknown: set[str] = set()
         for line, query, document, grade in _read_qrels(qrels):
             if query not in query_texts:
                 unknown.add(query)
             elif document in passages:
-                judged.setdefault(query, {})[document] = grade
+                grades.setdefault(query, {})[document] = grade
             elif grade > 0:
                 hint = "give a corpus, queries and qrels of the same collection"
                 raise DataError(f"{qrels}:{line}: corpus-id: {document!r} is not in {corpus}", hint)
-        notes: tuple[str, ...] = ()
-        if unknown:
-            count = plural(len(unknown), "query that is", "queries that are")
-            notes = (f"{qrels}: ignored the judgements of {count} not in {queries}",)
-        return _drop_empty_queries(cls(query_texts, passages, judged, notes=notes), qrels)
-
-
-def _grades(row: Row) -> list[int]:
-    """Return the grade of each positive of a row."""
-    if not row.scores:
-        return [1] * len(row.pos)
-    return [max(0, math.floor(score + 0.5)) for score in row.scores]
+        count = plural(len(unknown), "query that is", "queries that are")
+        notes = (f"{qrels}: ignored the grades of {count} not in {queries}",) if unknown else ()
+        return _drop_empty_queries(cls(query_texts, passages, grades, notes=notes), qrels)
 
 
 def _drop_empty_queries(collection: Collection, source: str) -> Collection:
@@ -98,7 +89,7 @@ def _drop_empty_queries(collection: Collection, source: str) -> Collection:
     Raises:
         DataError: no query has a relevant document; the message starts with `source`.
     """
-    kept = {key for key, judged in collection.qrels.items() if any(grade > 0 for grade in judged.values())}
+    kept = {key for key, grades in collection.qrels.items() if any(grade > 0 for grade in grades.values())}
     if not kept:
         hint = "add a positive, or a document with a grade above 0, to at least one query"
         raise DataError(f"{source}: no query has a relevant document", hint)
@@ -106,12 +97,11 @@ def _drop_empty_queries(collection: Collection, source: str) -> Collection:
     dropped = len(queries) - len(kept)
     reason = "it has" if dropped == 1 else "they have"
     note = f"ignored {dropped:,} of {plural(len(queries), 'query', 'queries')}, because {reason} no relevant document"
-    return Collection(
-        {key: text for key, text in queries.items() if key in kept},
-        collection.corpus,
-        {key: collection.qrels[key] for key in queries if key in kept},
-        {key: prompt for key, prompt in collection.prompts.items() if key in kept},
-        (*collection.notes, note) if dropped else collection.notes,
+    return replace(
+        collection,
+        queries={key: text for key, text in queries.items() if key in kept},
+        qrels={key: collection.qrels[key] for key in queries if key in kept},
+        notes=(*collection.notes, note) if dropped else collection.notes,
     )
 
 

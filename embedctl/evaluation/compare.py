@@ -17,9 +17,9 @@ class Comparison:
     difference: float  # mean of the first model minus mean of the second
     low: float  # lower end of the 95 % confidence interval of the difference
     high: float  # upper end of the interval
-    won: int  # number of queries on which the first model is better
-    lost: int  # number of queries on which it is worse
-    tied: int  # number of queries on which both are equal
+    better: int  # number of queries on which the first model is better
+    worse: int  # number of queries on which it is worse
+    equal: int  # number of queries on which both are equal
 
     @property
     def verdict(self) -> str:
@@ -28,24 +28,18 @@ class Comparison:
 
 
 def compare(first: dict[str, float], second: dict[str, float], seed: int = 0) -> Comparison:
-    """Compare the values of a metric per query.
+    """Compare two models, given the value of a metric per query id; both have the same queries.
 
     The interval is the percentile interval of the paired bootstrap (Efron and Tibshirani, 1993; in information
     retrieval: Sakai, 2006).
-
-    Args:
-        first: query id to value of the first model.
-        second: query id to value of the second model, for the same queries.
-        seed: seed of the resampling.
     """
     differences = np.array([value - second[query] for query, value in first.items()])
-    generator = np.random.default_rng(seed)
-    size = len(differences)
+    generator, size = np.random.default_rng(seed), len(differences)
     block = max(1, MAX_BLOCK_VALUES // size)
     resampled_means = [
         differences[generator.integers(0, size, (min(block, RESAMPLES - start), size))].mean(axis=1)
         for start in range(0, RESAMPLES, block)
     ]
     low, high = np.percentile(np.concatenate(resampled_means), [2.5, 97.5])
-    won, lost = int((differences > 0).sum()), int((differences < 0).sum())
-    return Comparison(float(differences.mean()), float(low), float(high), won, lost, size - won - lost)
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    return Comparison(float(differences.mean()), float(low), float(high), better, worse, size - better - worse)

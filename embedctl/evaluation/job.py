@@ -12,6 +12,14 @@ from embedctl.evaluation.metrics import PerQuery, evaluate_embedder, means
 from embedctl.model.embedder import Embedder
 from embedctl.resources import display_path
 
+INTERVAL, COUNTS = "95 % confidence\ninterval", "queries\nbetter/\nworse/equal"
+COMPARISON_COLUMNS = ["metric", "model", "baseline", "difference", INTERVAL, COUNTS]
+VERDICTS = {
+    "better": "the model is better than the baseline",
+    "worse": "the model is worse than the baseline",
+    "no clear difference": "no significant difference; the confidence interval of the difference contains 0",
+}
+
 
 @dataclass(frozen=True)
 class EvalJob:
@@ -33,7 +41,7 @@ class EvalJob:
 class Evaluation:
     """Result of an evaluation."""
 
-    queries: int  # number of queries
+    queries: int
     documents: int  # number of documents in the corpus
     metrics: dict[str, float]  # metrics of the model
     baseline: dict[str, float] | None  # metrics of the baseline, if there is one
@@ -52,13 +60,9 @@ def evaluate(job: EvalJob) -> Evaluation:
         console.info(note)
     values = evaluate_model(job, job.model, collection)
     baseline_values = evaluate_model(job, job.baseline, collection) if job.baseline else {}
-    return Evaluation(
-        len(collection.queries),
-        len(collection.corpus),
-        means(values),
-        means(baseline_values) if baseline_values else None,
-        {name: compare(values[name], baseline) for name, baseline in baseline_values.items()},
-    )
+    difference = {name: compare(values[name], baseline) for name, baseline in baseline_values.items()}
+    baseline_means = means(baseline_values) if baseline_values else None
+    return Evaluation(len(collection.queries), len(collection.corpus), means(values), baseline_means, difference)
 
 
 def evaluate_model(job: EvalJob, model: str, collection: Collection) -> PerQuery:
@@ -69,12 +73,7 @@ def evaluate_model(job: EvalJob, model: str, collection: Collection) -> PerQuery
     """
     embedder = Embedder.from_pretrained(model, device=job.device, trust_remote_code=job.trust_remote_code)
     return evaluate_embedder(
-        embedder,
-        collection,
-        query_prompt=job.query_prompt,
-        passage_prompt=job.passage_prompt,
-        dim=job.dim,
-        show_progress=True,
+        embedder, collection, query_prompt=job.query_prompt, passage_prompt=job.passage_prompt, dim=job.dim
     )
 
 
@@ -82,49 +81,12 @@ def show(job: EvalJob, result: Evaluation, metric: str) -> None:
     """Print the table of metrics and, with a baseline, a sentence about the difference in `metric`."""
     counts = f"{plural(result.queries, 'query', 'queries')}, {plural(result.documents, 'document')}"
     title = f"{job.model}: {counts} ({display_path(job.source)})"
+    rows = [[name, f"{value:.4f}"] for name, value in result.metrics.items()]
     if result.baseline is None:
-        show_metrics(title, result.metrics)
-    else:
-        show_comparison(f"{title}\nbaseline: {job.baseline}", result.metrics, result.baseline, result.difference)
-        console.info(verdict_sentence(metric, result.difference[metric]))
-
-
-def show_metrics(title: str, metrics: dict[str, float]) -> None:
-    """Print the metrics of one model."""
-    console.table(title, ["metric", "value"], [[name, f"{value:.4f}"] for name, value in metrics.items()])
-
-
-def show_comparison(
-    title: str, metrics: dict[str, float], baseline: dict[str, float], comparisons: dict[str, Comparison]
-) -> None:
-    """Print the metrics of a model and of a baseline, with the differences and their confidence intervals."""
-    columns = [
-        "metric",
-        "model",
-        "baseline",
-        "difference",
-        "95 % confidence\ninterval",
-        "queries\nbetter/\nworse/equal",
-    ]
-    rows = [
-        [
-            name,
-            f"{value:.4f}",
-            f"{baseline[name]:.4f}",
-            f"{comparisons[name].difference:+.4f}",
-            f"{comparisons[name].low:+.3f} to {comparisons[name].high:+.3f}",
-            f"{comparisons[name].won}/{comparisons[name].lost}/{comparisons[name].tied}",
-        ]
-        for name, value in metrics.items()
-    ]
-    console.table(title, columns, rows)
-
-
-def verdict_sentence(metric: str, comparison: Comparison) -> str:
-    """Return one sentence about the result of a comparison."""
-    sentences = {
-        "better": "the model is better than the baseline",
-        "worse": "the model is worse than the baseline",
-        "no clear difference": "no significant difference; the confidence interval of the difference contains 0",
-    }
-    return f"{metric}: {sentences[comparison.verdict]}"
+        console.table(title, ["metric", "value"], rows)
+        return
+    for row, baseline, one in zip(rows, result.baseline.values(), result.difference.values(), strict=True):
+        row += [f"{baseline:.4f}", f"{one.difference:+.4f}", f"{one.low:+.3f} to {one.high:+.3f}"]
+        row += [f"{one.better}/{one.worse}/{one.equal}"]
+    console.table(f"{title}\nbaseline: {job.baseline}", COMPARISON_COLUMNS, rows)
+    console.info(f"{metric}: {VERDICTS[result.difference[metric].verdict]}")

@@ -33,8 +33,8 @@ def rank_documents(
     _, indices = search(query_QH, corpus_DH, depth, device)
     ids = list(collection.corpus)
     for (query, text), found in zip(collection.queries.items(), indices, strict=True):
-        judged = collection.qrels[query]
-        skipped = {document for document in copies.get(text, ()) if judged.get(document, 0) <= 0}
+        grades = collection.qrels[query]
+        skipped = {document for document in copies.get(text, ()) if grades.get(document, 0) <= 0}
         kept = (ids[index] for index in found if ids[index] not in skipped)
         yield query, list(islice(kept, DEPTH))
 
@@ -50,13 +50,7 @@ def _documents_equal_to_queries(collection: Collection) -> dict[str, list[str]]:
 
 
 def per_query(collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None) -> PerQuery:
-    """Return each metric of each query.
-
-    Args:
-        collection: the collection.
-        query_QH: embeddings of its queries, in their order.
-        corpus_DH: embeddings of its corpus, in its order.
-        device: device of the search; None for the GPU if there is one, else the CPU.
+    """Return each metric of each query, given the embeddings of the collection's queries and corpus in their order.
 
     Raises:
         ModelError: an embedding contains NaN or infinity.
@@ -72,8 +66,8 @@ def per_query(collection: Collection, query_QH: Vectors, corpus_DH: Vectors, dev
             query: {document: float(len(documents) - index) for index, document in enumerate(documents)}
             for query, documents in block.items()
         }
-        judged = {query: collection.qrels[query] for query in block}
-        measured: Any = ir_measures.iter_calc(map(ir_measures.parse_measure, METRICS.values()), judged, run)
+        qrels = {query: collection.qrels[query] for query in block}
+        measured: Any = ir_measures.iter_calc(map(ir_measures.parse_measure, METRICS.values()), qrels, run)
         for value in measured:
             values[names[str(value.measure)]][value.query_id] = float(value.value)
     return values
@@ -91,23 +85,14 @@ def evaluate_embedder(
     query_prompt: str | None = None,
     passage_prompt: str | None = None,
     dim: int | None = None,
-    show_progress: bool = False,
 ) -> PerQuery:
-    """Encode a collection with a model and return each metric of each query.
-
-    Args:
-        embedder: the model.
-        collection: the collection.
-        query_prompt: prompt of queries without their own; None for the model's own.
-        passage_prompt: prompt of documents; None for the model's own.
-        dim: number of leading dimensions to use; None for all.
-        show_progress: whether to show progress bars.
+    """Encode a collection with a model and return each metric of each query. See `EvalJob` for the options.
 
     Raises:
         ModelError: an embedding contains NaN or infinity, or the model has fewer dimensions than `dim`.
     """
     queries, passages = list(collection.queries.values()), list(collection.corpus.values())
     prompts = [collection.prompts.get(query) for query in collection.queries]
-    query_QH = query_vectors(embedder, queries, prompts, prompt=query_prompt, dim=dim, show_progress=show_progress)
-    corpus_DH = passage_vectors(embedder, passages, prompt=passage_prompt, dim=dim, show_progress=show_progress)
+    query_QH = query_vectors(embedder, queries, prompts, prompt=query_prompt, dim=dim)
+    corpus_DH = passage_vectors(embedder, passages, prompt=passage_prompt, dim=dim)
     return per_query(collection, query_QH, corpus_DH, str(embedder.device))

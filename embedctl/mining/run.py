@@ -94,9 +94,9 @@ def encode(job: MiningJob, data: MiningData) -> EncodedData:
     encode_texts = cached_encode(embedder, cache)
     counts = f"{plural(len(texts), 'passage')} and {plural(len(queries), 'query', 'queries')}"
     console.info(f"encoding {counts} with {job.model}")
-    text_PH = passage_vectors(embedder, texts, prompt=job.passage_prompt, show_progress=True, encode=encode_texts)
+    text_PH = passage_vectors(embedder, texts, prompt=job.passage_prompt, encode=encode_texts)
     prompts, prompt = data.prompts, job.query_prompt
-    query_QH = query_vectors(embedder, queries, prompts, prompt=prompt, show_progress=True, encode=encode_texts)
+    query_QH = query_vectors(embedder, queries, prompts, prompt=prompt, encode=encode_texts)
     cache.prune()
     if cache.hits:
         console.info(f"read {plural(cache.hits, 'embedding')} from the cache {cache.folder}")

@@ -13,7 +13,6 @@ from embedctl.tokens.prompts import first_prompt
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
 
-
 # Texts (N) -> vectors (N, H), with the options prompt, dim and show_progress of `Embedder.encode`.
 EncodeFunction = Callable[..., Vectors]
 
@@ -31,28 +30,20 @@ def query_vectors(
     *,
     prompt: str | None = None,
     dim: int | None = None,
-    show_progress: bool = False,
     encode: EncodeFunction | None = None,
 ) -> Vectors:
-    """Return the vectors (Q, H) of queries, with length 1.
+    """Encode queries with a progress bar and return their vectors (Q, H), with length 1.
 
-    Args:
-        embedder: the model.
-        queries: Q texts.
-        row_prompts: for each query the prompt given in its row, which has priority over `prompt`, or None.
-        prompt: prompt of the other queries; default: the query prompt of the model.
-        dim: number of leading dimensions to keep; default: all.
-        show_progress: whether to show a progress bar.
-        encode: function that encodes the texts; default: `embedder.encode`.
+    The prompt of a query is that of its row, `prompt`, or the query prompt of the model: the first that is not None.
+    `dim` is the number of leading dimensions to keep, and `encode` is called instead of `embedder.encode`.
     """
-    encode = encode or embedder.encode
-    default = embedder.prompt_for("query")
+    encode, default = encode or embedder.encode, embedder.prompt_for("query")
     prompts = np.array([first_prompt(row_prompt, prompt, default) for row_prompt in row_prompts], dtype=object)
     vectors = np.zeros((len(queries), dim or embedder.dimension), dtype=np.float32)
     for distinct in dict.fromkeys(prompts):
         indices = np.flatnonzero(prompts == distinct).tolist()
         texts = [queries[index] for index in indices]
-        vectors[indices] = encode(texts, prompt=distinct, dim=dim, show_progress=show_progress and "queries")
+        vectors[indices] = encode(texts, prompt=distinct, dim=dim, show_progress="queries")
     return normalize(vectors)
 
 
@@ -62,10 +53,8 @@ def passage_vectors(
     *,
     prompt: str | None = None,
     dim: int | None = None,
-    show_progress: bool = False,
     encode: EncodeFunction | None = None,
 ) -> Vectors:
-    """Return the vectors (D, H) of passages, with length 1. Default of `prompt`: the passage prompt of the model."""
+    """Return the vectors (D, H) of passages as `query_vectors`, by default with the passage prompt of the model."""
     prompt = first_prompt(prompt, embedder.prompt_for("passage"))
-    encode = encode or embedder.encode
-    return normalize(encode(passages, prompt=prompt, dim=dim, show_progress=show_progress and "passages"))
+    return normalize((encode or embedder.encode)(passages, prompt=prompt, dim=dim, show_progress="passages"))

@@ -104,7 +104,7 @@ def test_a_record_with_missing_files_or_wrong_json_is_an_error(run, trained, rec
     assert "--dataset" in raised.value.hint
 
 
-def test_a_model_compared_with_itself_is_tied_on_all_queries(run, tiny_model):
+def test_a_model_compared_with_itself_is_equal_on_all_queries(run, tiny_model):
     document, err = run(dataset=["rows.jsonl"], baseline=tiny_model)
     assert document["baseline"] == {"model": tiny_model, "metrics": document["metrics"]}
     none = {"difference": 0, "low": 0, "high": 0, "won": 0, "lost": 0, "tied": 2, "verdict": "no clear difference"}

@@ -29,8 +29,8 @@ def write(tmp_path: Path):
 def grades_by_text(collection: Collection) -> dict[str, dict[str, int]]:
     """Return query text to document text to grade."""
     return {
-        collection.queries[query]: {collection.corpus[document]: grade for document, grade in judged.items()}
-        for query, judged in collection.qrels.items()
+        collection.queries[query]: {collection.corpus[document]: grade for document, grade in grades.items()}
+        for query, grades in collection.qrels.items()
     }
 
 
@@ -148,7 +148,7 @@ def test_queries_missing_from_either_file_are_ignored_with_a_note(beir):
     collection = beir(HEADER + "q1\td1\t1\nq9\td1\t1\nq8\tgone\t1\nq2\tgone\t0\n")
     assert list(collection.queries) == ["q1"]
     unknown, without_relevant = collection.notes
-    assert "qrels.tsv: ignored the judgements of 2 queries that are not in" in unknown
+    assert "qrels.tsv: ignored the grades of 2 queries that are not in" in unknown
     assert without_relevant == "ignored 1 of 2 queries, because it has no relevant document"
 
 

@@ -15,14 +15,14 @@ def values(numbers) -> dict[str, float]:
 
 def test_counts_and_difference():
     comparison = compare(values([1, 0.5, 0, 0.25]), values([0.5, 0.5, 0.25, 0]))
-    assert (comparison.won, comparison.lost, comparison.tied) == (2, 1, 1)
+    assert (comparison.better, comparison.worse, comparison.equal) == (2, 1, 1)
     assert comparison.difference == pytest.approx(0.125)
     assert comparison.low <= comparison.difference <= comparison.high
 
 
 def test_queries_are_paired_by_id_and_not_by_order():
     first = {"a": 1.0, "b": 0.0}
-    assert compare(first, {"b": 0.0, "a": 1.0}).tied == 2
+    assert compare(first, {"b": 0.0, "a": 1.0}).equal == 2
 
 
 def test_the_interval_is_close_to_the_normal_approximation():

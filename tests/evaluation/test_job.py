@@ -10,7 +10,7 @@ import pytest
 from embedctl import console
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.compare import Comparison, compare
-from embedctl.evaluation.job import EvalJob, evaluate, show_comparison, show_metrics, verdict_sentence
+from embedctl.evaluation.job import EvalJob, Evaluation, evaluate, show
 from embedctl.evaluation.metrics import evaluate_embedder, means
 from embedctl.model.embedder import Embedder
 from tests.conftest import sentence
@@ -45,7 +45,7 @@ def test_metrics_of_one_model(job, tiny_model):
 def test_comparison_with_a_baseline(job):
     result = evaluate(replace(job, baseline=job.model))
     assert result.baseline == result.metrics
-    assert {one.tied for one in result.difference.values()} == {8}
+    assert {one.equal for one in result.difference.values()} == {8}
     assert list(result.difference) == list(result.metrics)
 
 
@@ -66,26 +66,33 @@ def printed(monkeypatch, capsys):
     console.configure()
 
 
-def test_the_table_of_one_model(printed):
-    show_metrics("out: 2 queries", {"nDCG@10": 0.5, "MAP": 0.25})
+def test_the_table_of_one_model(job, printed):
+    show(replace(job, model="out"), Evaluation(2, 3, {"nDCG@10": 0.5, "MAP": 0.25}, None, {}), "MAP")
     lines = printed().splitlines()
-    assert lines[0] == "out: 2 queries"
+    assert lines[0] == "out: 2 queries, 3 documents (rows)"
     assert [line.split()[1::2] for line in lines if "@" in line or "MAP" in line] == [
         ["nDCG@10", "0.5000"],
         ["MAP", "0.2500"],
     ]
 
 
-def test_the_comparison_has_one_line_per_metric(printed):
+def test_the_comparison_has_one_line_per_metric(job, printed):
     comparisons = {"Recall@100": Comparison(-0.125, -0.25, 0.0, 12, 345, 6)}
-    show_comparison("out", {"Recall@100": 0.5}, {"Recall@100": 0.625}, comparisons)
-    (line,) = [line for line in printed().splitlines() if "Recall" in line]
+    show(job, Evaluation(363, 9, {"Recall@100": 0.5}, {"Recall@100": 0.625}, comparisons), "Recall@100")
+    (line,) = [line for line in printed().splitlines() if "│ Recall" in line]
     cells = [cell.strip() for cell in line.strip("│").split("│")]
     assert cells == ["Recall@100", "0.5000", "0.6250", "-0.1250", "-0.250 to +0.000", "12/345/6"]
 
 
-def test_verdict_sentences():
-    first, second = {"q": 1.0}, {"q": 0.0}
-    assert verdict_sentence("MAP", compare(first, second)) == "MAP: the model is better than the baseline"
-    assert verdict_sentence("MAP", compare(second, first)) == "MAP: the model is worse than the baseline"
-    assert "no significant difference" in verdict_sentence("MAP", compare(first, first))
+@pytest.mark.parametrize(
+    ("model", "baseline", "sentence"),
+    [
+        (1.0, 0.0, "MAP: the model is better than the baseline"),
+        (0.0, 1.0, "MAP: the model is worse than the baseline"),
+        (1.0, 1.0, "MAP: no significant difference; the confidence interval of the difference contains 0"),
+    ],
+)
+def test_the_sentence_below_the_comparison(job, printed, model, baseline, sentence):
+    difference = {"MAP": compare({"q": model}, {"q": baseline})}
+    show(job, Evaluation(1, 1, {"MAP": model}, {"MAP": baseline}, difference), "MAP")
+    assert printed().splitlines()[-1] == sentence

@@ -24,7 +24,7 @@ def build_collection(count: int, *grades: dict[int, int]) -> Collection:
     return Collection(
         {f"q{number}": f"query {number}" for number in range(len(grades))},
         {f"d{index}": f"text {index}" for index in range(count)},
-        {f"q{number}": {f"d{index}": grade for index, grade in judged.items()} for number, judged in enumerate(grades)},
+        {f"q{number}": {f"d{index}": grade for index, grade in row.items()} for number, row in enumerate(grades)},
     )
 
 
@@ -114,7 +114,7 @@ def test_the_block_size_does_not_change_the_metrics(monkeypatch):
     monkeypatch.setattr(metrics, "QUERIES_PER_BLOCK", 5)
     assert per_query(collection, query_QH, corpus_DH) == expected
     scores = query_QH.astype(np.float64) @ corpus_DH.T.astype(np.float64)
-    relevant = [int(document[1:]) for judged in collection.qrels.values() for document in judged]
+    relevant = [int(document[1:]) for grades in collection.qrels.values() for document in grades]
     expected_map = {f"q{row}": 1 / (1 + (scores[row] > scores[row, index]).sum()) for row, index in enumerate(relevant)}
     assert expected["MAP"] == pytest.approx(expected_map)
 

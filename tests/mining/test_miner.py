@@ -88,7 +88,7 @@ def test_graded_texts_are_never_selected_whatever_their_grade():
     ("size", "expected"),
     [(40, [10, 11, 12, 13]), (14, [9, 10, 11, 12]), (8, [3, 4, 5, 6]), (5, [0, 1, 2, 3]), (3, [0, 1]), (1, [])],
 )
-def test_the_range_moves_to_more_similar_candidates_in_a_small_corpus(size, expected):
+def test_the_range_starts_earlier_if_too_few_candidates_follow(size, expected):
     """The positive is the last text of the corpus."""
     corpus = CORPUS[:size]
     assert mine(top(10, 210, 4), [Row("q", (corpus[-1],))], corpus) == [expected]

@@ -106,7 +106,7 @@ def test_all_lists_are_searched_if_there_are_few():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 5, 60])
-def test_indexes_of_few_vectors(kind, count, capfd):
+def test_an_index_of_few_vectors_finds_each_vector_without_a_warning(kind, count, capfd):
     few = StoredVectors([VECTORS[:count]])
     _, rows = search_index(build_index(few, kind), normalize(VECTORS[:count]), 100)
     assert rows.shape == (count, count)
