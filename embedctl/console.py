@@ -77,9 +77,9 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     _console.print(grid)
 
 
-def result(document: dict[str, Any], stream: TextIO | None = None) -> None:
+def result(values: dict[str, Any], stream: TextIO | None = None) -> None:
     """Print one JSON document to stdout."""
-    print(json.dumps(document, ensure_ascii=False, allow_nan=False), file=stream or sys.stdout, flush=True)
+    print(json.dumps(values, ensure_ascii=False, allow_nan=False), file=stream or sys.stdout, flush=True)
 
 
 class Bar:

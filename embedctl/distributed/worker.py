@@ -39,8 +39,8 @@ def report_failure(folder: Path, code: int, message: str, hint: str, trace: str 
     name = f"traceback.rank{rank}.txt"
     if trace:
         write_atomically(folder / name, trace)
-    document = {"code": code, "message": message, "hint": hint, "time": time.time(), "traceback": name}
-    write_atomically(folder / f"error.rank{rank}.json", json.dumps(document))
+    failure = {"code": code, "message": message, "hint": hint, "time": time.time(), "traceback": name}
+    write_atomically(folder / f"error.rank{rank}.json", json.dumps(failure))
 
 
 def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:

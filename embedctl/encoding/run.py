@@ -125,12 +125,12 @@ def print_summary(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> Non
     )
     reused = f"; reused the embeddings of {console.plural(counts.reused, 'text')}" if counts.reused else ""
     console.info(f"encoded {console.plural(encoded, 'text')} to {job.output_name} ({facts}){reused}")
-    document = {"output": str(job.output), "rows": counts.rows, "dim": result.dim, "dtype": job.dtype}
+    values = {"output": str(job.output), "rows": counts.rows, "dim": result.dim, "dtype": job.dtype}
     if index is not None:
         folder = index_folder_for(job.output)
         recall = "exact" if job.index == "flat" else f"recall@10 {index['recall']:.1%} compared with exact search"
         console.info(f"wrote the {job.index} index to {folder}/ ({recall})")
         console.info(f'search it with `embedctl search --index {job.output} "some text"`')
-        document |= {"index": str(folder), "recall": index["recall"]}
+        values |= {"index": str(folder), "recall": index["recall"]}
     if as_json:
-        console.result({**document, "seconds": round(result.seconds, 3)})
+        console.result({**values, "seconds": round(result.seconds, 3)})

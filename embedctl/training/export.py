@@ -42,8 +42,8 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
     with atomic_folder(complete, sync=True) as temporary:
         embedder.save(temporary)
         (temporary / "README.md").write_text(model_card(embedder, summary), encoding="utf-8")
-        document = json.dumps(summary_document(summary), indent=2, ensure_ascii=False)
-        (temporary / SUMMARY_FILE).write_text(document, encoding="utf-8")
+        contents = json.dumps(summary_contents(summary), indent=2, ensure_ascii=False)
+        (temporary / SUMMARY_FILE).write_text(contents, encoding="utf-8")
     (folder / LAST_FILE).unlink(missing_ok=True)
     for source in sorted(complete.iterdir(), key=lambda path: path.name == LAST_FILE):
         target = folder / source.name
@@ -53,7 +53,7 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
     complete.rmdir()
 
 
-def summary_document(summary: RunSummary) -> dict[str, Any]:
+def summary_contents(summary: RunSummary) -> dict[str, Any]:
     """Return the contents of embedctl.json, which other commands read."""
     job = summary.job
     return {

@@ -66,12 +66,12 @@ class Monitor:
         counts = f"{plural(numbers['negatives'], 'negative')} for {plural(numbers['rows'], 'row')}"
         console.info(f"epoch {epoch + 1}: mined {counts} in {seconds:.1f} s{warning if above else ''}")
 
-    def _write(self, document: dict[str, Any]) -> None:
-        self._file.write(json.dumps(document) + "\n")
+    def _write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
         self._file.flush()
-        numbers = {f"eval/{name}": value for name, value in document.get("eval", {}).items()}
-        numbers |= {f"train/{name}": value for name, value in document.items() if name not in ("step", "eval")}
-        self.accelerator.log(numbers, step=document["step"])
+        numbers = {f"eval/{name}": value for name, value in record.get("eval", {}).items()}
+        numbers |= {f"train/{name}": value for name, value in record.items() if name not in ("step", "eval")}
+        self.accelerator.log(numbers, step=record["step"])
 
     def close(self) -> None:
         """Remove the bar, and close the metrics file and the tracker."""
