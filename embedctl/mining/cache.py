@@ -41,10 +41,7 @@ class ArrayCache:
     def get_or_compute(self, fingerprint: str, texts: Sequence[str], compute: Callable[[], Vectors]) -> Vectors:
         """Return the cached array of a block of N texts, or compute and store it.
 
-        Args:
-            fingerprint: digest of everything that the values depend on, except the texts.
-            texts: the N texts.
-            compute: returns the array, whose first dimension is N.
+        The fingerprint is a digest of everything else that the values depend on. The first dimension of the array is N.
         """
         if self.folder is None:
             return compute()
@@ -53,14 +50,14 @@ class ArrayCache:
         if stored is not None:
             self.hits += len(texts)
             return stored
-        array = compute()
+        array = compute().reshape(len(texts), -1)
         try:
-            write_array(path, array.reshape(len(texts), -1))
+            write_array(path, array)
         except OSError as cause:
             reason = cause.strerror or cause
             console.warn(f"the cache {self.folder} cannot be written: {reason}. The command continues without a cache.")
             self.folder = None
-        return array.reshape(len(texts), -1)
+        return array
 
     def prune(self, max_bytes: int = MAX_BYTES) -> None:
         """Delete the least recently used files until the files have at most `max_bytes` bytes in total."""
@@ -104,7 +101,7 @@ def embedder_fingerprint(embedder: Embedder) -> str:
     parts = (
         embedder.weights_hash(),
         re.sub(r"0x[0-9a-f]+", "", repr(embedder.model)),
-        repr(sorted(config.items(), key=lambda item: item[0])),
+        repr(sorted(config.items())),
         tokenizer_fingerprint(embedder.tokenizer),
         str(embedder.max_len),
         str(embedder.dtype),

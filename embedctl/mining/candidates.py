@@ -72,11 +72,9 @@ class Limits:
 
 
 def reference_scores(scores: Sequence[Vectors], positive_score: str) -> Vectors:
-    """Return the score (Q,) per row that margins are measured from.
+    """Return the score (Q,) per row that margins are measured from, given the scores of each row's positives.
 
-    Args:
-        scores: the scores of each row's positives. A row without any has the reference score infinity.
-        positive_score: hardest for the lowest of a row's scores, mean for their mean.
+    It is their minimum (`positive_score` hardest) or their mean (mean). A row without positives has infinity.
     """
     reduce = np.min if positive_score == "hardest" else np.mean
     return np.array([reduce(row) if len(row) else np.inf for row in scores], dtype=np.float32)
@@ -146,6 +144,5 @@ class MinedRow:
 
     def shortage(self, requested: int) -> dict[str, Any]:
         """Return how many negatives were found and requested, and how many candidates were found and rejected."""
-        rejected = {name: number for name, number in self.candidates.rejected.items() if number}
         facts = {"negatives": len(self.negatives), "wanted": requested, "candidates": self.candidates.found}
-        return facts | {"rejected": rejected}
+        return facts | {"rejected": dict(+self.candidates.rejected)}  # + drops counts of zero

@@ -68,13 +68,7 @@ class MiningData:
 
 
 def collect_data(rows: Iterable[Row], corpus: Iterable[str] | None, *, keep_negatives: bool) -> MiningData:
-    """Collect texts and positives in one pass over the rows.
-
-    Args:
-        rows: the rows.
-        corpus: the passages to search; None for the texts of the rows.
-        keep_negatives: whether the rows' own negatives are kept.
-    """
+    """Collect texts and positives in one pass over the rows. Without a corpus, the texts of the rows are searched."""
     distinct = DistinctTexts()
     distinct.add(corpus or ())
     corpus_size = len(distinct.texts)

@@ -28,9 +28,7 @@ def exclude_texts(excluded: Sequence[Ids]) -> Filter:
 def exclude_near_duplicates(positives: Sequence[Ids], normalized_P: Hashes) -> Filter:
     """Return a filter that rejects the positives of the row and their near-duplicates.
 
-    Args:
-        positives: the positives of each row, as indices into the distinct texts.
-        normalized_P: the hash of each normalized distinct text; the corpus comes first.
+    The positives are indices into the distinct texts, of which `normalized_P` has the hashes of the normalized texts.
     """
     return lambda row, ids, _scores: ~np.isin(normalized_P[ids], normalized_P[positives[row]])
 

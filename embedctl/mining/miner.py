@@ -26,9 +26,9 @@ RERANK_BLOCK = 16  # rows per block with a reranker: reranking is slow, and the 
 FillFunction = Callable[[Candidates, Candidates, int], Candidates]
 
 
-def rows_per_block(device: str) -> int:
+def rows_per_block(device: str, *, reranked: bool = False) -> int:
     """Return the number of rows per search: large on a GPU, to which each search copies the whole corpus."""
-    return 1024 if device == "cpu" else 16384
+    return RERANK_BLOCK if reranked else 1024 if device == "cpu" else 16384
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,9 @@ class CandidateFilter:
     reference_scores: Vectors  # (Q,) the embedding model's reference score of each row
 
     def apply(self, row: int, ids: Ids, scores: Vectors) -> Candidates:
-        """Return the search results that pass the filters, with their violations of the limits.
+        """Return the search results of a row that pass the filters, with their violations of the limits.
 
-        Args:
-            row: index of the row.
-            ids: indices of the results in the corpus, most similar first; -1 for no result.
-            scores: their scores.
+        The ids are indices into the corpus, most similar first; -1 for no result.
         """
         ids, scores = ids[ids >= 0], scores[ids >= 0]
         found, rejected = len(ids), Counter[str]()
@@ -76,13 +73,7 @@ class Miner:
         return self.selection.stop + self.max_excluded
 
     def mine(self, rows: range, searcher: Searcher, block: int = 1024) -> Iterator[MinedRow]:
-        """Yield the negatives of each row, in order.
-
-        Args:
-            rows: the rows.
-            searcher: searches the corpus.
-            block: number of rows per search.
-        """
+        """Yield the negatives of each row, in order; `block` is the number of rows per search."""
         for start in rows[::block]:
             part = range(start, min(start + block, rows.stop))
             scores, ids = searcher(slice(part.start, part.stop), self.depth)

@@ -22,12 +22,7 @@ def write_rows(
 ) -> MiningResult:
     """Write the output file, and `OUTPUT.short.jsonl` if any row has fewer negatives than requested.
 
-    Args:
-        job: the settings.
-        data: rows and texts.
-        mined_rows: the negatives of each row, in order.
-        scorer: computes the scores that are written with `--scores`.
-        report: receives every row, if given.
+    The scorer computes the scores that are written with `--scores`. The report, if given, receives every row.
     """
     result, requested = MiningResult(corpus=data.corpus_size), job.selection.count
     short_file = job.output.with_name(f"{job.output.stem}.short.jsonl")
@@ -36,16 +31,17 @@ def write_rows(
         atomic_file(short_file) as short_stream,
         console.progress("mine", len(data.queries), "rows") as bar,
     ):
-        for document, mined in zip(read_documents(job.files), mined_rows, strict=True):
-            row = mined.candidates.row
-            output = with_negatives(document, [data.distinct.texts[index] for index in mined.negatives.ids], job)
+        for row, mined in zip(read_row_objects(job.files), mined_rows, strict=True):
+            index = mined.candidates.row
+            output = with_negatives(row, [data.distinct.texts[text] for text in mined.negatives.ids], job)
             if job.scores:
-                output |= teacher_scores(output, row, data, scorer)
-            stream.write(_line(output))
+                output |= teacher_scores(output, index, data, scorer)
+            stream.write(_json_line(output))
             if len(mined.negatives) < requested:
-                short_stream.write(_line({"row": row + 1, "query": data.queries[row]} | mined.shortage(requested)))
+                shortage = {"row": index + 1, "query": data.queries[index]} | mined.shortage(requested)
+                short_stream.write(_json_line(shortage))
             if report:
-                report.add(mined, document["pos"])
+                report.add(mined, row["pos"])
             result.add(mined, requested)
             bar.advance()
     if result.short_rows:
@@ -55,11 +51,11 @@ def write_rows(
     return result
 
 
-def with_negatives(document: dict[str, Any], negatives: list[str], job: MiningJob) -> dict[str, Any]:
+def with_negatives(row: dict[str, Any], negatives: list[str], job: MiningJob) -> dict[str, Any]:
     """Return a row with mined negatives, after its own negatives if they are kept, and without old teacher scores."""
-    row = {key: value for key, value in document.items() if key not in REPLACED_KEYS}
-    own_negatives = list(document.get("neg") or ()) if job.keep_negatives else []
-    return row | {"neg": own_negatives + negatives}
+    kept = {key: value for key, value in row.items() if key not in REPLACED_KEYS}
+    own_negatives = list(row.get("neg") or ()) if job.keep_negatives else []
+    return kept | {"neg": own_negatives + negatives}
 
 
 def teacher_scores(row: dict[str, Any], index: int, data: MiningData, scorer: Scorer) -> dict[str, list[float]]:
@@ -70,10 +66,10 @@ def teacher_scores(row: dict[str, Any], index: int, data: MiningData, scorer: Sc
     return {f"{key}_scores": [round(float(score), 6) for score in scores] for key, scores in found.items()}
 
 
-def read_documents(files: Sequence[str]) -> Iterator[dict[str, Any]]:
+def read_row_objects(files: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of files as JSON objects with all their keys."""
-    return (document.value for name in files for document in read_json_values(name) if document.problem is None)
+    return (row.value for name in files for row in read_json_values(name) if row.problem is None)
 
 
-def _line(document: dict[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False) + "\n"
+def _json_line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"

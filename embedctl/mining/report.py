@@ -130,9 +130,9 @@ def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:
         "corpus": plural(result.corpus, "distinct passage"),
         "negatives": f"{result.negatives:,} ({result.negatives / result.rows:.1f} per row)",
         "rejected candidates": ", ".join(f"{LABELS.get(name, name)}: {n:,}" for name, n in result.rejected.items()),
-        "possible false negatives": "1 negative scores above its row's positive"
-        if above == 1
-        else f"{above:,} negatives score above their row's positive",
+        "possible false negatives": plural(
+            above, "negative scores above its row's positive", "negatives score above their row's positive"
+        ),
         "added by --fill": plural(result.filled, "negative"),
         "output": str(job.output),
         "next": f"embedctl train --dataset {job.output}",

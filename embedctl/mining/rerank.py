@@ -60,7 +60,7 @@ class Reranker:
             hash_weights(self.model),
             repr(self.model),
             repr(self.model.activation_fn),
-            repr(sorted(config.to_dict().items(), key=lambda item: item[0])),
+            repr(sorted(config.to_dict().items())),
             tokenizer_fingerprint(self.model.tokenizer),
             str(self.model.max_seq_length),
         )

@@ -17,15 +17,7 @@ from embedctl.mining.candidates import reference_scores
 from embedctl.mining.data import MiningData, collect_data, pair_scores
 from embedctl.mining.filters import build_filters
 from embedctl.mining.job import MiningJob, MiningResult
-from embedctl.mining.miner import (
-    RERANK_BLOCK,
-    CandidateFilter,
-    FillFunction,
-    Miner,
-    RandomFill,
-    fill_relaxed,
-    rows_per_block,
-)
+from embedctl.mining.miner import CandidateFilter, FillFunction, Miner, RandomFill, fill_relaxed, rows_per_block
 from embedctl.mining.output import write_rows
 from embedctl.mining.report import Report, summary
 from embedctl.mining.rerank import Reranker, load_cross_encoder
@@ -52,7 +44,7 @@ def mine(job: MiningJob) -> MiningResult:
     encoded = encode(job, data)
     miner = build_miner(job, encoded)
     searcher = build_searcher(job, encoded, miner.depth)
-    block = RERANK_BLOCK if miner.reranker else rows_per_block(encoded.device)
+    block = rows_per_block(encoded.device, reranked=miner.reranker is not None)
     mined_rows = miner.mine(range(len(data.queries)), searcher, block)
     scorers = ({"rerank_scores": miner.reranker.scores} if miner.reranker else {}) | {"similarities": encoded.scores}
     report = Report(data, scorers, job.selection.seed) if job.report else None

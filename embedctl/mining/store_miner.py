@@ -69,14 +69,9 @@ class StoreMiner:
     def mine(
         self, queries: range, vectors: tuple[Vectors, Vectors], selection: Selection, limits: Limits, device: str
     ) -> tuple[Ids, NDArray[np.float32]]:
-        """Return the negatives of some of the queries.
+        """Return the negatives of some of the queries, which are indices into `query_Q`.
 
-        Args:
-            queries: indices into `query_Q`.
-            vectors: L2-normalized embeddings of all queries (Q, H) and of all passages (P, H).
-            selection: how negatives are selected.
-            limits: limits on their scores.
-            device: device of the search.
+        The vectors are L2-normalized embeddings of all queries (Q, H) and of all passages (P, H).
 
         Returns:
             Text ids (len(queries), N), -1 if a query has fewer than N negatives, and the score of each negative minus
@@ -102,14 +97,9 @@ class StoreMiner:
 
 
 def _positives(rows: RowStore, queries: int, query: Integers, row: Integers, passage_P: Integers) -> list[Ids]:
-    """Return the distinct positives of each query, as indices into `passage_P`.
+    """Return the distinct positives of each of Q queries, as indices into `passage_P`.
 
-    Args:
-        rows: the rows of the store.
-        queries: Q.
-        query: (N,) ascending, the query of each pair of a query and a row that contains it.
-        row: (N,) the row of each pair.
-        passage_P: text ids of the passages, ascending.
+    `query` (N,), ascending, and `row` (N,) are the pairs of a query and a row that contains it.
     """
     positives = rows.positives(row)
     indices = np.searchsorted(passage_P, positives.take(rows.text))

@@ -35,9 +35,6 @@ def tokenize(text: str) -> Iterator[str]:
 class BM25Index:
     """A BM25 index (Lucene's variant) of texts.
 
-    Args:
-        texts: D texts.
-
     Raises:
         ConfigError: bm25s is not installed.
     """

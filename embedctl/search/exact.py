@@ -25,16 +25,9 @@ GPU_BLOCK_DOCUMENTS = 1 << 18
 
 
 def search(queries: Vectors, corpus: Vectors, k: int, device: str | None = None) -> tuple[Vectors, Ids]:
-    """Return the k nearest documents of each query.
+    """Return scores (Q, k) in descending order and ids (Q, k) of the k nearest documents, or of all D if k is larger.
 
-    Args:
-        queries: (Q, H).
-        corpus: (D, H).
-        k: number of documents per query; at most D are returned.
-        device: name of a torch device; default: the GPU if there is one.
-
-    Returns:
-        scores (Q, k) in descending order and ids (Q, k). Among equal scores the lower id comes first.
+    Among equal scores the lower id comes first. The default device is the GPU if there is one.
 
     Raises:
         ModelError: a vector contains NaN or infinity.
@@ -75,7 +68,9 @@ def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Id
 
 def search_torch(queries: Vectors, corpus: Vectors, k: int, device: str) -> tuple[Vectors, Ids]:
     """Search with torch."""
-    return search_blocks(queries, _blocks(corpus, device), k, device)
+    size = BLOCK_DOCUMENTS.get(device, GPU_BLOCK_DOCUMENTS)
+    blocks = (corpus[documents] for documents in _slices(len(corpus), size))
+    return search_blocks(queries, blocks, k, device)
 
 
 def search_blocks(queries: Vectors, blocks: Iterable[Vectors], k: int, device: str) -> tuple[Vectors, Ids]:
@@ -126,11 +121,6 @@ def _just_below_kth(scores_RB: Tensor, k: int) -> Tensor:
     """Return the highest number (R,) below the k-th score of each row, or below its lowest if it has fewer scores."""
     kth_R = scores_RB.topk(min(k, scores_RB.shape[1]), dim=1).values[:, -1]
     return torch.nextafter(kth_R, torch.full_like(kth_R, -torch.inf))
-
-
-def _blocks(corpus: Vectors, device: str) -> Iterator[Vectors]:
-    size = BLOCK_DOCUMENTS.get(device, GPU_BLOCK_DOCUMENTS)
-    return (corpus[documents] for documents in _slices(len(corpus), size))
 
 
 def _slices(size: int, step: int) -> Iterator[slice]:

@@ -45,11 +45,9 @@ class StoredVectors:
 
     def take(self, rows: Ids) -> Vectors:
         """Return the vectors (R, H) of ascending rows (R,), with length 1."""
-        ends = np.cumsum([len(part) for part in self.parts])
-        part_of_row = np.searchsorted(ends, rows, side="right")
-        stored = [
-            part[rows[part_of_row == number] - ends[number] + len(part)] for number, part in enumerate(self.parts)
-        ]
+        starts = np.cumsum([0, *map(len, self.parts)])
+        part_of_row = np.searchsorted(starts, rows, side="right") - 1
+        stored = [part[rows[part_of_row == number] - starts[number]] for number, part in enumerate(self.parts)]
         return normalize(dequantize(np.concatenate(stored), self.ranges))
 
     def sample(self, count: int) -> Vectors:
@@ -66,9 +64,7 @@ def ivf_list_count(count: int) -> int:
 def build_index(stored: StoredVectors, kind: str) -> Any:
     """Return a faiss index of the vectors for cosine similarity; row n of the input has id n.
 
-    Args:
-        stored: the vectors; float16 and int8 vectors keep their size in the index.
-        kind: flat (exact except for the rounding of the stored type), hnsw or ivf.
+    The kind is flat (exact except for the rounding of the stored type), hnsw or ivf.
     """
     import faiss
 
@@ -91,10 +87,7 @@ def build_index(stored: StoredVectors, kind: str) -> Any:
 def search_index(index: Any, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
     """Return cosines (Q, k) in descending order and indices of vectors (Q, k); -1 if fewer than k were found.
 
-    Args:
-        index: the result of `build_index`.
-        queries: (Q, H) of length 1.
-        k: number of vectors per query; at most N are returned.
+    The queries (Q, H) have length 1. If k is larger than N, N vectors are returned.
     """
     k = min(k, index.ntotal)
     if hasattr(index, "hnsw"):  # with efSearch = k, recall was only 85 % for k = 400
@@ -115,14 +108,9 @@ def recall(found: Ids, expected: Ids) -> float:
 
 
 def approximate_searcher(kind: str, query_QH: Vectors, corpus_DH: Vectors, k: int, seed: int) -> Searcher:
-    """Build a faiss index, print its recall, and return a searcher that uses it.
+    """Build a faiss index (hnsw or ivf), print its recall, and return a searcher that uses it.
 
-    Args:
-        kind: hnsw or ivf.
-        query_QH: vectors of the rows' queries, of length 1.
-        corpus_DH: vectors of the corpus.
-        k: number of documents per query for which recall is measured.
-        seed: random seed that selects the queries for measuring recall.
+    Recall@k is measured with queries that `seed` selects. The vectors of the queries have length 1.
     """
     stored = StoredVectors([corpus_DH])
     index = build_index(stored, kind)

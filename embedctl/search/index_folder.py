@@ -59,16 +59,10 @@ def load_stored_vectors(output: Path) -> StoredVectors:
 
 
 def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Build the index of an output of `encode` and write it with its manifest.
-
-    Args:
-        folder: the folder to write to, which already contains the texts.
-        output: the .npy file or folder of shards that contains the vectors.
-        kind: flat, hnsw or ivf.
-        settings: what the vectors depend on.
+    """Build the index of an output of `encode` and write it with its manifest to a folder that contains the texts.
 
     Returns:
-        The manifest: the settings, the kind, the number of rows, and the measured recall (1.0 for flat).
+        The manifest: `settings` (what the vectors depend on), kind, number of rows, and measured recall (1.0 for flat).
     """
     import faiss
 
@@ -114,12 +108,7 @@ class TextIndex:
         return cls(folder, manifest)
 
     def load_model(self, model: str | None, *, device: str | None, trust_remote_code: bool) -> Embedder:
-        """Load the model of the index.
-
-        Args:
-            model: folder or Hugging Face Hub name of the model; default: the one stored in the manifest.
-            device: name of a torch device.
-            trust_remote_code: whether to run code that is part of the model.
+        """Load the model of the index: `model` (folder or Hugging Face Hub name), or the one stored in the manifest.
 
         Raises:
             ConfigError: the weights of the model differ from those of the model that made the index.
@@ -153,8 +142,8 @@ class TextIndex:
         return [
             [
                 {"row": int(row), "score": round(float(score), 6), "text": texts[row]}
-                for score, row in zip(*hits, strict=True)
+                for score, row in zip(*results, strict=True)
                 if row >= 0
             ]
-            for hits in zip(scores, rows, strict=True)
+            for results in zip(scores, rows, strict=True)
         ]
