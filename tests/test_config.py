@@ -24,6 +24,7 @@ from embedctl.config import (
     ValidateConfig,
     cli_option,
     commented_yaml,
+    description,
     dump,
     flag_of,
     load,
@@ -178,7 +179,7 @@ def test_every_option_has_a_description_a_known_panel_and_unique_names(config):
     names = [path[-1] for path in fields]
     assert len(names) == len(set(names))
     for path, field in fields.items():
-        assert field.description, path
+        assert description(field), path
         assert cli_option(field).panel in (*PANELS, OUTPUT), path
         assert not field.is_required(), path
     flags = [flag_of(name) for name in names]
@@ -190,7 +191,7 @@ def test_every_option_has_a_description_a_known_panel_and_unique_names(config):
 def test_the_description_of_an_option_that_may_be_unset_states_the_default(config):
     for path, field in option_fields(config).items():
         if field.default in (None, ()) and not cli_option(field).positional:
-            assert re.search(r" \(default: [^()]+\)$", field.description or ""), path
+            assert re.search(r" \(default: [^()]+\)$", description(field)), path
 
 
 @pytest.mark.parametrize("config", COMMANDS)
@@ -225,7 +226,7 @@ def test_the_shipped_file_of_a_command_has_its_defaults_and_descriptions(name):
     assert load(SHIPPED[name], str(file)) == SHIPPED[name]()
     text = " ".join(file.read_text(encoding="utf-8").replace("# ", "").split())
     for path, field in option_fields(SHIPPED[name]).items():
-        assert (f"{field.description} " in text) != cli_option(field).positional, path
+        assert (f"{description(field)} " in text) != cli_option(field).positional, path
 
 
 def test_the_shipped_files_are_up_to_date(tmp_path: Path):
@@ -238,15 +239,21 @@ def test_the_shipped_files_are_up_to_date(tmp_path: Path):
 
 def test_commented_yaml():
     class Oven(Section):
-        degrees: float = option(2e-5, "Heat", "temperature in degrees Celsius, " + 16 * "very " + "exactly")
-        mode: Literal["fan", "grill"] = option("fan", "Heat", "heat source")
+        degrees: float = option(2e-5, "Heat")
+        """temperature in degrees Celsius, very very very very very very very very very very very very very very very
+        very exactly"""
+        mode: Literal["fan", "grill"] = option("fan", "Heat")
+        """heat source"""
 
     class Bake(Command):
         name: ClassVar[str] = "bake"
         oven: Oven = Oven()
-        files: Strings = option((), "Data", "recipes", metavar="FILE", positional=True)
-        sizes: Strings = option(("s", "m"), "Data", "sizes, small ones first")
-        note: str = option("no: yes", "Data", "text of the note")
+        files: Strings = option((), "Data", metavar="FILE", positional=True)
+        """recipes"""
+        sizes: Strings = option(("s", "m"), "Data")
+        """sizes, small ones first"""
+        note: str = option("no: yes", "Data")
+        """text of the note"""
 
     assert commented_yaml(Bake).split("\n\n")[1:] == [
         f"oven:\n  # temperature in degrees Celsius, {12 * 'very '}very\n  # very very very exactly\n"

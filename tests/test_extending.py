@@ -119,7 +119,8 @@ class Hinge(Loss):
 HINGE_SECTION = '''class HingeSection(Section):
     """Options of the hinge loss, which replaces InfoNCE for rows without scores."""
 
-    hinge_margin: float | None = option(None, "Loss", "margin of the hinge loss (default: InfoNCE)")
+    hinge_margin: float | None = option(None, "Loss")
+    """margin of the hinge loss (default: InfoNCE)"""
 
 
 '''
@@ -256,10 +257,9 @@ LONG = '''def no_longer_than(longest: int | None, texts: Sequence[str]) -> Filte
 
 
 '''
-LONG_OPTION = """    max_characters: int | None = option(
-        None, "Limits and filters", "longest negative, in characters (default: no limit)", gt=0
-    )
-"""
+LONG_OPTION = '''    max_characters: int | None = option(None, "Limits and filters", gt=0)
+    """longest negative, in characters (default: no limit)"""
+'''
 LONG_LINE = """    "too long": lambda job, data: no_longer_than(
         job.filter_options["max_characters"], data.distinct.texts
     ),
@@ -314,18 +314,18 @@ COUNT_CONFIG = '''"""Options of count."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from embedctl.config.base import Command, Strings, option
 
 
 class CountConfig(Command):
     """Options of `embedctl count`."""
 
-    name: ClassVar[str] = "count"
+    name = "count"
 
-    dataset: Strings = option((), "Data", "file of rows (default: none)")
-    times: int = option(1, "Data", "weight of each row", gt=0)
+    dataset: Strings = option((), "Data")
+    """file of rows (default: none)"""
+    times: int = option(1, "Data", gt=0)
+    """weight of each row"""
 '''
 
 

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from embedctl import console
 from embedctl.commands.help import MAIN_OPTIONS, OUTPUT
-from embedctl.config import Command, choices, cli_option, flag_of, load, option_fields
+from embedctl.config import Command, choices, cli_option, description, flag_of, load, option_fields
 from embedctl.errors import Stopped
 
 C = TypeVar("C", bound=Command)
@@ -96,12 +96,9 @@ def _parameters(name: str, field: FieldInfo, panel: str) -> list[inspect.Paramet
 
 def _help(field: FieldInfo) -> str:
     """Return the description of a field with its default, which Typer does not receive."""
-    description = field.description or ""
-    if field.default is True:
-        return f"{description} (default: on)"
-    if field.default is None or field.default == () or isinstance(field.default, bool):
-        return description
-    return f"{description} (default: {field.default})"
+    if field.default is None or field.default is False or field.default == ():
+        return description(field)
+    return f"{description(field)} (default: {'on' if field.default is True else field.default})"
 
 
 def _kind(annotation: Any) -> tuple[Any, str]:

@@ -24,17 +24,15 @@ class CliOption:
     positional: bool = False  # whether it is an argument without a name
 
 
-def option(
-    default: T, panel: str, description: str, *names: str, metavar: str = "", positional: bool = False, **bounds: Any
-) -> T:
+def option(default: T, panel: str, *names: str, metavar: str = "", positional: bool = False, **field: Any) -> T:
     """Return the default value of a field that is a command-line option.
 
-    The description is the text for `--help` and for the comments of the YAML files. `bounds` are arguments of
-    pydantic's `Field`, such as gt=0. The other parameters are those of `CliOption`.
+    The string below the field is its description, for `--help` and for the comments of the YAML files. `field` are
+    arguments of pydantic's `Field`, such as gt=0. The other parameters are those of `CliOption`.
     """
-    field = Field(default, description=description, **bounds)
-    field.metadata.append(CliOption(panel, names, metavar, positional))
-    return cast(T, field)
+    info = Field(default, **field)
+    info.metadata.append(CliOption(panel, names, metavar, positional))
+    return cast(T, info)
 
 
 def _split_commas(value: Any) -> Any:
@@ -89,7 +87,7 @@ def check_range_size(flag: str, positions: str, neg_nums: int) -> None:
 class Section(BaseModel):
     """A group of options; it is frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Command(Section):
@@ -98,8 +96,10 @@ class Command(Section):
     name: ClassVar[str] = "COMMAND"  # on the command line
     main_options: ClassVar[tuple[str, ...]] = ()  # up to five fields that `--help` lists first
 
-    json_output: bool = option(False, "Output", "print the result as one JSON document to stdout", "--json")
-    quiet: bool = option(False, "Output", "print only results, warnings and errors", "-q")
+    json_output: bool = option(False, "Output", "--json")
+    """print the result as one JSON document to stdout"""
+    quiet: bool = option(False, "Output", "-q")
+    """print only results, warnings and errors"""
 
     @classmethod
     def implied_config(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
@@ -112,19 +112,16 @@ class Command(Section):
         return ""
 
 
-def model_option(default: T, description: str) -> T:
+def model_option(default: T) -> T:
     """Return the option for the model of a command, with the names that it has in all commands."""
-    return option(default, "Model", description, "--model", "--ckpt", "-m", metavar="MODEL", min_length=1)
+    return option(default, "Model", "--model", "--ckpt", "-m", metavar="MODEL", min_length=1)
 
 
 class ModelSection(Section):
     """The model that a command uses."""
 
-    model_name_or_path: str | None = model_option(
-        None,
-        "sentence-transformers or transformers model: a folder or a name on the Hugging Face Hub "
-        "(default: ./out, the output of train)",
-    )
-    trust_remote_code: bool = option(
-        False, "Model", "run Python code that comes with the model; use it only for models that you trust"
-    )
+    model_name_or_path: str | None = model_option(None)
+    """sentence-transformers or transformers model: a folder or a name on the Hugging Face Hub (default: ./out, the
+    output of train)"""
+    trust_remote_code: bool = option(False, "Model")
+    """run Python code that comes with the model; use it only for models that you trust"""

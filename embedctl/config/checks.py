@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import model_validator
 
 from embedctl.config.base import Command, Device, ModelSection, PassagePrompt, QueryPrompt, Strings, option
@@ -12,89 +10,48 @@ from embedctl.config.base import Command, Device, ModelSection, PassagePrompt, Q
 class ValidateConfig(Command):
     """Options of `embedctl validate-data`."""
 
-    name: ClassVar[str] = "validate-data"
-    main_options: ClassVar[tuple[str, ...]] = (
-        "files",
-        "model_name_or_path",
-        "neg_nums",
-        "query_max_len",
-        "passage_max_len",
-    )
+    name = "validate-data"
+    main_options = ("files", "model_name_or_path", "neg_nums", "query_max_len", "passage_max_len")
 
-    files: Strings = option(
-        (),
-        "Data",
-        "files of training rows (JSON lines or a JSON array, also compressed)",
-        metavar="FILE",
-        positional=True,
-        min_length=1,
-    )
-    model_name_or_path: str | None = option(
-        None,
-        "Texts",
-        "model whose tokenizer counts the tokens: a folder or a name on the Hugging Face Hub "
-        "(default: tokens are not counted)",
-        "--model",
-        "-m",
-        metavar="MODEL",
-    )
-    query_max_len: int = option(128, "Texts", "with --model: queries with more tokens are reported as truncated", ge=4)
-    passage_max_len: int = option(
-        512, "Texts", "with --model: passages with more tokens are reported as truncated", ge=4
-    )
-    neg_nums: int = option(15, "Data", "warn about rows with fewer hard negatives than this", ge=0)
-    max_errors: int = option(
-        20, "Output", "print at most this many errors and as many warnings per file; all of them are counted", ge=0
-    )
+    files: Strings = option((), "Data", metavar="FILE", positional=True, min_length=1)
+    """files of training rows (JSON lines or a JSON array, also compressed)"""
+    model_name_or_path: str | None = option(None, "Texts", "--model", "-m", metavar="MODEL")
+    """model whose tokenizer counts the tokens: a folder or a name on the Hugging Face Hub (default: tokens are not
+    counted)"""
+    query_max_len: int = option(128, "Texts", ge=4)
+    """with --model: queries with more tokens are reported as truncated"""
+    passage_max_len: int = option(512, "Texts", ge=4)
+    """with --model: passages with more tokens are reported as truncated"""
+    neg_nums: int = option(15, "Data", ge=0)
+    """warn about rows with fewer hard negatives than this"""
+    max_errors: int = option(20, "Output", ge=0)
+    """print at most this many errors and as many warnings per file; all of them are counted"""
 
 
 class EvalConfig(Command):
     """Options of `embedctl eval`."""
 
-    name: ClassVar[str] = "eval"
-    main_options: ClassVar[tuple[str, ...]] = ("model_name_or_path", "dataset", "baseline", "metric", "min")
+    name = "eval"
+    main_options = ("model_name_or_path", "dataset", "baseline", "metric", "min")
 
     model: ModelSection = ModelSection()
-    dataset: Strings = option(
-        (),
-        "Data",
-        "file of evaluation rows, whose passages are the corpus; for several files, repeat the option or use a list "
-        "in YAML (default: the evaluation rows of the model's training run, else an example collection)",
-        metavar="FILE",
-    )
-    corpus: str | None = option(
-        None,
-        "Data",
-        "corpus.jsonl of a collection in BEIR format, instead of --dataset (default: none)",
-        metavar="FILE",
-    )
-    queries: str | None = option(
-        None, "Data", "queries.jsonl of the collection; required with --corpus (default: none)", metavar="FILE"
-    )
-    qrels: str | None = option(
-        None,
-        "Data",
-        "relevance judgements of the collection as .tsv; required with --corpus (default: none)",
-        metavar="FILE",
-    )
-    baseline: str | None = option(
-        None,
-        "Model",
-        "second model to compare with, for example the base model (default: no comparison)",
-        metavar="MODEL",
-    )
-    dim: int | None = option(
-        None, "Model", "evaluate only this many leading dimensions of the embeddings (default: all)", gt=0
-    )
-    metric: str = option(
-        "nDCG@10",
-        "Evaluation and tracking",
-        "metric for --min and for the comparison with --baseline, for example MRR@10",
-        metavar="NAME",
-    )
-    min: float | None = option(
-        None, "Evaluation and tracking", "exit with code 1 if --metric is lower than this (default: no check)"
-    )
+    dataset: Strings = option((), "Data", metavar="FILE")
+    """file of evaluation rows, whose passages are the corpus; for several files, repeat the option or use a list in
+    YAML (default: the evaluation rows of the model's training run, else an example collection)"""
+    corpus: str | None = option(None, "Data", metavar="FILE")
+    """corpus.jsonl of a collection in BEIR format, instead of --dataset (default: none)"""
+    queries: str | None = option(None, "Data", metavar="FILE")
+    """queries.jsonl of the collection; required with --corpus (default: none)"""
+    qrels: str | None = option(None, "Data", metavar="FILE")
+    """relevance judgements of the collection as .tsv; required with --corpus (default: none)"""
+    baseline: str | None = option(None, "Model", metavar="MODEL")
+    """second model to compare with, for example the base model (default: no comparison)"""
+    dim: int | None = option(None, "Model", gt=0)
+    """evaluate only this many leading dimensions of the embeddings (default: all)"""
+    metric: str = option("nDCG@10", "Evaluation and tracking", metavar="NAME")
+    """metric for --min and for the comparison with --baseline, for example MRR@10"""
+    min: float | None = option(None, "Evaluation and tracking")
+    """exit with code 1 if --metric is lower than this (default: no check)"""
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
     device: Device = None
@@ -112,4 +69,4 @@ class EvalConfig(Command):
 class DoctorConfig(Command):
     """Options of `embedctl doctor`."""
 
-    name: ClassVar[str] = "doctor"
+    name = "doctor"

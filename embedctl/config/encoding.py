@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from embedctl.config.base import HARDWARE, Command, Device, ModelSection, Strings, model_option, option
 
@@ -13,69 +13,42 @@ FIELD = "key or column that contains the text, for input files other than .txt"
 class EncodeConfig(Command):
     """Options of `embedctl encode`."""
 
-    name: ClassVar[str] = "encode"
-    main_options: ClassVar[tuple[str, ...]] = ("model_name_or_path", "input", "field", "output", "index")
+    name = "encode"
+    main_options = ("model_name_or_path", "input", "field", "output", "index")
 
     model: ModelSection = ModelSection()
-    input: str = option(
-        "texts.txt",
-        "Data",
-        "texts to encode: .txt (one text per line), .jsonl, .json, .csv, .parquet, a datasets folder, or - for stdin",
-        "-i",
-        metavar="FILE",
-        min_length=1,
-    )
-    output: str | None = option(
-        None,
-        "Output",
-        "file for the embeddings: .npy, .jsonl or .parquet; a name that ends in / is a folder of shards, "
-        "which an interrupted run can continue (default: the name of the input with .npy)",
-        "-o",
-        metavar="FILE|FOLDER/",
-    )
-    field: str = option("text", "Texts", FIELD, metavar="NAME")
-    prompt_name: str | None = option(
-        None,
-        "Texts",
-        "name of one of the model's prompts, for example query (default: the model's default prompt, if it has one)",
-        metavar="NAME",
-    )
-    prompt: str | None = option(
-        None, "Texts", "prompt prepended to each text, instead of one of the model's (default: see --prompt-name)"
-    )
-    dim: int | None = option(
-        None, "Output", "keep this many leading dimensions and normalize the embeddings again (default: all)", gt=0
-    )
-    dtype: Literal["float32", "float16", "int8", "binary"] = option(
-        "float32", "Output", "data type of the stored embeddings; int8 and binary are quantized"
-    )
-    max_len: int | None = option(
-        None, "Texts", "maximum length of a text in tokens; longer texts are truncated (default: the model's own)", ge=4
-    )
-    batch_tokens: int | None = option(
-        None,
-        HARDWARE,
-        "tokens per forward pass; lower it if memory is exhausted (default: 65536 on a GPU, 4096 on a CPU)",
-        gt=0,
-    )
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
-        "auto", HARDWARE, "data type of the computation; auto: float32; bfloat16 is faster on a GPU"
-    )
-    backend: Literal["torch", "onnx", "openvino"] = option(
-        "torch",
-        HARDWARE,
-        "library that computes the transformer; onnx and openvino compute on the CPU "
-        "and require `pip install 'embedctl[onnx]'` or `'embedctl[openvino]'`",
-    )
-    shard_rows: int = option(100_000, "Output", "embeddings per file if the output is a folder", gt=0)
-    index: Literal["flat", "hnsw", "ivf"] | None = option(
-        None,
-        "Output",
-        "also write a search index to OUTPUT.index/: flat is exact; hnsw and ivf are faster and approximate "
-        "(default: no index)",
-    )
-    overwrite: bool = option(False, "Output", "if the output is a folder: delete its shards and encode all texts again")
-    num_processes: int = option(1, HARDWARE, "processes that encode the shards of an output folder, one per GPU", gt=0)
+    input: str = option("texts.txt", "Data", "-i", metavar="FILE", min_length=1)
+    """texts to encode: .txt (one text per line), .jsonl, .json, .csv, .parquet, a datasets folder, or - for stdin"""
+    output: str | None = option(None, "Output", "-o", metavar="FILE|FOLDER/")
+    """file for the embeddings: .npy, .jsonl or .parquet; a name that ends in / is a folder of shards, which an
+    interrupted run can continue (default: the name of the input with .npy)"""
+    field: str = option("text", "Texts", metavar="NAME", description=FIELD)
+    prompt_name: str | None = option(None, "Texts", metavar="NAME")
+    """name of one of the model's prompts, for example query (default: the model's default prompt, if it has one)"""
+    prompt: str | None = option(None, "Texts")
+    """prompt prepended to each text, instead of one of the model's (default: see --prompt-name)"""
+    dim: int | None = option(None, "Output", gt=0)
+    """keep this many leading dimensions and normalize the embeddings again (default: all)"""
+    dtype: Literal["float32", "float16", "int8", "binary"] = option("float32", "Output")
+    """data type of the stored embeddings; int8 and binary are quantized"""
+    max_len: int | None = option(None, "Texts", ge=4)
+    """maximum length of a text in tokens; longer texts are truncated (default: the model's own)"""
+    batch_tokens: int | None = option(None, HARDWARE, gt=0)
+    """tokens per forward pass; lower it if memory is exhausted (default: 65536 on a GPU, 4096 on a CPU)"""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = option("auto", HARDWARE)
+    """data type of the computation; auto: float32; bfloat16 is faster on a GPU"""
+    backend: Literal["torch", "onnx", "openvino"] = option("torch", HARDWARE)
+    """library that computes the transformer; onnx and openvino compute on the CPU and require `pip install
+    'embedctl[onnx]'` or `'embedctl[openvino]'`"""
+    shard_rows: int = option(100_000, "Output", gt=0)
+    """embeddings per file if the output is a folder"""
+    index: Literal["flat", "hnsw", "ivf"] | None = option(None, "Output")
+    """also write a search index to OUTPUT.index/: flat is exact; hnsw and ivf are faster and approximate (default: no
+    index)"""
+    overwrite: bool = option(False, "Output")
+    """if the output is a folder: delete its shards and encode all texts again"""
+    num_processes: int = option(1, HARDWARE, gt=0)
+    """processes that encode the shards of an output folder, one per GPU"""
     device: Device = None
 
     @property
@@ -95,34 +68,28 @@ class EncodeConfig(Command):
 class SearchModelSection(ModelSection):
     """The model that encodes the queries of a search."""
 
-    model_name_or_path: str | None = model_option(
-        None,
-        "model that encoded the texts of the index, if its folder has moved (default: the one recorded in the index)",
-    )
+    model_name_or_path: str | None = model_option(None)
+    """model that encoded the texts of the index, if its folder has moved (default: the one recorded in the index)"""
 
 
 class SearchConfig(Command):
     """Options of `embedctl search`."""
 
-    name: ClassVar[str] = "search"
-    main_options: ClassVar[tuple[str, ...]] = ("texts", "index", "input", "k", "model_name_or_path")
+    name = "search"
+    main_options = ("texts", "index", "input", "k", "model_name_or_path")
 
     model: SearchModelSection = SearchModelSection()
-    texts: Strings = option((), "Data", "queries to search with", metavar="TEXT", positional=True)
-    index: str = option(
-        "texts.npy",
-        "Data",
-        "index to search: an output of `encode --index`, or its index folder",
-        metavar="FILE|FOLDER",
-        min_length=1,
-    )
-    input: str | None = option(None, "Data", "file of queries, instead of TEXT (default: none)", "-i", metavar="FILE")
-    field: str = option("text", "Texts", FIELD, metavar="NAME")
-    k: int = option(10, "Output", "number of results per query, most similar first", "-k", gt=0)
-    prompt_name: str | None = option(
-        None, "Texts", "name of one of the model's prompts (default: its query prompt, if it has one)", metavar="NAME"
-    )
-    prompt: str | None = option(
-        None, "Texts", "prompt prepended to each query, instead of one of the model's (default: see --prompt-name)"
-    )
+    texts: Strings = option((), "Data", metavar="TEXT", positional=True)
+    """queries to search with"""
+    index: str = option("texts.npy", "Data", metavar="FILE|FOLDER", min_length=1)
+    """index to search: an output of `encode --index`, or its index folder"""
+    input: str | None = option(None, "Data", "-i", metavar="FILE")
+    """file of queries, instead of TEXT (default: none)"""
+    field: str = option("text", "Texts", metavar="NAME", description=FIELD)
+    k: int = option(10, "Output", "-k", gt=0)
+    """number of results per query, most similar first"""
+    prompt_name: str | None = option(None, "Texts", metavar="NAME")
+    """name of one of the model's prompts (default: its query prompt, if it has one)"""
+    prompt: str | None = option(None, "Texts")
+    """prompt prepended to each query, instead of one of the model's (default: see --prompt-name)"""
     device: Device = None

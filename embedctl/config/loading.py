@@ -44,6 +44,11 @@ def cli_option(field: FieldInfo) -> CliOption:
     return next(item for item in field.metadata if isinstance(item, CliOption))
 
 
+def description(field: FieldInfo) -> str:
+    """Return the description of an option on one line."""
+    return " ".join((field.description or "").split())
+
+
 def choices(annotation: Any) -> tuple[str, ...]:
     """Return the values of a Literal, also of an optional one; empty for other types."""
     kinds = (annotation, *typing.get_args(annotation))
@@ -152,7 +157,7 @@ def _commented_line(name: str, field: FieldInfo) -> str:
     default = list(field.default) if isinstance(field.default, tuple) else field.default
     value = yaml.safe_dump(default, default_flow_style=True).splitlines()[0]
     comment = textwrap.fill(
-        field.description or "",
+        description(field),
         COMMENT_WIDTH,
         initial_indent="# ",
         subsequent_indent="# ",

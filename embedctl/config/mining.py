@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -25,47 +25,31 @@ PANEL = "Limits and filters"
 class FilterSection(Section):
     """Limits on a negative's cosine similarity, and options of filters; each filter receives all of them by name."""
 
-    max_score: float | None = option(
-        None, PANEL, "highest cosine similarity between the query and a negative (default: no limit)"
-    )
-    min_score: float | None = option(
-        None, PANEL, "lowest cosine similarity between the query and a negative (default: no limit)"
-    )
-    margin: float | None = option(
-        None, PANEL, "a negative must score below the positive by at least this difference (default: no limit)"
-    )
-    relative_margin: float | None = option(
-        None,
-        PANEL,
-        "a negative must score below the positive by at least this fraction of the positive's score, "
-        "for example 0.05 (default: no limit)",
-    )
-    positive_score: Literal["hardest", "mean"] = option(
-        "hardest",
-        PANEL,
-        "score that the margins refer to if a row has several positives: the lowest (hardest) or the mean",
-    )
+    max_score: float | None = option(None, PANEL)
+    """highest cosine similarity between the query and a negative (default: no limit)"""
+    min_score: float | None = option(None, PANEL)
+    """lowest cosine similarity between the query and a negative (default: no limit)"""
+    margin: float | None = option(None, PANEL)
+    """a negative must score below the positive by at least this difference (default: no limit)"""
+    relative_margin: float | None = option(None, PANEL)
+    """a negative must score below the positive by at least this fraction of the positive's score, for example 0.05
+    (default: no limit)"""
+    positive_score: Literal["hardest", "mean"] = option("hardest", PANEL)
+    """score that the margins refer to if a row has several positives: the lowest (hardest) or the mean"""
 
 
 class RerankSection(Section):
     """A reranker that scores the candidates again, and limits on its scores."""
 
-    rerank_with: str | None = option(
-        None,
-        "Reranker",
-        "cross-encoder that scores the candidates in the range again: a folder or a name on the Hugging Face Hub "
-        "(default: no reranker)",
-        metavar="MODEL",
-    )
-    rerank_margin: float | None = option(
-        None,
-        "Reranker",
-        "a negative's reranker score must be below the positive's by at least this difference (default: no limit)",
-    )
-    rerank_max_score: float | None = option(
-        None, "Reranker", "highest reranker score of a negative (default: no limit)"
-    )
-    rerank_batch_size: int = option(32, "Reranker", "pairs of query and passage per forward pass", gt=0)
+    rerank_with: str | None = option(None, "Reranker", metavar="MODEL")
+    """cross-encoder that scores the candidates in the range again: a folder or a name on the Hugging Face Hub (default:
+    no reranker)"""
+    rerank_margin: float | None = option(None, "Reranker")
+    """a negative's reranker score must be below the positive's by at least this difference (default: no limit)"""
+    rerank_max_score: float | None = option(None, "Reranker")
+    """highest reranker score of a negative (default: no limit)"""
+    rerank_batch_size: int = option(32, "Reranker", gt=0)
+    """pairs of query and passage per forward pass"""
 
     @model_validator(mode="after")
     def _limits_need_a_reranker(self) -> RerankSection:
@@ -77,72 +61,49 @@ class RerankSection(Section):
 class MineConfig(Command):
     """Options of `embedctl mine-negatives`."""
 
-    name: ClassVar[str] = "mine-negatives"
-    main_options: ClassVar[tuple[str, ...]] = ("model_name_or_path", "dataset", "corpus", "neg_nums", "output")
+    name = "mine-negatives"
+    main_options = ("model_name_or_path", "dataset", "corpus", "neg_nums", "output")
 
     model: ModelSection = ModelSection()
-    dataset: Strings = option(
-        (),
-        "Data",
-        "file of training rows to mine negatives for; for several files, repeat the option or use a list in YAML "
-        "(default: the shipped example rows)",
-        metavar="FILE",
-    )
-    output: str = option(
-        "mined.jsonl", "Output", "file for the rows with their new negatives", "-o", metavar="FILE", min_length=1
-    )
-    corpus: str | None = option(
-        None, "Data", "file of passages to search for negatives (default: all passages of the rows)", metavar="FILE"
-    )
-    range: Range = option(
-        "10-210",
-        "Negatives",
-        "positions in the search results from which negatives are taken, from START up to but not including STOP; 0 is "
-        "the most similar passage, and passages near it may be unlabelled positives",
-        metavar="START-STOP",
-    )
-    neg_nums: int = option(15, "Negatives", "hard negatives per row", gt=0)
-    sampling: Literal["top", "random", "weighted"] = option(
-        "random",
-        "Negatives",
-        "choice within the range: top takes the most similar passages; random gives every passage the same "
-        "probability; weighted prefers the more similar ones (the n-th of the range has the weight 1/n)",
-    )
-    fill: Literal["fewer", "random", "relax"] = option(
-        "fewer",
-        "Negatives",
-        "if a row has too few candidates: fewer leaves it with fewer negatives; random adds random passages; "
-        "relax adds the rejected passages whose scores are closest to the limits",
-    )
-    keep_negatives: bool = option(False, "Negatives", "keep the row's own negatives and add the mined ones after them")
-    report: str | None = option(
-        None,
-        "Output",
-        "file for an HTML report with score histograms and sample rows (default: no report)",
-        metavar="FILE",
-    )
-    cache: bool = option(
-        True,
-        "Search",
-        "store embeddings on disk, so that a second run is faster and an interrupted run can continue; "
-        "disable it with --no-cache",
-    )
-    scores: bool = option(False, "Output", "also write pos_scores and neg_scores; training then distills these scores")
-    seed: int = option(42, "Negatives", "seed of the random choice of negatives", ge=0)
+    dataset: Strings = option((), "Data", metavar="FILE")
+    """file of training rows to mine negatives for; for several files, repeat the option or use a list in YAML (default:
+    the shipped example rows)"""
+    output: str = option("mined.jsonl", "Output", "-o", metavar="FILE", min_length=1)
+    """file for the rows with their new negatives"""
+    corpus: str | None = option(None, "Data", metavar="FILE")
+    """file of passages to search for negatives (default: all passages of the rows)"""
+    range: Range = option("10-210", "Negatives", metavar="START-STOP")
+    """positions in the search results from which negatives are taken, from START up to but not including STOP; 0 is the
+    most similar passage, and passages near it may be unlabelled positives"""
+    neg_nums: int = option(15, "Negatives", gt=0)
+    """hard negatives per row"""
+    sampling: Literal["top", "random", "weighted"] = option("random", "Negatives")
+    """choice within the range: top takes the most similar passages; random gives every passage the same probability;
+    weighted prefers the more similar ones (the n-th of the range has the weight 1/n)"""
+    fill: Literal["fewer", "random", "relax"] = option("fewer", "Negatives")
+    """if a row has too few candidates: fewer leaves it with fewer negatives; random adds random passages; relax adds
+    the rejected passages whose scores are closest to the limits"""
+    keep_negatives: bool = option(False, "Negatives")
+    """keep the row's own negatives and add the mined ones after them"""
+    report: str | None = option(None, "Output", metavar="FILE")
+    """file for an HTML report with score histograms and sample rows (default: no report)"""
+    cache: bool = option(True, "Search")
+    """store embeddings on disk, so that a second run is faster and an interrupted run can continue; disable it with
+    --no-cache"""
+    scores: bool = option(False, "Output")
+    """also write pos_scores and neg_scores; training then distills these scores"""
+    seed: int = option(42, "Negatives", ge=0)
+    """seed of the random choice of negatives"""
     limits: FilterSection = FilterSection()
     rerank: RerankSection = RerankSection()
-    also: Literal["bm25"] | None = option(
-        None, "Search", "also search by common words with BM25, and interleave both result lists (default: none)"
-    )
-    ann: Literal["hnsw", "ivf"] | None = option(
-        None,
-        "Search",
-        "approximate search for a large corpus, hnsw or ivf; its recall is measured and printed "
-        "(default: exact search)",
-    )
+    also: Literal["bm25"] | None = option(None, "Search")
+    """also search by common words with BM25, and interleave both result lists (default: none)"""
+    ann: Literal["hnsw", "ivf"] | None = option(None, "Search")
+    """approximate search for a large corpus, hnsw or ivf; its recall is measured and printed (default: exact search)"""
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
-    overwrite: bool = option(False, "Output", "replace an existing output file")
+    overwrite: bool = option(False, "Output")
+    """replace an existing output file"""
     device: Device = None
 
     @model_validator(mode="after")

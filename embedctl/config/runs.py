@@ -14,87 +14,52 @@ FOLDER, EVALUATION = "Output folder and checkpoints", "Evaluation and tracking"
 class RunSection(Section):
     """The output folder of a run, its checkpoints and its evaluations."""
 
-    output_dir: str = option(
-        "out",
-        FOLDER,
-        "folder for the fine-tuned model, its metrics and its checkpoints",
-        "-o",
-        metavar="FOLDER",
-        min_length=1,
-    )
-    overwrite: bool = option(
-        False, FOLDER, "replace an earlier run in the output folder, or write into a folder with other files"
-    )
-    resume: str | None = option(
-        None,
-        FOLDER,
-        "continue an interrupted run from its folder or from one of its checkpoints; without a value, from the newest "
-        "checkpoint in --output-dir (default: start a new run)",
-        metavar="[FOLDER]",
-    )
-    save_on_epoch_end: bool = option(
-        False, FOLDER, "export the model after each epoch, to OUTPUT_DIR/checkpoints/epoch-N"
-    )
-    save_steps: int | None = option(
-        None, FOLDER, "optimizer steps between two checkpoints for --resume (default: one checkpoint per epoch)", gt=0
-    )
-    keep: int = option(2, FOLDER, "number of newest checkpoints that are kept for --resume", gt=0)
-    eval_steps: int | None = option(
-        None, EVALUATION, "optimizer steps between two evaluations (default: one evaluation per epoch)", gt=0
-    )
-    metric: str = option(
-        "nDCG@10", EVALUATION, "metric that selects the best model, for example MRR@10 or Recall@1", metavar="NAME"
-    )
-    early_stopping_patience: int | None = option(
-        None,
-        EVALUATION,
-        "stop after this number of consecutive evaluations without a better --metric (default: do not stop early)",
-        gt=0,
-    )
-    log_with: Tracker = option("none", EVALUATION, "experiment tracker that records the loss and the metrics")
+    output_dir: str = option("out", FOLDER, "-o", metavar="FOLDER", min_length=1)
+    """folder for the fine-tuned model, its metrics and its checkpoints"""
+    overwrite: bool = option(False, FOLDER)
+    """replace an earlier run in the output folder, or write into a folder with other files"""
+    resume: str | None = option(None, FOLDER, metavar="[FOLDER]")
+    """continue an interrupted run from its folder or from one of its checkpoints; without a value, from the newest
+    checkpoint in --output-dir (default: start a new run)"""
+    save_on_epoch_end: bool = option(False, FOLDER)
+    """export the model after each epoch, to OUTPUT_DIR/checkpoints/epoch-N"""
+    save_steps: int | None = option(None, FOLDER, gt=0)
+    """optimizer steps between two checkpoints for --resume (default: one checkpoint per epoch)"""
+    keep: int = option(2, FOLDER, gt=0)
+    """number of newest checkpoints that are kept for --resume"""
+    eval_steps: int | None = option(None, EVALUATION, gt=0)
+    """optimizer steps between two evaluations (default: one evaluation per epoch)"""
+    metric: str = option("nDCG@10", EVALUATION, metavar="NAME")
+    """metric that selects the best model, for example MRR@10 or Recall@1"""
+    early_stopping_patience: int | None = option(None, EVALUATION, gt=0)
+    """stop after this number of consecutive evaluations without a better --metric (default: do not stop early)"""
+    log_with: Tracker = option("none", EVALUATION)
+    """experiment tracker that records the loss and the metrics"""
 
 
 class LaunchSection(Section):
     """Processes, GPUs and machines of a run."""
 
-    num_processes: int | None = option(
-        None, HARDWARE, "processes of this run on all machines together (default: one per GPU, or one on a CPU)", gt=0
-    )
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = option(
-        "auto",
-        HARDWARE,
-        "data type of the computation; no is float32; auto is bf16 if the GPU supports it, else float32",
-    )
-    strategy: Literal["auto", "fsdp", "ddp"] = option(
-        "auto",
-        HARDWARE,
-        "with several processes: fsdp shards the weights; ddp copies them to each process; auto decides by their size",
-    )
-    tokens_per_forward: int | None = option(
-        None,
-        HARDWARE,
-        "tokens per forward pass; lower it if memory is exhausted (default: chosen by the available memory)",
-        gt=0,
-    )
-    attention: Literal["auto", "packed", "padded"] = option(
-        "auto",
-        HARDWARE,
-        "packed computes without padding (on a GPU in half precision); padded works with every model; "
-        "auto uses packed where it can",
-    )
-    cpu: bool = option(False, HARDWARE, "train on the CPU even if there is a GPU")
-    num_machines: int = option(1, HARDWARE, "machines that take part in this run; start the command on each", gt=0)
-    machine_rank: int = option(0, HARDWARE, "rank of this machine; the main machine is 0", ge=0)
-    main_process_ip: str | None = option(
-        None, HARDWARE, "IP address of the main machine; required with several machines (default: none)"
-    )
-    main_process_port: int = option(
-        0,
-        HARDWARE,
-        "port on the main machine; required with several machines; on one machine, 0 selects a free port",
-        ge=0,
-        le=65535,
-    )
-    dry_run: bool = option(
-        False, HARDWARE, "check settings and data, print the accelerate command of the run, and stop"
-    )
+    num_processes: int | None = option(None, HARDWARE, gt=0)
+    """processes of this run on all machines together (default: one per GPU, or one on a CPU)"""
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = option("auto", HARDWARE)
+    """data type of the computation; no is float32; auto is bf16 if the GPU supports it, else float32"""
+    strategy: Literal["auto", "fsdp", "ddp"] = option("auto", HARDWARE)
+    """with several processes: fsdp shards the weights; ddp copies them to each process; auto decides by their size"""
+    tokens_per_forward: int | None = option(None, HARDWARE, gt=0)
+    """tokens per forward pass; lower it if memory is exhausted (default: chosen by the available memory)"""
+    attention: Literal["auto", "packed", "padded"] = option("auto", HARDWARE)
+    """packed computes without padding (on a GPU in half precision); padded works with every model; auto uses packed
+    where it can"""
+    cpu: bool = option(False, HARDWARE)
+    """train on the CPU even if there is a GPU"""
+    num_machines: int = option(1, HARDWARE, gt=0)
+    """machines that take part in this run; start the command on each"""
+    machine_rank: int = option(0, HARDWARE, ge=0)
+    """rank of this machine; the main machine is 0"""
+    main_process_ip: str | None = option(None, HARDWARE)
+    """IP address of the main machine; required with several machines (default: none)"""
+    main_process_port: int = option(0, HARDWARE, ge=0, le=65535)
+    """port on the main machine; required with several machines; on one machine, 0 selects a free port"""
+    dry_run: bool = option(False, HARDWARE)
+    """check settings and data, print the accelerate command of the run, and stop"""

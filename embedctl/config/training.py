@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -25,28 +25,25 @@ from embedctl.config.runs import LaunchSection, RunSection
 
 # The built-in model has random weights; with these values it improves within a minute on two CPU cores.
 TINY_OPTIM: dict[str, Any] = {"lr": 5e-4, "batch_size": 32, "epochs": 2}
+LR = f"highest learning rate; if it is not set, the model tiny uses {TINY_OPTIM['lr']}"
 REMINE = "Mining during training"  # a heading in `--help`
 
 
 class TrainModelSection(ModelSection):
     """The model to fine-tune."""
 
-    model_name_or_path: str = model_option(
-        TINY,
-        "model to fine-tune: the folder or the Hugging Face Hub name of a sentence-transformers or transformers model; "
-        "tiny is a small built-in model with random weights",
-    )
+    model_name_or_path: str = model_option(TINY)
+    """model to fine-tune: the folder or the Hugging Face Hub name of a sentence-transformers or transformers model;
+    tiny is a small built-in model with random weights"""
 
 
 class TextSection(Section):
     """Prompts and truncation of texts in training."""
 
-    query_max_len: int = option(
-        128, "Texts", "maximum length of a query in tokens, with special tokens; longer queries are truncated", ge=4
-    )
-    passage_max_len: int = option(
-        512, "Texts", "maximum length of a passage in tokens, with special tokens; longer passages are truncated", ge=4
-    )
+    query_max_len: int = option(128, "Texts", ge=4)
+    """maximum length of a query in tokens, with special tokens; longer queries are truncated"""
+    passage_max_len: int = option(512, "Texts", ge=4)
+    """maximum length of a passage in tokens, with special tokens; longer passages are truncated"""
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
 
@@ -54,111 +51,78 @@ class TextSection(Section):
 class TuneSection(Section):
     """Which weights are trained, and how the model computes during training."""
 
-    pooling: Literal["mean", "cls", "lasttoken"] | None = option(
-        None,
-        "Model",
-        "pooling of token embeddings for a model without its own: their mean, the first (cls) or the last token "
-        "(default: the model's own, else mean)",
-    )
-    lora_rank: int = option(0, "Model", "rank of the LoRA adapters to train; 0 trains all weights", ge=0)
-    lora_alpha: float | None = option(
-        None, "Model", "scale of the LoRA adapters, lora_alpha in peft (default: twice the rank)", gt=0
-    )
-    gradient_checkpointing: bool = option(
-        False, "Model", "recompute activations in the backward pass: less memory, about a third more time"
-    )
-    compile: bool = option(False, "Model", "compile the layers with torch.compile: a slow start, then faster steps")
+    pooling: Literal["mean", "cls", "lasttoken"] | None = option(None, "Model")
+    """pooling of token embeddings for a model without its own: their mean, the first (cls) or the last token (default:
+    the model's own, else mean)"""
+    lora_rank: int = option(0, "Model", ge=0)
+    """rank of the LoRA adapters to train; 0 trains all weights"""
+    lora_alpha: float | None = option(None, "Model", gt=0)
+    """scale of the LoRA adapters, lora_alpha in peft (default: twice the rank)"""
+    gradient_checkpointing: bool = option(False, "Model")
+    """recompute activations in the backward pass: less memory, about a third more time"""
+    compile: bool = option(False, "Model")
+    """compile the layers with torch.compile: a slow start, then faster steps"""
 
 
 class DataSection(Section):
     """Training rows, and how batches are drawn from them."""
 
-    dataset: Strings = option(
-        (),
-        "Data",
-        "file of training rows; for several files, repeat the option or use a list in YAML; FILE:2 uses each row twice "
-        "per epoch (default: the shipped example rows)",
-        metavar="FILE",
-    )
-    eval_dataset: Strings = option(
-        (),
-        "Data",
-        "file of rows to evaluate on during training, which should not be in --dataset; may be repeated like --dataset "
-        "(default: no evaluation; without --dataset, the shipped evaluation rows)",
-        metavar="FILE",
-    )
-    neg_nums: int = option(
-        15,
-        "Data",
-        "hard negatives per query; if a row has more, a random choice is used; if it has fewer, some are repeated",
-        ge=0,
-    )
-    positives: Literal["sample", "explode"] = option(
-        "sample",
-        "Data",
-        "for rows with several positives: sample uses one of them per epoch, in turn; explode uses each of them in "
-        "every epoch",
-    )
-    one_dataset_per_batch: bool = option(False, "Data", "draw all rows of a batch from the same file")
+    dataset: Strings = option((), "Data", metavar="FILE")
+    """file of training rows; for several files, repeat the option or use a list in YAML; FILE:2 uses each row twice per
+    epoch (default: the shipped example rows)"""
+    eval_dataset: Strings = option((), "Data", metavar="FILE")
+    """file of rows to evaluate on during training, which should not be in --dataset; may be repeated like --dataset
+    (default: no evaluation; without --dataset, the shipped evaluation rows)"""
+    neg_nums: int = option(15, "Data", ge=0)
+    """hard negatives per query; if a row has more, a random choice is used; if it has fewer, some are repeated"""
+    positives: Literal["sample", "explode"] = option("sample", "Data")
+    """for rows with several positives: sample uses one of them per epoch, in turn; explode uses each of them in every
+    epoch"""
+    one_dataset_per_batch: bool = option(False, "Data")
+    """draw all rows of a batch from the same file"""
 
 
 class RemineSection(Section):
     """Hard negatives that a run mines with the model that it trains."""
 
-    remine_every_epoch: bool = option(
-        False, REMINE, "before every epoch but the first, mine new hard negatives with the current model"
-    )
-    remine_range: Range = option(
-        "10-210",
-        REMINE,
-        "positions in the search results from which these negatives are drawn, from START up to but not including "
-        "STOP; 0 is the most similar passage",
-        metavar="START-STOP",
-    )
-    remine_margin: float | None = option(
-        None,
-        REMINE,
-        "each of these negatives must score below the positive by at least this cosine difference (default: no limit)",
-    )
+    remine_every_epoch: bool = option(False, REMINE)
+    """before every epoch but the first, mine new hard negatives with the current model"""
+    remine_range: Range = option("10-210", REMINE, metavar="START-STOP")
+    """positions in the search results from which these negatives are drawn, from START up to but not including STOP; 0
+    is the most similar passage"""
+    remine_margin: float | None = option(None, REMINE)
+    """each of these negatives must score below the positive by at least this cosine difference (default: no limit)"""
 
 
 class OptimSection(Section):
     """Batch size, number of steps, and the optimizer."""
 
-    batch_size: int = option(
-        32, "Training", "queries per batch and process; a batch that does not fit in memory is computed in chunks", gt=0
-    )
-    gradient_accumulation_steps: int = option(1, "Training", "batches per optimizer step", gt=0)
-    lr: float = option(
-        2e-5, "Training", f"highest learning rate; if it is not set, the model tiny uses {TINY_OPTIM['lr']}", gt=0
-    )
-    epochs: int = option(2, "Training", "number of passes over the training rows", gt=0)
-    max_steps: int | None = option(
-        None,
-        "Training",
-        "stop after this number of optimizer steps, where the learning-rate schedule ends too (default: use --epochs)",
-        gt=0,
-    )
-    warmup_proportion: float = option(
-        0.1, "Training", "fraction of the optimizer steps in which the learning rate rises to --lr", ge=0, le=1
-    )
-    lr_scheduler: Literal["linear", "cosine", "constant"] = option(
-        "linear", "Training", "after the warm-up, the learning rate falls to 0 (linear, cosine) or stays (constant)"
-    )
-    weight_decay: float = option(
-        0.01, "Training", "weight decay of AdamW; biases and normalization weights are excluded", ge=0
-    )
-    max_grad_norm: float = option(
-        1.0, "Training", "gradients with a larger norm are clipped to it; 0: no clipping", ge=0
-    )
-    seed: int = option(42, "Training", "seed of all random choices; the same seed repeats a run exactly", ge=0)
+    batch_size: int = option(32, "Training", gt=0)
+    """queries per batch and process; a batch that does not fit in memory is computed in chunks"""
+    gradient_accumulation_steps: int = option(1, "Training", gt=0)
+    """batches per optimizer step"""
+    lr: float = option(2e-5, "Training", gt=0, description=LR)
+    epochs: int = option(2, "Training", gt=0)
+    """number of passes over the training rows"""
+    max_steps: int | None = option(None, "Training", gt=0)
+    """stop after this number of optimizer steps, where the learning-rate schedule ends too (default: use --epochs)"""
+    warmup_proportion: float = option(0.1, "Training", ge=0, le=1)
+    """fraction of the optimizer steps in which the learning rate rises to --lr"""
+    lr_scheduler: Literal["linear", "cosine", "constant"] = option("linear", "Training")
+    """after the warm-up, the learning rate falls to 0 (linear, cosine) or stays (constant)"""
+    weight_decay: float = option(0.01, "Training", ge=0)
+    """weight decay of AdamW; biases and normalization weights are excluded"""
+    max_grad_norm: float = option(1.0, "Training", ge=0)
+    """gradients with a larger norm are clipped to it; 0: no clipping"""
+    seed: int = option(42, "Training", ge=0)
+    """seed of all random choices; the same seed repeats a run exactly"""
 
 
 class TrainConfig(Command):
     """Options of `embedctl train`."""
 
-    name: ClassVar[str] = "train"
-    main_options: ClassVar[tuple[str, ...]] = ("model_name_or_path", "dataset", "eval_dataset", "epochs", "output_dir")
+    name = "train"
+    main_options = ("model_name_or_path", "dataset", "eval_dataset", "epochs", "output_dir")
 
     model: TrainModelSection = TrainModelSection()
     tune: TuneSection = TuneSection()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pytest
 import typer
@@ -20,20 +20,26 @@ INTERRUPTED = 10**6  # minutes for which the command raises KeyboardInterrupt
 class Heat(Section):
     """A section of options."""
 
-    oven_degrees: float = option(1.0, "Heat", "temperature", "--heat", "-t", gt=0)
-    mode: Literal["fan", "grill"] = option("fan", "Heat", "heat source")
+    oven_degrees: float = option(1.0, "Heat", "--heat", "-t", gt=0)
+    """temperature"""
+    mode: Literal["fan", "grill"] = option("fan", "Heat")
+    """heat source"""
 
 
 class Bake(Command):
     """The options of a command for this test."""
 
-    main_options: ClassVar[tuple[str, ...]] = ("mode", "files")
+    main_options = ("mode", "files")
 
     heat: Heat = Heat()
-    files: Strings = option((), "Data", "recipes", metavar="FILE", positional=True)
-    topping: Strings = option((), "Data", "toppings")
-    minutes: int | None = option(None, "Heat", "duration", ge=0)
-    dry_run: bool = option(False, "Run", "do not bake")
+    files: Strings = option((), "Data", metavar="FILE", positional=True)
+    """recipes"""
+    topping: Strings = option((), "Data")
+    """toppings"""
+    minutes: int | None = option(None, "Heat", ge=0)
+    """duration"""
+    dry_run: bool = option(False, "Run")
+    """do not bake"""
 
     @property
     def interrupt_hint(self) -> str:
