@@ -7,10 +7,9 @@ terminal, a progress bar becomes a plain line every ten seconds.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import AbstractContextManager, closing, nullcontext
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -23,11 +22,7 @@ _console = Console(stderr=True, highlight=False)
 
 
 def configure(*, quiet: bool = False) -> None:
-    """Set up the console of this process.
-
-    Args:
-        quiet: whether to print only results, warnings and errors.
-    """
+    """Set up the console of this process; with `quiet`, it prints only results, warnings and errors."""
     global _console
     _console = Console(stderr=True, highlight=False, quiet=quiet)
 
@@ -77,9 +72,9 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     _console.print(grid)
 
 
-def result(values: dict[str, Any], stream: TextIO | None = None) -> None:
+def result(values: dict[str, Any]) -> None:
     """Print one JSON document to stdout."""
-    print(json.dumps(values, ensure_ascii=False, allow_nan=False), file=stream or sys.stdout, flush=True)
+    print(json.dumps(values, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 class Bar:
@@ -137,11 +132,7 @@ def progress(title: str, total: int | None, unit: str) -> AbstractContextManager
 def progress_if(show: bool | str | Bar, title: str, total: int, unit: str) -> AbstractContextManager[Bar | None]:
     """Return a context manager for an optional progress bar.
 
-    Args:
-        show: False: no bar; True: a new bar; a string: a new bar with this `unit`; a bar: that bar.
-        title: of a new bar.
-        total: units of a new bar.
-        unit: name of the units of a new bar.
+    `show` is False for no bar, True for a new bar, a string for a new bar with this unit, or the bar to use.
     """
     if not show or isinstance(show, Bar):
         return nullcontext(show or None)

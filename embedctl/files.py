@@ -35,10 +35,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_file(path: Path, mode: str = "w", *, sync: bool = False) -> Iterator[IO[Any]]:
     """Open a temporary file; rename it to `path` at the end, or remove it after an error.
 
-    Args:
-        path: replaced if it exists.
-        mode: w for text in UTF-8, wb for bytes.
-        sync: whether to flush the file to disk before it is renamed.
+    The mode is w for text in UTF-8 or wb for bytes; with `sync`, the file is flushed to disk before it is renamed.
     """
     with atomic_path(path) as temporary:
         with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
@@ -57,9 +54,7 @@ def write_atomically(path: Path, text: str) -> None:
 def atomic_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
     """Yield an empty temporary folder; rename it to `folder` at the end, or remove it after an error.
 
-    Args:
-        folder: replaced if it exists; missing parent folders are created.
-        sync: whether to flush all files to disk before the folder is renamed.
+    An existing folder is replaced. With `sync`, all files are flushed to disk before the folder is renamed.
     """
     temporary = temporary_for(folder)
     shutil.rmtree(temporary, ignore_errors=True)
@@ -67,7 +62,8 @@ def atomic_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         if sync:
-            sync_tree(temporary)
+            for path in [*temporary.rglob("*"), temporary]:
+                sync_path(path)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.replace(folder)
         if sync:
@@ -79,9 +75,7 @@ def atomic_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
 def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     """Build a folder unless it exists, and return it. One process builds it while other processes wait.
 
-    Args:
-        folder: the result.
-        build: writes the content into the empty folder that it receives.
+    `build` writes the content into the empty folder that it receives.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -92,27 +86,16 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
 
 
 def check_writable(folder: Path, output: str, hint: str) -> None:
-    """Create a folder and check that files can be written to it.
-
-    Args:
-        folder: created with its parents.
-        output: the option and its value, for the error message.
-        hint: the next action, for the error message.
+    """Create a folder and its parents, and check that files can be written to it.
 
     Raises:
-        ConfigError: the folder cannot be created or written to.
+        ConfigError: they cannot; the message names `output`, the option with its value.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as cause:
         raise ConfigError(f"{output}: cannot be written: {cause.strerror}", hint) from None
-
-
-def sync_tree(folder: Path) -> None:
-    """Flush all files under a folder, and the folder itself, to disk."""
-    for path in [*folder.rglob("*"), folder]:
-        sync_path(path)
 
 
 def sync_path(path: Path) -> None:

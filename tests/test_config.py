@@ -12,7 +12,6 @@ import yaml
 from embedctl import config as configs
 from embedctl.commands.help import OUTPUT, PANELS
 from embedctl.config import (
-    TINY_OPTIM,
     Command,
     EncodeConfig,
     EvalConfig,
@@ -30,9 +29,9 @@ from embedctl.config import (
     load,
     option,
     option_fields,
-    with_model_defaults,
 )
 from embedctl.config.__main__ import write
+from embedctl.config.training import TINY_OPTIM
 from embedctl.errors import ConfigError
 from embedctl.resources import config_file
 
@@ -158,17 +157,16 @@ def test_a_configuration_is_frozen():
 
 
 def test_the_built_in_model_has_its_own_defaults():
-    optim = with_model_defaults(TrainConfig()).optim
+    optim = TrainConfig().with_model_defaults().optim
     assert {name: getattr(optim, name) for name in TINY_OPTIM} == TINY_OPTIM
-    assert with_model_defaults(load(TrainConfig, None, {"lr": "0.1"})).optim.lr == 0.1
-    assert with_model_defaults(load(TrainConfig, None, {"model_name_or_path": "m"})) == load(
-        TrainConfig, None, {"model_name_or_path": "m"}
-    )
+    assert load(TrainConfig, None, {"lr": "0.1"}).with_model_defaults().optim.lr == 0.1
+    other = load(TrainConfig, None, {"model_name_or_path": "m"})
+    assert other.with_model_defaults() == other
 
 
 def test_model_defaults_keep_the_options_of_the_user():
     config = load(TrainConfig, None, {"seed": "7", "epochs": "1"})
-    resolved = with_model_defaults(config)
+    resolved = config.with_model_defaults()
     assert (resolved.optim.seed, resolved.optim.epochs) == (7, 1)
     assert resolved.loss == config.loss
 

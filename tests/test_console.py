@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 
@@ -65,7 +64,7 @@ def test_plural_agrees_with_the_count():
 
 def test_a_result_is_strict_json():
     with pytest.raises(ValueError, match="JSON"):
-        console.result({"value": float("nan")}, io.StringIO())
+        console.result({"value": float("nan")})
 
 
 def test_progress_without_a_terminal_prints_plain_lines(

@@ -19,9 +19,7 @@ def model_or_default(name: str | None) -> str:
         return name
     default = RunSection().output_dir
     if not Path(default, "modules.json").exists():
-        raise ModelError(
-            f"no --model given, and the folder {default} contains no model",
-            "train a model with `embedctl train`, or give a model folder or a Hugging Face Hub name with --model",
-        )
+        hint = "train a model with `embedctl train`, or give a model folder or a Hugging Face Hub name with --model"
+        raise ModelError(f"no --model given, and the folder {default} contains no model", hint)
     console.info(f"no --model given; using the trained model in {default}")
     return default

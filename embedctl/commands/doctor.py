@@ -41,12 +41,12 @@ REQUIRED_PACKAGES = {  # package: (module, oldest supported version)
     "ir-measures": ("ir_measures", "0.3.7"),
 }
 OPTIONAL_PACKAGES = {  # module: (option that requires it, command that installs it)
-    "peft": ("--lora-rank", "pip install peft"),
+    "peft": ("--lora-rank", "pip install 'embedctl[peft]'"),
     "wandb": ("--log-with wandb", "pip install wandb"),
-    "tensorboard": ("--log-with tensorboard", "pip install tensorboard"),
-    "trackio": ("--log-with trackio", "pip install trackio"),
-    "onnxruntime": ("encode --backend onnx", "pip install onnxruntime onnx onnxscript"),
-    "openvino": ("encode --backend openvino", "pip install openvino onnx onnxscript"),
+    "tensorboard": ("--log-with tensorboard", "pip install 'embedctl[tensorboard]'"),
+    "trackio": ("--log-with trackio", "pip install 'embedctl[trackio]'"),
+    "onnxruntime": ("encode --backend onnx", "pip install 'embedctl[onnx]'"),
+    "openvino": ("encode --backend openvino", "pip install 'embedctl[openvino]'"),
 }
 IMPORT_ERRORS = (ImportError, OSError, RuntimeError, AttributeError)
 HUB_TIMEOUT_SECONDS = 2.0
@@ -81,11 +81,9 @@ def command(config: DoctorConfig) -> None:
     if config.json_output:
         console.result({"ok": not problems, "findings": [asdict(finding) for finding in findings]})
     if problems:
-        lines = [f"{finding.name}: {finding.value}" for finding in problems]
+        message = "\n  ".join(f"{finding.name}: {finding.value}" for finding in problems)
         advice = {finding.advice for finding in problems}
-        raise CheckFailed(
-            "\n  ".join(lines), advice.pop() if len(advice) == 1 else "follow the hints (->) in the list above"
-        )
+        raise CheckFailed(message, advice.pop() if len(advice) == 1 else "follow the hints (->) in the list above")
     console.info("all required packages and folders are available")
 
 
@@ -169,14 +167,13 @@ def _check_cache(name: str, folder: Path, advice: str, *, required: bool) -> Fin
 
 def _check_hub() -> Finding:
     """Report whether models can be downloaded from the Hugging Face Hub."""
+    value = f"{hub.endpoint()} is not reachable"
     advice = "use a model folder, or a model that is already in the Hugging Face cache"
     if hub.is_offline():
-        return Finding(
-            "hub", "Hugging Face Hub", "offline mode (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)", advice
-        )
-    if hub.is_reachable(hub.endpoint(), HUB_TIMEOUT_SECONDS):
+        value = "offline mode (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)"
+    elif hub.is_reachable(hub.endpoint(), HUB_TIMEOUT_SECONDS):
         return Finding("hub", "Hugging Face Hub", f"{hub.endpoint()} is reachable")
-    return Finding("hub", "Hugging Face Hub", f"{hub.endpoint()} is not reachable", advice)
+    return Finding("hub", "Hugging Face Hub", value, advice)
 
 
 def _check_optional_packages() -> Iterator[Finding]:

@@ -85,11 +85,7 @@ def check_job(job: EncodeJob, processes: int) -> None:
 
 
 def check_parallel(job: EncodeJob, processes: int) -> None:
-    """Check that several processes can share the work.
-
-    Raises:
-        ConfigError: the output is a single file, or the input cannot be read more than once.
-    """
+    """Raise a ConfigError if the output is a single file, or if the input cannot be read more than once."""
     option = f"--num-processes {processes}"
     if not job.sharded:
         message = f"{option} requires an output folder, because every process writes its own files"
@@ -100,11 +96,7 @@ def check_parallel(job: EncodeJob, processes: int) -> None:
 
 
 def check_indexable(job: EncodeJob) -> None:
-    """Check that an index can be built from vectors of this format and type.
-
-    Raises:
-        ConfigError: no index can be built, or another file or folder has the name of the index folder.
-    """
+    """Raise a ConfigError if no index can be built from the output, or if its name is that of other files."""
     from embedctl.search.index_folder import check_replaceable, index_folder_for
 
     if not job.sharded and job.output.suffix != ".npy":

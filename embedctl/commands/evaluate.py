@@ -55,12 +55,7 @@ def command(config: EvalConfig) -> None:
 
 
 def build_job(config: EvalConfig) -> EvalJob:
-    """Return the evaluation job of a configuration.
-
-    Raises:
-        DataError: the evaluation files that the training run recorded no longer exist.
-        ModelError: no model is given, and the default output folder contains no model.
-    """
+    """Return the evaluation job of a configuration, with the default model and data where none are given."""
     from embedctl.evaluation.job import EvalJob
 
     model = model_or_default(config.model.model_name_or_path)
@@ -82,11 +77,7 @@ def build_job(config: EvalConfig) -> EvalJob:
 def select_data(config: EvalConfig, model: str) -> tuple[tuple[str, ...], tuple[str, str, str] | None, str]:
     """Select the evaluation data: the given files, those that the training run recorded, or the example collection.
 
-    Returns:
-        The files of rows, or the corpus, queries and qrels files in BEIR's format; and a name for messages.
-
-    Raises:
-        DataError: the evaluation files that the training run recorded no longer exist.
+    Return the files of rows, or the corpus, queries and qrels files in BEIR's format; and a name for messages.
     """
     if config.corpus and config.queries and config.qrels:
         return (), (config.corpus, config.queries, config.qrels), config.corpus

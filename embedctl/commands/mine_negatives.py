@@ -52,11 +52,7 @@ def command(config: MineConfig) -> None:
 
 
 def input_files(config: MineConfig) -> list[str]:
-    """Return the files of rows; without --dataset, the example file.
-
-    Raises:
-        ConfigError: a file is stdin, which cannot be read twice.
-    """
+    """Return the files of rows; without --dataset, the example file. Stdin raises a ConfigError."""
     if "-" in config.dataset:
         message = "--dataset - is not supported, because mine-negatives reads the rows twice"
         raise ConfigError(message, "write the rows to a file and give it with --dataset")
@@ -78,21 +74,15 @@ def check_output(config: MineConfig, files: Sequence[str]) -> None:
     if any(output.exists() and name.exists() and output.samefile(name) for name in inputs):
         raise ConfigError(f"--output {output} is an input file", "give another file with --output")
     if output.exists() and not config.overwrite:
-        raise ConfigError(
-            f"--output {output} already exists", "give another file with --output, or replace it with --overwrite"
-        )
-    check_writable(output.parent, f"--output {output}", "give a file in a writable folder with --output")
-    if config.report:
-        report = Path(config.report)
-        check_writable(report.parent, f"--report {report}", "give a file in a writable folder with --report")
+        hint = "give another file with --output, or replace it with --overwrite"
+        raise ConfigError(f"--output {output} already exists", hint)
+    for option, file in (("--output", config.output), ("--report", config.report)):
+        if file:
+            check_writable(Path(file).parent, f"{option} {file}", f"give a file in a writable folder with {option}")
 
 
 def build_job(config: MineConfig, files: Sequence[str]) -> MiningJob:
-    """Return the mining job of a configuration.
-
-    Raises:
-        ModelError: no model is given, and the default output folder contains no model.
-    """
+    """Return the mining job of a configuration, with the default model if none is given."""
     from embedctl.mining.candidates import Limits, Selection
     from embedctl.mining.job import MiningJob
 

@@ -55,10 +55,8 @@ def read_queries(config: SearchConfig) -> list[str]:
     if config.prompt is not None and config.prompt_name is not None:
         raise ConfigError("--prompt and --prompt-name cannot be combined", "remove one of them")
     if bool(config.texts) == (config.input is not None):
-        raise ConfigError(
-            "queries must be given either as arguments or with --input",
-            'for example: `embedctl search --index vectors.npy "how deep is the sea"`',
-        )
+        hint = 'for example: `embedctl search --index vectors.npy "how deep is the sea"`'
+        raise ConfigError("queries must be given either as arguments or with --input", hint)
     queries = list(config.texts if config.input is None else read_texts(config.input, config.field))
     if not queries:
         raise DataError(f"{config.input}: the file contains no text", "give a file with at least one text with --input")
@@ -66,11 +64,7 @@ def read_queries(config: SearchConfig) -> list[str]:
 
 
 def query_prompt(config: SearchConfig, embedder: Embedder) -> str:
-    """Return the prompt to prepend to each query; without prompt options, the model's own query prompt.
-
-    Raises:
-        ModelError: the model has no prompt with the given name.
-    """
+    """Return the prompt to prepend to each query; without prompt options, the model's own query prompt."""
     if config.prompt is None and config.prompt_name is None:
         return embedder.prompt_for("query")
     return embedder.resolve_prompt(config.prompt_name, config.prompt)

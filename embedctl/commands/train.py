@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embedctl import console
 from embedctl.commands.flags import with_options
-from embedctl.config import TINY, TrainConfig, dump, with_model_defaults
+from embedctl.config import TINY, TrainConfig, dump
 from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse_dataset_option
 from embedctl.errors import ConfigError, DataError, ModelError
@@ -30,6 +30,8 @@ embedctl train --resume tuned
 """
 # Files and folders of a run; --overwrite removes them and leaves other files.
 RUN_FILES = ("config.yaml", "embedctl.json", "states", "checkpoints", "metrics.jsonl", "modules.json")
+EXTRAS = ("peft", "tensorboard", "trackio")  # packages that an extra of embedctl with the same name installs
+OTHER_FOLDER = "give another folder with --output-dir"
 
 
 @with_options(TrainConfig)
@@ -39,7 +41,7 @@ def command(config: TrainConfig) -> None:
     The input is a model and files of training rows. The output is a folder with the fine-tuned model, which
     sentence-transformers can load, and with the metrics of the run.
     """
-    config = with_default_data(with_model_defaults(resolve_resume(config)))
+    config = with_default_data(resolve_resume(config).with_model_defaults())
     check_metric(config.run.metric, config.loss.mrl_dims)
     check_packages(config)
     check_data(config)
@@ -119,7 +121,8 @@ def check_packages(config: TrainConfig) -> None:
         required["--lora-rank"] = "peft"
     for option, package in required.items():
         if find_spec(package) is None:
-            raise ConfigError(f"{option} requires the package {package}", f"run `pip install {package}`")
+            name = f"'embedctl[{package}]'" if package in EXTRAS else package
+            raise ConfigError(f"{option} requires the package {package}", f"run `pip install {name}`")
 
 
 def check_data(config: TrainConfig) -> None:
@@ -138,25 +141,16 @@ def check_data(config: TrainConfig) -> None:
 
 
 def check_model(config: TrainConfig) -> None:
-    """Check a local model folder.
-
-    Raises:
-        ConfigError: the model folder is also the output folder.
-        ModelError: the folder contains no model.
-    """
+    """Raise a ModelError if the model folder contains no model, or a ConfigError if it is also the output folder."""
     name = config.model.model_name_or_path
     if name == TINY:
         return
     folder = Path(name)
     if folder.is_dir() and not any((folder / file).exists() for file in ("modules.json", "config.json")):
-        raise ModelError(
-            f"--model {name}: the folder contains neither modules.json nor config.json",
-            "give the folder of a saved sentence-transformers or transformers model",
-        )
+        hint = "give the folder of a saved sentence-transformers or transformers model"
+        raise ModelError(f"--model {name}: the folder contains neither modules.json nor config.json", hint)
     if folder.exists() and folder.resolve() == Path(config.run.output_dir).resolve():
-        raise ConfigError(
-            f"--output-dir {name} is the folder of the model to train", "give another folder with --output-dir"
-        )
+        raise ConfigError(f"--output-dir {name} is the folder of the model to train", OTHER_FOLDER)
 
 
 def prepare_output(config: TrainConfig) -> Path:
@@ -167,25 +161,23 @@ def prepare_output(config: TrainConfig) -> Path:
     """
     folder = Path(config.run.output_dir)
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output-dir {folder} is a file", "give another folder with --output-dir")
+        raise ConfigError(f"--output-dir {folder} is a file", OTHER_FOLDER)
     names = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if config.run.resume and "modules.json" in names and not any((folder / "states").glob("step-*")):
-        raise ConfigError(
-            f"--resume: the run in {folder} is finished",
-            f"train the model further with --model {folder} and another --output-dir",
-        )
+        hint = f"train the model further with --model {folder} and another --output-dir"
+        raise ConfigError(f"--resume: the run in {folder} is finished", hint)
     if names and not config.run.resume and not config.launch.dry_run:
         if not config.run.overwrite:
             _check_overwrite(folder, names)
         for path in (folder / name for name in RUN_FILES):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    check_writable(folder, f"--output-dir {folder}", "give another folder with --output-dir")
+    check_writable(folder, f"--output-dir {folder}", OTHER_FOLDER)
     return folder
 
 
 def _check_overwrite(folder: Path, names: set[str]) -> None:
     """Raise a ConfigError if the folder contains a finished run, a run with checkpoints, or files of no run."""
-    contains, hint = f"--output-dir {folder} contains", "give another folder with --output-dir, or use --overwrite to"
+    contains, hint = f"--output-dir {folder} contains", f"{OTHER_FOLDER}, or use --overwrite to"
     if "modules.json" in names:
         raise ConfigError(f"{contains} a finished run", f"{hint} replace the run")
     if "config.yaml" not in names:

@@ -53,10 +53,8 @@ def command(config: ValidateConfig) -> None:
     if config.json_output:
         console.result({"ok": errors == 0, "files": reports})
     if errors:
-        raise CheckFailed(
-            f"{console.plural(errors, 'error')} in {console.plural(len(reports), 'file')}",
-            "fix the lines listed above and run the command again",
-        )
+        message = f"{console.plural(errors, 'error')} in {console.plural(len(reports), 'file')}"
+        raise CheckFailed(message, "fix the lines listed above and run the command again")
 
 
 def resolve_path(name: str) -> str:
@@ -118,8 +116,10 @@ def problem_counts(stats: dict[str, Any]) -> str:
 
 def panel_rows(report: dict[str, Any]) -> dict[str, str]:
     """Return names and values of the panel of a file, without the text lengths."""
+    from embedctl.data.rows import format_kinds
+
     stats = report["stats"]
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in report["kinds"].items())
+    kinds = format_kinds(report["kinds"])
     facts = {"rows": f"{report['rows']:,}" + (f" ({kinds})" if kinds else "")}
     if stats["prompted"]:
         facts["rows with a prompt"] = f"{stats['prompted']:,}"

@@ -11,12 +11,4 @@ from embedctl.config.loading import choices, cli_option, commented_yaml, descrip
 from embedctl.config.losses import LossSection
 from embedctl.config.mining import MineConfig
 from embedctl.config.runs import RunSection
-from embedctl.config.training import (
-    TINY_OPTIM,
-    OptimSection,
-    RemineSection,
-    TextSection,
-    TrainConfig,
-    TuneSection,
-    with_model_defaults,
-)
+from embedctl.config.training import OptimSection, RemineSection, TextSection, TrainConfig, TuneSection

@@ -35,17 +35,16 @@ def option(default: T, panel: str, *names: str, metavar: str = "", positional: b
     return cast(T, info)
 
 
-def _split_commas(value: Any) -> Any:
-    """Split strings at commas: `64,128` and [`64,128`] become [`64`, `128`]."""
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, list | tuple):
-        return [piece for item in value for piece in (item.split(",") if isinstance(item, str) else [item])]
-    return value
-
-
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _split_commas(value: Any) -> Any:
+    """Split strings at commas: `64,128` and [`64,128`] become [`64`, `128`]."""
+    items = _as_list(value)
+    if not isinstance(items, list | tuple):
+        return value
+    return [piece for item in items for piece in (item.split(",") if isinstance(item, str) else [item])]
 
 
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
@@ -72,11 +71,7 @@ def parse_range(positions: str) -> tuple[int, int]:
 
 
 def check_range_size(flag: str, positions: str, neg_nums: int) -> None:
-    """Check that a range has enough positions for the negatives of a row.
-
-    Raises:
-        ValueError: the range has fewer than `neg_nums` positions.
-    """
+    """Raise a ValueError if a range has fewer than `neg_nums` positions."""
     first, last = parse_range(positions)
     if last - first < neg_nums:
         advice = f"use for example {flag} {first}-{first + max(200, neg_nums)}, or a lower --neg-nums"

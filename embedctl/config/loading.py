@@ -13,14 +13,16 @@ from pydantic.fields import FieldInfo
 
 from embedctl.config.base import CliOption, Command, Section
 from embedctl.errors import ConfigError
+from embedctl.resources import config_file
 
-COMMENT_WIDTH = 100
+COMMENT = textwrap.TextWrapper(
+    100, initial_indent="# ", subsequent_indent="# ", break_long_words=False, break_on_hyphens=False
+)
 HEADER = """\
 # All options of `embedctl {name}` with their default values. To change some of them, copy their
 # lines and the names of their sections to a file of your own, and run
 # `embedctl {name} --config FILE`. Options on the command line override the file. An option that is
 # null is not set."""
-CONFIG_HINT = "compare it with the file of this command in the folder `config` of embedctl, which lists all keys"
 
 C = TypeVar("C", bound=Command)
 
@@ -63,16 +65,13 @@ def flag_of(name: str) -> str:
 def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None = None) -> C:
     """Return the configuration from defaults, a YAML file and command-line options; later ones override earlier ones.
 
-    Args:
-        config: the configuration class of the command.
-        file: a YAML file with the keys of the sections, or None.
-        flags: field name to value, only for options that the user set.
+    `flags` contains the value of each field that the user set on the command line.
 
     Raises:
         ConfigError: lists all errors.
     """
     flags = flags or {}
-    merged = _read_yaml(file) if file else {}
+    merged = _read_yaml(file, config) if file else {}
     set_paths = [path for path in option_fields(config) if path[-1] in flags]
     for path in set_paths:
         _set_value(merged, path, flags[path[-1]])
@@ -80,8 +79,11 @@ def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None 
         return config.model_validate(merged)
     except ValidationError as invalid:
         messages = [_message(error, set_paths, file) for error in invalid.errors()]
-        hint = f"see `embedctl {config.name} --help` for the options and their values"
-        raise ConfigError("\n  ".join(messages), hint) from None
+        raise ConfigError("\n  ".join(messages), _help_hint(config)) from None
+
+
+def _help_hint(config: type[Command]) -> str:
+    return f"see `embedctl {config.name} --help` for the options and their values"
 
 
 def _set_value(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -94,12 +96,9 @@ def _set_value(document: dict[str, Any], path: tuple[str, ...], value: Any) -> N
 
 
 def _message(error: Any, set_paths: list[tuple[str, ...]], file: str | None) -> str:
-    """Return the message of a validation error: the option or the file and key, and what is wrong.
+    """Return the message of one of pydantic's errors: the option or the file and key, and what is wrong.
 
-    Args:
-        error: one of pydantic's errors.
-        set_paths: paths of the options on the command line.
-        file: the YAML file, if there is one.
+    `set_paths` are the paths of the options on the command line.
     """
     names = tuple(str(part) for part in error["loc"] if not isinstance(part, int))
     message = error["msg"].removeprefix("Value error, ")
@@ -119,17 +118,22 @@ def _yaml_message(file: str, cause: yaml.YAMLError) -> str:
     return f"{location}: not YAML: {cause.problem if isinstance(cause, yaml.MarkedYAMLError) else cause}"
 
 
-def _read_yaml(file: str) -> dict[str, Any]:
+def _read_yaml(file: str, config: type[Command]) -> dict[str, Any]:
+    """Return the content of a configuration file without its empty values; `config` is named in the hints."""
+    try:
+        hint = f"compare it with {config_file(f'{config.name}.yaml')}, which lists all keys"
+    except FileNotFoundError:  # the command has no options of its own
+        hint = _help_hint(config)
     try:
         document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as cause:
         raise ConfigError(f"--config: {file}: {cause.strerror}", "check the name of the file") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"--config: {file}: not YAML: the file is not UTF-8", CONFIG_HINT) from None
+        raise ConfigError(f"--config: {file}: not YAML: the file is not UTF-8", hint) from None
     except yaml.YAMLError as invalid:
-        raise ConfigError(f"--config: {_yaml_message(file, invalid)}", CONFIG_HINT) from None
+        raise ConfigError(f"--config: {_yaml_message(file, invalid)}", hint) from None
     if not isinstance(document or {}, dict):
-        raise ConfigError(f"--config: {file}: a mapping of sections is expected", CONFIG_HINT)
+        raise ConfigError(f"--config: {file}: a mapping of sections is expected", hint)
     return {name: value for name, value in (document or {}).items() if value is not None}
 
 
@@ -156,14 +160,7 @@ def _commented_line(name: str, field: FieldInfo) -> str:
     """Return the comment lines and the line of one option."""
     default = list(field.default) if isinstance(field.default, tuple) else field.default
     value = yaml.safe_dump(default, default_flow_style=True).splitlines()[0]
-    comment = textwrap.fill(
-        description(field),
-        COMMENT_WIDTH,
-        initial_indent="# ",
-        subsequent_indent="# ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    comment = COMMENT.fill(description(field))
     if values := choices(field.annotation):
         comment += f"\n# values: {', '.join(values)}"
     return f"{comment}\n{name}: {value}"

@@ -167,10 +167,9 @@ class TrainConfig(Command):
         copies = {name: getattr(self, name).model_copy(update=values) for name, values in sections.items()}
         return self.model_copy(update=copies)
 
-
-def with_model_defaults(config: TrainConfig) -> TrainConfig:
-    """Return the configuration with `TINY_OPTIM` for the built-in model, except for options that the user set."""
-    if config.model.model_name_or_path != TINY:
-        return config
-    values = {name: value for name, value in TINY_OPTIM.items() if name not in config.optim.model_fields_set}
-    return config.with_values(optim=values)
+    def with_model_defaults(self) -> TrainConfig:
+        """Return the configuration with `TINY_OPTIM` for the built-in model, except for options that the user set."""
+        if self.model.model_name_or_path != TINY:
+            return self
+        values = {name: value for name, value in TINY_OPTIM.items() if name not in self.optim.model_fields_set}
+        return self.with_values(optim=values)

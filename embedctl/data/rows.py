@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -30,6 +30,11 @@ class RowKind(Enum):
     HARD = "hard-negatives"
     GRADED = "graded"
     TEACHER = "teacher"
+
+
+def format_kinds(counts: Mapping[str, int]) -> str:
+    """Return the numbers of rows per kind for messages: "hard negatives: 400, in-batch: 20"."""
+    return ", ".join(f"{kind.replace('hard-', 'hard ')}: {count:,}" for kind, count in counts.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def add_adapters(embedder: Embedder, config: TuneSection) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ConfigError(
-            "--lora-rank: the package peft is not installed", 'run `pip install "embedctl[peft]"`'
+            "--lora-rank: the package peft is not installed", "run `pip install 'embedctl[peft]'`"
         ) from None
     linear_layers = [name for name, module in embedder.backbone.named_modules() if isinstance(module, torch.nn.Linear)]
     lora_config = LoraConfig(

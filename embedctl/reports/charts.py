@@ -55,14 +55,9 @@ def bin_edges(groups: Mapping[str, ScoreCounts]) -> NDArray[np.int64]:
 
 
 def draw_histograms(groups: Mapping[str, ScoreCounts], axis: str) -> str:
-    """Draw one histogram per group that is not empty, one below the other with a common x axis.
+    """Draw one histogram per group that is not empty, one below the other with a common x axis labelled `axis`.
 
-    Args:
-        groups: name of each group and its scores.
-        axis: label of the x axis.
-
-    Returns:
-        The SVG image as a data URI, or an empty string if all groups are empty.
+    Return the SVG image as a data URI, or an empty string if all groups are empty.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 STYLE = (
-    "body{font:15px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}td{vertical-align:top;"
+    "body{font:15px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}td,th{vertical-align:top;"
     "padding:.2rem .6rem}th{text-align:left}.above{background:#fde7d9}img{max-width:100%}"
     "section{border-top:1px solid #ccc}"
 )

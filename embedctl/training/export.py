@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from embedctl import __version__
 from embedctl.config import TINY
+from embedctl.data.rows import format_kinds
 from embedctl.errors import ModelError
 from embedctl.files import atomic_folder
 from embedctl.model.embedder import Embedder
@@ -103,7 +104,6 @@ def model_card(embedder: Embedder, summary: RunSummary) -> str:
     base, dims = display_path(job.model), ", ".join(map(str, job.loss.mrl_dims))
     origin = "the built-in model (random weights)" if job.model == TINY else f"`{base}`"
     prompts = ", ".join(f'{name} "{text}"' for name, text in embedder.prompts.items() if text) or "none"
-    kinds = ", ".join(f"{kind}: {count:,}" for kind, count in data["kinds"].items())
     head = [
         "---",
         "library_name: sentence-transformers",
@@ -133,7 +133,7 @@ def model_card(embedder: Embedder, summary: RunSummary) -> str:
         f"{job.text.query_max_len} tokens and passages to {job.text.passage_max_len} tokens. Prompts: {prompts}.",
         f"The model was trained for truncation to {dims} dimensions (`truncate_dim`)." if dims else "",
         "## Data",
-        f"{data['rows']:,} rows ({kinds}) with {data['texts']:,} distinct texts, from "
+        f"{data['rows']:,} rows ({format_kinds(data['kinds'])}) with {data['texts']:,} distinct texts, from "
         f"{', '.join(map(display_path, job.data.dataset))}.",
         "## Metrics",
         _metric_table(summary),

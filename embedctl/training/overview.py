@@ -8,6 +8,7 @@ from embedctl import console
 from embedctl.config import TINY
 from embedctl.console import plural
 from embedctl.data.batches import BatchPlan
+from embedctl.data.rows import format_kinds
 from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import world_size
 from embedctl.resources import display_path
@@ -22,7 +23,6 @@ def show_overview(
 ) -> None:
     """Print the panel; `start` is the number of steps done before a resumed run continues."""
     facts, optim = data.facts, job.optim
-    kinds = ", ".join(f"{kind}: {count:,}" for kind, count in facts["kinds"].items())
     texts = f"{plural(facts['texts'], 'distinct text')}, {plural(facts['tokens'], 'token')}"
     compute = str(session.runtime.compute_dtype).removeprefix("torch.")
     float32 = "" if compute == "float32" else "; weights, optimizer and loss in float32"
@@ -31,7 +31,7 @@ def show_overview(
         "embedctl train",
         {
             "model": _model(job, session),
-            "data": f"{plural(facts['rows'], 'row')} ({kinds}), {texts}",
+            "data": f"{plural(facts['rows'], 'row')} ({format_kinds(facts['kinds'])}), {texts}",
             **_batch(job, session, data, plan),
             **_negatives(job),
             "steps": _steps(schedule, start),

@@ -90,7 +90,7 @@ class ModelSaver:
     def _print_results(self, step: int, similarity: float, final_is_best: bool) -> None:
         facts = {
             "model": str(self.job.folder),
-            "check": f"SentenceTransformer returns the same embeddings (cosine {similarity:.6f})",
+            "check of the model": f"SentenceTransformer returns the same embeddings (cosine {similarity:.6f})",
         }
         summary = self._summary(step)
         if summary.metrics:
@@ -101,7 +101,7 @@ class ModelSaver:
             where = f", saved in {self.job.folder if final_is_best else self.best_folder}"
             if best["step"] == 0:
                 where = " (base model). Training did not improve the model: use a lower --lr or more data"
-            facts["best"] = f"{metric} {best['metrics'][metric]:.4f} at step {best['step']}{where}"
+            facts["best model"] = f"{metric} {best['metrics'][metric]:.4f} at step {best['step']}{where}"
         facts["next"] = f"embedctl eval --ckpt {self.job.folder}"
         console.panel("training finished", facts)
         if self.job.json_output:

@@ -32,7 +32,7 @@ def test_a_valid_file(capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "good.jsonl: ok\n" in printed.err
-    assert "1 (1 hard-negatives)" in printed.err
+    assert "1 (hard negatives: 1)" in printed.err
 
 
 def test_the_command_fails_after_all_files_are_checked(capsys):

@@ -55,7 +55,7 @@ def test_model_card_contains_data_metrics_and_parameters(tiny_model: str, tmp_pa
     card = (tmp_path / "README.md").read_text()
     for line in (
         "# out",
-        "3 rows (hard-negatives: 3) with 5 distinct texts, from .",
+        "3 rows (hard negatives: 3) with 5 distinct texts, from .",
         "| nDCG@10 | 0.2500 | 0.5000 |",
         "| steps | 12 |",
         "| neg_nums | 7 |",
