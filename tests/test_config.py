@@ -13,6 +13,7 @@ from embedctl import config as configs
 from embedctl.commands.help import OUTPUT, PANELS
 from embedctl.config import (
     Command,
+    DoctorConfig,
     EncodeConfig,
     EvalConfig,
     MineConfig,
@@ -267,7 +268,13 @@ def test_a_yaml_error_names_file_and_line(write_yaml):
     file = write_yaml("run:\n  keep: [1\n")
     with pytest.raises(ConfigError, match=rf"{file}:3: not YAML") as error:
         load(TrainConfig, file)
-    assert error.value.hint
+    assert str(config_file("train.yaml")) in error.value.hint
+
+
+def test_the_hint_for_a_command_without_a_shipped_file_names_its_help(write_yaml):
+    with pytest.raises(ConfigError, match="a mapping of sections is expected") as error:
+        load(DoctorConfig, write_yaml("- a list"))
+    assert "`embedctl doctor --help`" in error.value.hint
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,7 @@ def test_an_unknown_metric_is_an_error_before_the_workers_start(tmp_path: Path, 
 def test_a_missing_package_is_an_error_before_the_workers_start(flags, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("embedctl.commands.train.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"requires the package (trackio|peft)"):
+    with pytest.raises(ConfigError, match=r"requires the package (trackio|peft)") as error:
         command(**flags)
+    assert error.value.hint in {"run `pip install 'embedctl[trackio]'`", "run `pip install 'embedctl[peft]'`"}
     assert list(tmp_path.iterdir()) == []
