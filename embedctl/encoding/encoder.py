@@ -31,7 +31,7 @@ class TextCounts:
     reused: int = 0  # texts whose vectors an earlier run wrote
 
     def add(self, block: list[str], *, reused: bool = False) -> None:
-        """Add a block of texts; `reused` states that an earlier run wrote their vectors."""
+        """Add a block of texts."""
         self.rows += len(block)
         self.empty += sum(not text.strip() for text in block)
         self.reused += len(block) if reused else 0
@@ -50,10 +50,7 @@ class Encoder:
     def to_file(self, texts: Iterator[str], path: Path, total: int | None = None) -> TextCounts:
         """Encode texts into one file; for int8, also write the value ranges to PATH.ranges.npy.
 
-        Args:
-            texts: only one block of them is in memory at the same time.
-            path: the suffix selects the format; an existing file is replaced when the new file is complete.
-            total: number of texts for the progress bar; None if it is unknown.
+        Only one block of texts is in memory at the same time. `total` is their number, if known, for the progress bar.
 
         Raises:
             DataError: the input contains no text.
@@ -74,12 +71,8 @@ class Encoder:
     ) -> TextCounts:
         """Encode texts into shards, except for the shards that an earlier run completed.
 
-        Args:
-            texts: only the texts of one shard are in memory at the same time. With several processes, every process
-                reads all texts and encodes the shards that are assigned to it.
-            shards: the output folder.
-            shard_rows: number of texts per shard.
-            total: number of texts for the progress bar; None if it is unknown.
+        Only the texts of one shard are in memory at the same time. With several processes, every process reads all
+        texts and encodes the shards that are assigned to it. `total` is the number of texts, for the progress bar.
 
         Raises:
             ConfigError: an existing shard was made from other texts.
@@ -88,15 +81,15 @@ class Encoder:
         """
         counts = TextCounts()
         self.quantize.ranges = shards.ranges
-        first_shard_sets_ranges = self.quantize.needs_ranges and shards.ranges is None
+        first_shard_sets_ranges = self.quantize.dtype == "int8" and shards.ranges is None
         with console.progress("encode", total, "texts") as bar:
             for index, block in enumerate(_split_blocks(texts, shard_rows)):
                 reused = owns(index) and shards.is_complete(index, block)
-                if reused or not owns(index):
-                    bar.advance(len(block))
-                else:
+                if owns(index) and not reused:
                     vectors = self._encode_block(block, counts.rows, bar)
                     shards.write(index, block, vectors, self.quantize.ranges)
+                else:
+                    bar.advance(len(block))
                 counts.add(block, reused=reused)
                 if index == 0 and first_shard_sets_ranges:
                     self.quantize.ranges = broadcast(self.quantize.ranges)
@@ -107,11 +100,7 @@ class Encoder:
         return counts
 
     def _encode_block(self, block: list[str], first_row: int, bar: console.Bar) -> NDArray[np.generic]:
-        """Return the vectors (N, H) of the block in the stored type; `first_row` is the row number of its first text.
-
-        Raises:
-            ModelError: a vector contains NaN or infinity.
-        """
+        """Return the vectors (N, H) of the block in the stored type; `first_row` is the row of its first text."""
         vectors = self.embedder.encode(
             block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens, show_progress=bar
         )

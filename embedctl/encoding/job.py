@@ -45,15 +45,13 @@ class EncodeJob:
     def from_config(cls, config: EncodeConfig, device: str | None = None) -> EncodeJob:
         """Return the job of a configuration, with all defaults resolved for the current working folder.
 
-        Args:
-            config: without a model, the job uses the output folder of the last training run; without an output, it
-                writes a .npy file with the stem of the input.
-            device: device of this process if several processes share the job.
+        Without a model, the job uses the output folder of the last training run. Without an output, it writes a .npy
+        file with the stem of the input. `device` is the device of this process if several processes share the job.
 
         Raises:
             ConfigError: two options contradict each other.
         """
-        check_options(config)
+        _check_options(config)
         source = input_or_example(config.input)[0]
         return cls(
             model=config.model.model_name_or_path or RunSection().output_dir,
@@ -69,7 +67,7 @@ class EncodeJob:
             max_len=config.max_len,
             dim=config.dim,
             dtype=config.dtype,
-            output=Path(default_output(source) if config.output is None else config.output),
+            output=Path(_default_output(source) if config.output is None else config.output),
             sharded=config.writes_folder,
             shard_rows=config.shard_rows,
             overwrite=config.overwrite,
@@ -82,7 +80,7 @@ class EncodeJob:
         return f"{self.output}/" if self.sharded else str(self.output)
 
 
-def default_output(source: str) -> str:
+def _default_output(source: str) -> str:
     """Return the name of a .npy file in the working folder with the stem of the input."""
     if source == "-":
         return "embeddings.npy"
@@ -90,12 +88,7 @@ def default_output(source: str) -> str:
     return f"{name.name if Path(source).is_dir() else name.stem}.npy"
 
 
-def check_options(config: EncodeConfig) -> None:
-    """Check that no two options contradict each other.
-
-    Raises:
-        ConfigError: two prompts are given, or the backend does not support the device or the precision.
-    """
+def _check_options(config: EncodeConfig) -> None:
     if config.prompt is not None and config.prompt_name is not None:
         raise ConfigError("--prompt and --prompt-name cannot be combined", "remove one of them")
     if config.backend == "torch":

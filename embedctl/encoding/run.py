@@ -43,7 +43,12 @@ def encode(job: EncodeJob) -> EncodeResult:
         DataError: the input contains no text, or a record without text.
         ModelError: the model cannot be loaded, or returns NaN or infinity.
     """
-    embedder = load_model(job)
+    embedder = Embedder.from_pretrained(
+        job.model, device=job.device, dtype=job.precision, trust_remote_code=job.trust_remote_code, max_len=job.max_len
+    )
+    embedder.check_dim(job.dim)
+    if job.backend in RUNTIMES:
+        use_backend(embedder, job.backend, cache_folder("onnx"))
     prompt = embedder.resolve_prompt(job.prompt_name, job.prompt)
     encoder = Encoder(embedder, prompt, job.dim, job.batch_tokens, Quantizer(job.dtype))
     start_time = time.monotonic()
@@ -51,28 +56,9 @@ def encode(job: EncodeJob) -> EncodeResult:
         counts, index = write_output(job, encoder, read_texts(job.input, job.field))
     except OSError as cause:
         message = f"--output {job.output_name}: cannot be written: {cause.strerror or cause}"
-        raise ConfigError(
-            message, "make the folder writable, free disk space, or give another path with --output"
-        ) from cause
+        hint = "make the folder writable, free disk space, or give another path with --output"
+        raise ConfigError(message, hint) from cause
     return EncodeResult(counts, job.dim or embedder.dimension, index, time.monotonic() - start_time)
-
-
-def load_model(job: EncodeJob) -> Embedder:
-    """Load the model with the precision, sequence length and backend of the job.
-
-    Raises:
-        ConfigError: the model has fewer dimensions than requested.
-        ModelError: the model cannot be loaded.
-    """
-    embedder = Embedder.from_pretrained(
-        job.model, device=job.device, dtype=job.precision, trust_remote_code=job.trust_remote_code, max_len=job.max_len
-    )
-    if job.dim and job.dim > embedder.dimension:
-        message = f"--dim {job.dim}: the model has only {embedder.dimension} dimensions"
-        raise ConfigError(message, f"use --dim {embedder.dimension} or less")
-    if job.backend in RUNTIMES:
-        use_backend(embedder, job.backend, cache_folder("onnx"))
-    return embedder
 
 
 def write_output(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tuple[TextCounts, dict[str, Any] | None]:
@@ -112,17 +98,14 @@ def print_summary(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> Non
     """Print what was written and how to search it; with `as_json`, also print the result as JSON."""
     counts, index = result.counts, result.index
     if counts.empty:
-        message = f"the input contains {console.plural(counts.empty, 'empty text')}."
         if counts.empty == 1:
-            console.warn(f"{message} Its embedding is not useful. Remove it if you do not need an embedding for it.")
+            advice = "Its embedding is not useful. Remove it if you do not need an embedding for it."
         else:
-            console.warn(
-                f"{message} Their embeddings are not useful. Remove them if you do not need an embedding for each."
-            )
+            advice = "Their embeddings are not useful. Remove them if you do not need an embedding for each."
+        console.warn(f"the input contains {console.plural(counts.empty, 'empty text')}. {advice}")
     encoded = counts.rows - counts.reused
-    facts = (
-        f"{console.plural(result.dim, 'dimension')}, {job.dtype}, {encoded / max(result.seconds, 1e-9):,.0f} texts/s"
-    )
+    rate = encoded / max(result.seconds, 1e-9)
+    facts = f"{console.plural(result.dim, 'dimension')}, {job.dtype}, {rate:,.0f} texts/s"
     reused = f"; reused the embeddings of {console.plural(counts.reused, 'text')}" if counts.reused else ""
     console.info(f"encoded {console.plural(encoded, 'text')} to {job.output_name} ({facts}){reused}")
     values = {"output": str(job.output), "rows": counts.rows, "dim": result.dim, "dtype": job.dtype}

@@ -19,16 +19,13 @@ from embedctl.errors import ConfigError
 
 
 def run(config: EncodeConfig) -> None:
-    """Encode the shards of this process; only rank 0 prints messages and the result.
-
-    Raises:
-        EmbedctlError: an option, the input or the model is not usable.
-    """
+    """Encode the shards of this process; only rank 0 prints messages and the result."""
     import torch
 
     device = init_distributed(cpu=config.device == "cpu" or not torch.cuda.is_available())
     if world_size() != config.num_processes:
-        raise ConfigError(f"accelerate reports {world_size()} processes, but {config.num_processes} were started")
+        message = f"accelerate reports {world_size()} processes, but {config.num_processes} were started"
+        raise ConfigError(message, "use --num-processes 1, or run `pip install -U accelerate`")
     console.configure(quiet=config.quiet or not is_main())
     job = EncodeJob.from_config(config, device)
     result = encode(job)

@@ -14,18 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-PACKED = "embedctl_packed"
-
-
-def register() -> None:
-    """Register `packed_attention` in transformers under the name `PACKED`; a second call has no effect.
-
-    No mask function is registered: `cu_seq_lens_q` replaces the mask. With a mask function, transformers would detect
-    packed sequences itself, which needs a device-to-host synchronization.
-    """
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(PACKED, packed_attention)
+PACKED = "embedctl_packed"  # the name of `packed_attention` in transformers
 
 
 def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
@@ -52,7 +41,7 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
         value: the same shape as `key`.
         cu_seq_lens_q: (texts + 1,) int32, the cumulative lengths of the texts, from 0 to T.
         max_length_q: the number of tokens of the longest text.
-        dropout: the dropout probability; ignored by the varlen kernel.
+        dropout: ignored by the varlen kernel.
         scaling: the factor of the scores; 1/sqrt(head size) by default.
         sliding_window: W; a token attends to itself and W - 1 tokens before it, and W - 1 after it unless causal.
         is_causal: whether a token attends only to itself and the tokens before it.
@@ -64,52 +53,36 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
         ValueError: the layer requires soft-capped scores or attention sinks, which are not supported.
     """
     if _kwargs.get("softcap") is not None or _kwargs.get("s_aux") is not None:
-        raise ValueError("packed attention does not support soft-capped scores or attention sinks")
-    causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
-    window = _window(causal, sliding_window)
+        raise ValueError(
+            'packed attention does not support soft-capped scores or attention sinks; use attention="padded"'
+        )
+    causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
+    # Numbers of tokens before and after a token that it attends to, -1 for all. `sliding_window` includes the token.
+    size = -1 if sliding_window is None else sliding_window - 1
+    window = size, 0 if causal else size
     query_TAE, key_TAE, value_TAE = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         group_size = query.shape[1] // key.shape[1]
         if group_size > 1:  # the kernel supports GQA only from torch 2.12 on
             key_TAE, value_TAE = (states.repeat_interleave(group_size, dim=1) for states in (key_TAE, value_TAE))
-        states = query_TAE, key_TAE, value_TAE
-        return _varlen_attention(states, cu_seq_lens_q, max_length_q, window, scaling)[None], None
-    lengths = cu_seq_lens_q.diff().tolist()
-    texts = zip(*(torch.split(states, lengths) for states in (query_TAE, key_TAE, value_TAE)), strict=True)
+        from torch.nn.attention.varlen import varlen_attn
+
+        lengths = cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q  # of queries and keys
+        output = varlen_attn(query_TAE, key_TAE, value_TAE, *lengths, scale=scaling, window_size=window)
+        assert isinstance(output, Tensor)  # it is a tuple only if auxiliary outputs are requested
+        return output[None], None
+    sizes = cu_seq_lens_q.diff().tolist()
+    texts = zip(*(torch.split(states, sizes) for states in (query_TAE, key_TAE, value_TAE)), strict=True)
     return torch.cat([_text_attention(text, window, dropout, scaling) for text in texts])[None], None
-
-
-def _window(causal: bool, sliding_window: int | None) -> tuple[int, int]:
-    """Return the numbers of tokens before and after a token that it attends to, -1 for all.
-
-    `sliding_window` of transformers includes the token itself, `window_size` of the kernel does not.
-    """
-    size = -1 if sliding_window is None else sliding_window - 1
-    return size, 0 if causal else size
-
-
-def _varlen_attention(
-    states: tuple[Tensor, ...], cu_seq_lens: Tensor, max_length: int, window: tuple[int, int], scaling: float | None
-) -> Tensor:
-    """Call PyTorch's varlen kernel with the query, key and value of all texts, each (T, A, E)."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    query, key, value = states
-    lengths = cu_seq_lens, cu_seq_lens, max_length, max_length  # of queries and keys
-    output = varlen_attn(query, key, value, *lengths, scale=scaling, window_size=window)
-    assert isinstance(output, Tensor)  # it is a tuple only if auxiliary outputs are requested
-    return output
 
 
 def _text_attention(text: tuple[Tensor, ...], window: tuple[int, int], dropout: float, scaling: float | None) -> Tensor:
     """Compute the attention of one text from its query, key and value, each (tokens, heads, E)."""
-    tokens, device = len(text[0]), text[0].device
-    distance = torch.arange(tokens, device=device)[:, None] - torch.arange(tokens, device=device)
-    before, after = (tokens if size < 0 else size for size in window)
     query, key, value = (states.transpose(0, 1).unsqueeze(0) for states in text)
+    position = torch.arange(len(text[0]), device=query.device)
+    distance = position[:, None] - position
+    before, after = (len(position) if size < 0 else size for size in window)
     mask = (distance <= before) & (-distance <= after)
     gqa = key.shape[1] != query.shape[1]
-    output = scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=gqa
-    )
+    output = scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling, enable_gqa=gqa)
     return output.squeeze(0).transpose(0, 1)

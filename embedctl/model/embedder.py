@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from embedctl import console
-from embedctl.errors import ModelError
+from embedctl.errors import ConfigError, ModelError
 from embedctl.model.encoding import encode_texts
 from embedctl.model.equivalence import packing_problem
 from embedctl.model.loading import hash_weights, load_sentence_transformer
@@ -38,7 +38,7 @@ def select_device(device: str | None = None) -> torch.device:
 
 
 class Embedder(TokenEmbedder):
-    """A sentence-transformers model with texts as input; see `TokenEmbedder` for its arguments."""
+    """A sentence-transformers model with texts as input."""
 
     @classmethod
     def from_pretrained(
@@ -51,11 +51,11 @@ class Embedder(TokenEmbedder):
         max_len: int | None = None,
         attention: str = "auto",
     ) -> Embedder:
-        """Load a model from a folder or the hub for encoding.
+        """Load a model for encoding.
 
         Args:
-            path: a sentence-transformers or transformers folder, or a hub name.
-            device: a torch device; by default a GPU if one is available.
+            path: a sentence-transformers or transformers folder, or a Hugging Face Hub name.
+            device: see `select_device`.
             dtype: float32, bfloat16 or float16.
             trust_remote_code: whether Python code of the model may run.
             max_len: the largest number of tokens per text; the model's limit by default.
@@ -65,8 +65,7 @@ class Embedder(TokenEmbedder):
             ModelError: the model cannot be loaded, or the device is not available.
         """
         target = select_device(device)
-        torch_dtype: torch.dtype = getattr(torch, dtype)
-        model = load_sentence_transformer(path, dtype=torch_dtype, trust_remote_code=trust_remote_code)
+        model = load_sentence_transformer(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
         if max_len is not None:
             model.max_seq_length = max_len
         embedder = cls(model.to(target)).eval()
@@ -104,10 +103,10 @@ class Embedder(TokenEmbedder):
         device: str | None = None,
         show_progress: bool | str | console.Bar = False,
     ) -> NDArray[np.float32]:
-        """Return the vectors of texts, in the order of the texts, as `SentenceTransformer.encode` does.
+        """Return the vectors (N, H) of N texts, in the order of the texts, as `SentenceTransformer.encode` does.
 
         Args:
-            texts: N texts.
+            texts: the texts without a prompt.
             prompt_name: the name of the model's prompt to prepend to each text; the model's default prompt by default.
             prompt: the prompt to prepend to each text, instead of one of the model's.
             dim: the number of leading dimensions to keep; the vectors are then normalized again.
@@ -115,18 +114,14 @@ class Embedder(TokenEmbedder):
             device: the device to which the model is moved first.
             show_progress: whether to show a progress bar, the unit of a new bar, or an existing bar.
 
-        Returns:
-            (N, H) float32.
-
         Raises:
-            ModelError: the model has no such prompt, or fewer than `dim` dimensions.
+            ConfigError: the model has fewer than `dim` dimensions.
+            ModelError: the model has no such prompt.
         """
-        if device is not None and select_device(device) != self.device:
+        if device is not None:
             self.to(select_device(device))
+        self.check_dim(dim)
         prefix = self.resolve_prompt(prompt_name, prompt)
-        if dim is not None and dim > self.dimension:
-            problem = f"--dim {dim}: the model's embeddings have {self.dimension:,} dimensions"
-            raise ModelError(problem, f"set --dim to {self.dimension} or less")
         with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
             return encode_texts(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
 
@@ -143,6 +138,12 @@ class Embedder(TokenEmbedder):
         """Encode passages with `prompt`, by default the model's passage prompt; see `encode`."""
         prompt = first_prompt(prompt, self.prompt_for("passage"))
         return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")
+
+    def check_dim(self, dim: int | None) -> None:
+        """Raise a ConfigError if the vectors have fewer than `dim` dimensions."""
+        if dim is not None and dim > self.dimension:
+            message = f"--dim {dim}: the model has only {self.dimension} dimensions"
+            raise ConfigError(message, f"use --dim {self.dimension} or less")
 
     def prompt_for(self, kind: PromptKind) -> str:
         """Return the model's prompt for queries or passages; empty if it has none."""

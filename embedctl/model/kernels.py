@@ -116,7 +116,7 @@ def _gelu_backward(grad_TI: tl.tensor, x_TI: tl.tensor, x_grad_TI: tl.tensor, su
 def dropout_add_norm(
     z: Tensor, residual: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, *, p: float, eps: float
 ) -> Tensor:
-    """Return LayerNorm(dropout(z) + residual) (Ba et al. 2016).
+    """Return LayerNorm(dropout(z) + residual) (..., H) (Ba et al. 2016).
 
     Args:
         z: (..., H), the output of the linear layer, with its bias added.
@@ -126,9 +126,6 @@ def dropout_add_norm(
         beta: (H,), the bias of the norm.
         p: the dropout probability; torch's CPU random generator seeds the mask.
         eps: the epsilon of the norm.
-
-    Returns:
-        (..., H).
     """
     args = z, residual, bias, gamma, beta, p, eps, torch.is_grad_enabled()
     output: Tensor = _DropoutAddNorm.apply(*args)  # type: ignore[no-untyped-call]
@@ -136,14 +133,11 @@ def dropout_add_norm(
 
 
 def gelu(x: Tensor, bias: Tensor) -> Tensor:
-    """Return GELU(x) = x Phi(x) (Hendrycks and Gimpel 2016).
+    """Return GELU(x) = x Phi(x) (..., I) (Hendrycks and Gimpel 2016).
 
     Args:
         x: (..., I), the output of a linear layer, with its bias added.
         bias: (I,), the bias that x already includes; it is passed only to receive its gradient.
-
-    Returns:
-        (..., I).
     """
     output: Tensor = _Gelu.apply(x, bias)  # type: ignore[no-untyped-call]
     return output

@@ -1,4 +1,4 @@
-"""Loading of sentence-transformers models and tokenizers from a folder or the hub.
+"""Loading of sentence-transformers models and tokenizers from a folder or the Hugging Face Hub.
 
 A transformers checkpoint without modules.json gets a pooling and a normalization module. Other models are not changed.
 """
@@ -27,8 +27,8 @@ def load_sentence_transformer(
     """Load a model on the CPU.
 
     Args:
-        path: a folder or a hub name.
-        dtype: the type to which the weights are converted; training requires float32.
+        path: a folder or a Hugging Face Hub name.
+        dtype: the type to which the weights are converted.
         trust_remote_code: whether Python code of the model may run.
         pooling: mean (the default), cls or lasttoken; used only for a transformers checkpoint without modules.json.
 
@@ -56,22 +56,20 @@ def load_sentence_transformer(
 
 @contextmanager
 def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
-    """Convert errors of the libraries in a with-block that loads a model, and suppress their output.
+    """Convert errors of the libraries in a with-block that loads a model to a ModelError, and suppress their output.
 
-    If the hub is not reachable, only cached models are used.
+    If the Hugging Face Hub is not reachable, only cached models are used.
 
     Args:
-        path: the folder or hub name of the model.
+        path: the folder or Hugging Face Hub name of the model.
         problem: the error message; the library's message is appended.
         hint: the next action; by default to check the folder, or the name and the network.
-
-    Raises:
-        ModelError: the with-block raised an error of the libraries.
     """
     if not hint and Path(path).exists():
         hint = "check that the folder contains all files of the model; `embedctl doctor` prints the installed versions"
     elif not hint:
-        hint = "check the name and, with `embedctl doctor`, the connection to the hub; or use a local folder"
+        connection = "with `embedctl doctor`, the connection to the Hugging Face Hub"
+        hint = f"check the name and, {connection}; or use a local folder"
     hub.go_offline_if_unreachable(path)
     silence_transformers()
     try:
@@ -99,22 +97,15 @@ def _check_model_path(path: str) -> None:
     if folder.is_file():
         raise ModelError(f"{path}: this is a file, not the folder of a model", hint)
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    if looks_local and not folder.exists() and not _is_hub_name_without_owner(path):
-        hint = "train a model first with `embedctl train`, or use a hub name such as BAAI/bge-base-zh-v1.5"
+    # sentence-transformers adds an owner to a name such as all-MiniLM-L6-v2
+    lacks_owner = "/" not in path and "-" in path and not path.endswith((".json", ".jsonl"))
+    if looks_local and not folder.exists() and not lacks_owner:
+        hint = "train a model first with `embedctl train`, or use a Hugging Face Hub name such as BAAI/bge-base-zh-v1.5"
         raise ModelError(f"{path}: no such folder", hint)
 
 
-def _is_hub_name_without_owner(path: str) -> bool:
-    """Return whether a path may be a name such as all-MiniLM-L6-v2, to which sentence-transformers adds an owner."""
-    return "/" not in path and path.count("-") > 0 and not path.endswith((".json", ".jsonl"))
-
-
 def load_tokenizer(path: str) -> Any:
-    """Load the tokenizer of a model without its weights.
-
-    Raises:
-        ModelError: the model has no tokenizer, or it cannot be loaded.
-    """
+    """Load the tokenizer of a model without its weights; raise a ModelError if it cannot be loaded."""
     _check_model_path(path)
     with loading_context(path, f"{path}: the tokenizer cannot be loaded"):
         from transformers import AutoTokenizer

@@ -41,11 +41,7 @@ InferenceFunction = Callable[[dict[str, Any]], Any]
 
 
 def require_backend_packages(backend: str) -> None:
-    """Check that the packages of a backend are installed.
-
-    Raises:
-        ConfigError: a package is missing.
-    """
+    """Raise a ConfigError if a package that a backend requires is not installed."""
     missing = [name for name in REQUIRED_PACKAGES.get(backend, ()) if find_spec(name) is None]
     if missing:
         problem = f"--backend {backend}: required packages are not installed: {', '.join(missing)}"
@@ -65,12 +61,12 @@ def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
     """
     embedder.set_packed(False)
     backbone = embedder.backbone
-    expected = _sample_vectors(embedder)
-    with ExitStack() as undo:
+    with ExitStack() as undo, torch.no_grad():
+        expected = sample_vectors(embedder)
         try:
             backbone.forward = _forward(RUNTIMES[backend](_exported_model(backbone, cache), torch.get_num_threads()))
             undo.callback(delattr, backbone, "forward")
-            difference = float((expected - _sample_vectors(embedder)).abs().max())
+            difference = float((expected - sample_vectors(embedder)).abs().max())
         except BACKEND_ERRORS + _onnxruntime_errors() as cause:
             problem = f"--backend {backend}: this model cannot be run with this backend: {first_line(cause)}"
             raise ModelError(problem, "use `--backend torch`") from cause
@@ -78,9 +74,6 @@ def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
             problem = f"--backend {backend}: the embeddings differ from those of torch by up to {difference:.1e}"
             raise ModelError(problem, "use `--backend torch`")
         undo.pop_all()
-
-
-_sample_vectors = torch.inference_mode()(sample_vectors)
 
 
 def _forward(infer: InferenceFunction) -> Callable[..., SimpleNamespace]:
@@ -125,27 +118,20 @@ def _exported_model(backbone: Any, cache: Path) -> Path:
     return build_once(cache / name, _build) / MODEL_FILE
 
 
-@torch.no_grad()
 def _export(backbone: Any, path: Path) -> None:
-    example = (torch.ones(2, 8, dtype=torch.long), torch.ones(2, 8, dtype=torch.long))
+    example = tuple(torch.ones(2, 8, dtype=torch.long) for _ in INPUTS)  # one tensor would be taken for one input
     dynamic_axes = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            torch.onnx.export(
-                _ExportWrapper(backbone).eval(),
-                example,
-                str(path),
-                dynamo=True,
-                verbose=False,
-                input_names=INPUTS,
-                output_names=("hidden",),
-                dynamic_shapes=dict.fromkeys(INPUTS, dynamic_axes),
-            )
-    finally:
-        logger.setLevel(level)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(
+            _ExportWrapper(backbone).eval(),
+            example,
+            path,
+            dynamo=True,
+            verbose=False,
+            input_names=INPUTS,
+            dynamic_shapes=dict.fromkeys(INPUTS, dynamic_axes),
+        )
 
 
 def _onnxruntime(path: Path, threads: int) -> InferenceFunction:

@@ -59,8 +59,8 @@ def _learn_vocabulary(texts: Iterable[str]) -> Any:
     The trainer numbers the characters in the order of a hash map, which differs between processes, and these numbers
     decide ties. To fix their order, all characters are passed to the trainer in sorted order as special tokens.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import BertTokenizer
 
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     words = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
@@ -70,12 +70,4 @@ def _learn_vocabulary(texts: Iterable[str]) -> Any:
     )
     trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.train_from_iterator(words.elements(), trainer)
-
-    tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
-    tokenizer.decoder = decoders.WordPiece()
-    ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
-    special = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
-    fast: Any = PreTrainedTokenizerFast
-    return fast(tokenizer_object=tokenizer, model_max_length=MAX_LEN, **special)
+    return BertTokenizer(trained.get_vocab(), model_max_length=MAX_LEN)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import AttentionInterface
 
 from embedctl.model import attention, fused
 from embedctl.model.pooling import can_pool, pool_packed
@@ -18,30 +19,17 @@ from embedctl.tokens.packing import Ragged, features_to_device, packed_features,
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-BACKBONE_KEYS = (
-    "input_ids",
-    "attention_mask",
-    "position_ids",
-    "cu_seq_lens_q",
-    "cu_seq_lens_k",
-    "max_length_q",
-    "max_length_k",
-)
+OTHER_FEATURES = {"prompt_length", "seq_idx"}  # not inputs of the transformer
 
 
 class TokenEmbedder(torch.nn.Module):
-    """A sentence-transformers model with tokenized texts as input.
+    """A sentence-transformers model, the first module of which is a transformer, with tokenized texts as input."""
 
-    Args:
-        model: the sentence-transformers model; its first module must be a transformer.
-        packed: whether texts are packed; see `set_packed`.
-    """
-
-    def __init__(self, model: SentenceTransformer, *, packed: bool = False) -> None:
+    def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         self.model = model
         self._original_attention = self.backbone.config._attn_implementation
-        self.set_packed(packed)
+        self.set_packed(False)
 
     @property
     def backbone(self) -> Any:
@@ -66,8 +54,7 @@ class TokenEmbedder(torch.nn.Module):
     @property
     def dimension(self) -> int:
         """The number of dimensions of a vector."""
-        size = self.model.get_embedding_dimension()
-        return int(size or self.backbone.config.hidden_size)
+        return int(self.model.get_embedding_dimension() or self.backbone.config.hidden_size)
 
     @property
     def max_len(self) -> int:
@@ -93,16 +80,17 @@ class TokenEmbedder(torch.nn.Module):
     @property
     def _no_split_modules(self) -> list[str]:
         """The names of the layer classes that FSDP wraps; accelerate reads this attribute."""
-        return sorted(
-            {name for part in self.model.modules() for name in getattr(part, "_no_split_modules", None) or ()}
-        )
+        names = (getattr(part, "_no_split_modules", None) or () for part in self.model.modules())
+        return sorted(set[str]().union(*names))
 
     def set_packed(self, packed: bool) -> None:
         """Select packed texts, with fused kernels if available, or padded texts with the original attention."""
         self.packed = packed
         fused.unfuse(self.backbone)
         if packed:
-            attention.register()
+            # Without a mask function: with one, transformers would detect packed texts itself, which needs a
+            # device-to-host synchronization.
+            AttentionInterface.register(attention.PACKED, attention.packed_attention)
             self.backbone.set_attn_implementation(attention.PACKED)
             if self.device.type == "cuda" and fused.available():
                 fused.fuse(self.backbone)
@@ -120,7 +108,8 @@ class TokenEmbedder(torch.nn.Module):
 
         They are normalized only if the model has a Normalize module.
         """
-        hidden = self.backbone(**{name: features[name] for name in BACKBONE_KEYS if name in features}).last_hidden_state
+        inputs = {name: value for name, value in features.items() if name not in OTHER_FEATURES}
+        hidden = self.backbone(**inputs).last_hidden_state
         state = {name: value for name, value in features.items() if name != "input_ids"} | {"token_embeddings": hidden}
         _transformer, *modules = self.model.children()
         for module in modules:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,17 +25,13 @@ def add_adapters(embedder: Embedder, config: TuneSection) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise ConfigError(
-            "--lora-rank: the package peft is not installed", "run `pip install 'embedctl[peft]'`"
-        ) from None
+        hint = "run `pip install 'embedctl[peft]'`"
+        raise ConfigError("--lora-rank: the package peft is not installed", hint) from None
     linear_layers = [name for name, module in embedder.backbone.named_modules() if isinstance(module, torch.nn.Linear)]
-    lora_config = LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha or 2 * config.lora_rank,  # type: ignore[arg-type]
-        target_modules=[name for name in linear_layers if "pooler" not in name],
-    )
+    targets = [name for name in linear_layers if "pooler" not in name]
+    alpha: Any = config.lora_alpha or 2 * config.lora_rank  # peft accepts a float
     embedder.requires_grad_(False)
-    inject_adapter_in_model(lora_config, embedder.backbone)
+    inject_adapter_in_model(LoraConfig(r=config.lora_rank, lora_alpha=alpha, target_modules=targets), embedder.backbone)
 
 
 def merge_adapters(embedder: Embedder) -> None:
@@ -48,18 +45,14 @@ def merge_adapters(embedder: Embedder) -> None:
             module.merge()
             parent = embedder.backbone.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
-    if hasattr(embedder.backbone, "peft_config"):
-        del embedder.backbone.peft_config
+    vars(embedder.backbone).pop("peft_config", None)
     embedder.backbone._hf_peft_config_loaded = False
 
 
 def freeze_unused(embedder: Embedder) -> list[str]:
-    """Freeze the weights that the vectors do not depend on, such as BERT's pooler.
+    """Freeze the weights that the vectors do not depend on, such as BERT's pooler, and return their names.
 
     These weights never get a gradient. With several processes, the other ranks would wait for it.
-
-    Returns:
-        The names of the frozen parameters.
     """
     token = embedder.tokenizer.pad_token_id or 0
     text = Ragged(np.full(4, token, dtype=np.int32), np.array([4]))
@@ -98,7 +91,8 @@ class MasterWeights:
         pairs = zip(model.parameters(), self.model.parameters(), strict=True)
         self._pairs = [(weight, master) for weight, master in pairs if weight.requires_grad]
         for weight, master in self._pairs:
-            weight.register_post_accumulate_grad_hook(_accumulate_in(master))  # type: ignore[no-untyped-call]
+            hook = partial(_accumulate, master)
+            weight.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def copy_to_model(self) -> None:
@@ -107,15 +101,11 @@ class MasterWeights:
         torch._foreach_copy_(weights, masters)
 
 
-def _accumulate_in(master: torch.nn.Parameter) -> Callable[[torch.Tensor], None]:
-    """Return a hook that adds the gradient of a weight to that of its master weight and then deletes it."""
-
-    def _hook(weight: torch.Tensor) -> None:
-        if weight.grad is not None:
-            master.grad = weight.grad.float() if master.grad is None else master.grad.add_(weight.grad)
-            weight.grad = None
-
-    return _hook
+def _accumulate(master: torch.nn.Parameter, weight: torch.Tensor) -> None:
+    """Add the gradient of a weight to that of its master weight and then delete it."""
+    if weight.grad is not None:
+        master.grad = weight.grad.float() if master.grad is None else master.grad.add_(weight.grad)
+        weight.grad = None
 
 
 def compile_layers(embedder: Embedder) -> None:
@@ -123,7 +113,11 @@ def compile_layers(embedder: Embedder) -> None:
 
     Attention already is one kernel. Compilation fuses projections, activations, dropout, residuals and norms.
     """
-    _disable_reduction_fusion()
+    import torch._inductor.config as inductor
+
+    if hasattr(inductor.triton, "mix_order_reduction"):
+        # inductor must not fuse the two reductions of a norm: they would take 4 times as long (H200, torch 2.11)
+        inductor.triton.mix_order_reduction = False
     unfuse(embedder.backbone)  # the compiler generates its own fused kernels
     names = set(embedder._no_split_modules)
     for module in embedder.backbone.modules():
@@ -138,14 +132,3 @@ def _compile_around_attention(module: torch.nn.Module) -> None:
                 _compile_around_attention(part)
         elif any(isinstance(inner, torch.nn.Linear) for inner in part.modules()):
             part.compile(dynamic=True)
-
-
-def _disable_reduction_fusion() -> None:
-    """Prevent inductor from fusing the two reductions of a norm.
-
-    The fused kernel takes 4 times as long as two separate kernels (H200, torch 2.11).
-    """
-    import torch._inductor.config as inductor
-
-    if hasattr(inductor.triton, "mix_order_reduction"):
-        inductor.triton.mix_order_reduction = False

@@ -26,11 +26,6 @@ class Quantizer:
     def __init__(self, dtype: str, ranges: NDArray[np.float32] | None = None) -> None:
         self.dtype, self.ranges = dtype, ranges
 
-    @property
-    def needs_ranges(self) -> bool:
-        """Whether the stored type has ranges, which are computed from the first block if they are not given."""
-        return self.dtype == "int8"
-
     def __call__(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
         """Return the vectors (N, H) in the stored type: (N, H), or (N, H / 8) for binary.
 
@@ -41,19 +36,14 @@ class Quantizer:
             return vectors.astype(self.dtype)
         from sentence_transformers.util.quantization import quantize_embeddings
 
-        if self.needs_ranges and self.ranges is None:
+        if self.dtype == "int8" and self.ranges is None:
             self.ranges = _compute_ranges(vectors)
         precision: Any = self.dtype
         return np.asarray(quantize_embeddings(vectors, precision=precision, ranges=self.ranges))
 
 
 def dequantize(stored: NDArray[Any], ranges: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """Return stored vectors (N, H) as float32; an int8 number becomes the middle of its step.
-
-    Args:
-        stored: vectors of type float32, float16 or int8.
-        ranges: (2, H) minimum and maximum of each dimension for int8, else None.
-    """
+    """Return stored vectors (N, H) as float32. With `ranges` (2, H), an int8 number becomes the middle of its step."""
     if ranges is None or stored.dtype != np.int8:
         return stored.astype(np.float32)
     steps = (ranges[1] - ranges[0]) / 255

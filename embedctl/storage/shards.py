@@ -91,9 +91,7 @@ class ShardFolder:
         return None if ranges is None else np.array(ranges, dtype=np.float32)
 
     def is_complete(self, index: int, texts: Sequence[str]) -> bool:
-        """Return whether shard `index`, with the embeddings of `texts`, exists and is complete.
-
-        Print a warning if its file is missing or damaged.
+        """Return whether shard `index`, with the embeddings of `texts`, is complete; warn if it is missing or damaged.
 
         Raises:
             ConfigError: the shard was made from other texts.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 from embedctl.errors import ConfigError
 from embedctl.files import atomic_file
 
-HEADER_BYTES = 128
+HEADER_BYTES = 128  # numpy pads the header of each matrix to this size
 
 
+@dataclass
 class Writer(ABC):
     """Base class for the writers of one format, which write texts and their vectors to a stream."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = stream
+    stream: IO[bytes]
 
     @abstractmethod
     def write(self, texts: Sequence[str], vectors: NDArray[Any]) -> None:
@@ -50,13 +51,10 @@ class NpyWriter(Writer):
         np.ascontiguousarray(vectors).tofile(self.stream)
 
     def close(self) -> None:
-        """Write the header at the start, padded to the fixed length that was reserved for it."""
+        """Write the header at the start."""
         header = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.rows, self.dim)}
-        text = str(header).encode("latin1")
-        size = HEADER_BYTES - len(npy.magic(1, 0)) - 2
-        padded = npy.magic(1, 0) + size.to_bytes(2, "little") + text + b" " * (size - len(text) - 1) + b"\n"
         self.stream.seek(0)
-        self.stream.write(padded)
+        npy.write_array_header_1_0(self.stream, header)
 
 
 class JsonlWriter(Writer):
@@ -97,11 +95,7 @@ WRITERS: dict[str, type[Writer]] = {".npy": NpyWriter, ".jsonl": JsonlWriter, ".
 
 
 def check_output_format(path: Path) -> None:
-    """Check that the suffix of an output file is that of a format.
-
-    Raises:
-        ConfigError: no format has this suffix.
-    """
+    """Raise a ConfigError if no format has the suffix of an output file."""
     if path.suffix not in WRITERS:
         message = f"--output {path}: the suffix is not one of {', '.join(WRITERS)}"
         raise ConfigError(message, "change the suffix, or end the path with `/` to write a folder of shards")
@@ -109,11 +103,7 @@ def check_output_format(path: Path) -> None:
 
 @contextmanager
 def open_writer(path: Path) -> Iterator[Writer]:
-    """Open the writer of a file for a with-block. The suffix determines the format. The file is written atomically.
-
-    Raises:
-        ConfigError: no format has this suffix.
-    """
+    """Open the writer of a file for a with-block. The suffix determines the format. The file is written atomically."""
     check_output_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path, "wb") as stream, closing(WRITERS[path.suffix](stream)) as writer:

@@ -52,7 +52,8 @@ def init_runtime(job: TrainJob) -> Runtime:
     accelerator = _create_accelerator(job, plugin)
     if accelerator.num_processes != processes:
         found = plural(accelerator.num_processes, "process", "processes")
-        raise ModelError(f"accelerate reports {found}, but {processes:,} were started")
+        message = f"accelerate reports {found}, but {processes:,} were started"
+        raise ModelError(message, "start the workers with the command that `embedctl train --dry-run` prints")
     if plugin is not None and accelerator.device.type == "cpu" and not _enable_fsdp_on_cpu(accelerator, plugin):
         strategy, reason = "ddp", "this version of accelerate does not support fsdp on CPUs"
         os.environ.pop(USE_FSDP, None)

@@ -122,7 +122,7 @@ def test_leading_dimensions(run, tiny_model):
     full, _ = run()
     truncated, _ = run(dim="8")
     assert truncated["metrics"] != full["metrics"]
-    with pytest.raises(ModelError, match="--dim 9999"):
+    with pytest.raises(ConfigError, match="--dim 9999"):
         run(dim="9999")
 
 

@@ -100,7 +100,7 @@ def to_shards(
 
 @pytest.mark.parametrize(("dtype", "rows"), [("float32", 10), ("int8", 100)])
 @pytest.mark.parametrize("shards_read", [0, 1.5, 2.5])
-def test_a_killed_run_continues_to_the_same_bytes(dtype, rows, shards_read, embedder, tmp_path):
+def test_a_continued_run_writes_the_same_bytes_as_an_uninterrupted_run(dtype, rows, shards_read, embedder, tmp_path):
     """The first run is killed after it has read `shards_read` shards; int8 must keep the ranges of the first shard."""
     texts = [f"{'river stone ' * (number % 7)}cloud {number}" for number in range(3 * rows + 5)]
     to_shards(embedder, tmp_path / "uninterrupted", iter(texts), dtype, rows)

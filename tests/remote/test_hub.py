@@ -62,7 +62,7 @@ def test_a_hub_that_does_not_respond_is_not_reachable(monkeypatch):
 
 
 @pytest.mark.parametrize("load", [load_sentence_transformer, load_tokenizer])
-def test_a_model_name_without_a_hub_is_an_error_immediately(load, online, monkeypatch, capfd):
+def test_loading_an_uncached_model_fails_immediately_if_the_hub_is_not_reachable(load, online, monkeypatch, capfd):
     """huggingface_hub alone would try each file five times and print forty lines."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match=r"some/model: .*") as error:
