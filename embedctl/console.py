@@ -1,6 +1,6 @@
 """Console output: messages and progress to stderr, results to stdout.
 
-`--json` prints one JSON document to stdout; `--quiet` prints only results, warnings and errors. If stderr is not a
+`--json` prints one JSON object to stdout; `--quiet` prints only results, warnings and errors. If stderr is not a
 terminal, a progress bar becomes a plain line every ten seconds.
 """
 
@@ -73,7 +73,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def result(values: dict[str, Any]) -> None:
-    """Print one JSON document to stdout."""
+    """Print one JSON object to stdout."""
     print(json.dumps(values, ensure_ascii=False, allow_nan=False), flush=True)
 
 

@@ -41,11 +41,11 @@ COMMANDS = [kind for kind in Command.__subclasses__() if kind.__module__.startsw
 
 @pytest.fixture
 def write_yaml(tmp_path: Path):
-    """Return a function that writes a document to a YAML file and returns its path."""
+    """Return a function that writes content to a YAML file and returns its path."""
 
-    def write(document: object) -> str:
+    def write(content: object) -> str:
         path = tmp_path / "own.yaml"
-        path.write_text(document if isinstance(document, str) else yaml.safe_dump(document), encoding="utf-8")
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
         return str(path)
 
     return write
@@ -259,7 +259,7 @@ def test_commented_yaml():
         "  degrees: 2.0e-05\n  # heat source\n  # values: fan, grill\n  mode: fan",
         "# sizes, small ones first\nsizes: [s, m]\n"
         "# text of the note\nnote: 'no: yes'\n"
-        "# print the result as one JSON document to stdout\njson_output: false\n"
+        "# print the result as one JSON object to stdout\njson_output: false\n"
         "# print only results, warnings and errors\nquiet: false\n",
     ]
 

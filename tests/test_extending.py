@@ -55,9 +55,9 @@ class Checkout:
         return outcome.stdout
 
     def json(self, *arguments: object) -> dict[str, Any]:
-        """Run the copied `embedctl` with --json and return the printed document."""
-        document: dict[str, Any] = json.loads(self.run(*arguments, "--json"))
-        return document
+        """Run the copied `embedctl` with --json and return the printed JSON object."""
+        summary: dict[str, Any] = json.loads(self.run(*arguments, "--json"))
+        return summary
 
     def write(self, name: str, text: str) -> Path:
         """Write a file in the working folder and return its path."""
@@ -82,11 +82,11 @@ def checkout(tmp_path: Path) -> Checkout:
 
 def rows(number: int) -> str:
     """Return the JSON lines of rows with two negatives each."""
-    documents = [
+    objects = [
         {"query": sentence(row), "pos": [sentence(1000 + row)], "neg": [sentence(2000 + row), sentence(3000 + row)]}
         for row in range(number)
     ]
-    return "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in objects)
 
 
 HINGE = '''"""Hinge loss on the margin between the positive and the hardest other candidate."""
@@ -174,10 +174,10 @@ def test_a_new_text_format_is_read_and_a_new_output_format_is_written(checkout, 
     texts = [sentence(seed) for seed in range(40)]
     blocks = [f"{number}\n00:00 --> 00:01\n{text}" for number, text in enumerate(texts, start=1)]
     checkout.write("texts.srt", "\n\n".join(blocks))
-    document = checkout.json("encode", "--ckpt", tiny_model, "-i", "texts.srt", "-o", "out.tsv", "--device", "cpu")
+    summary = checkout.json("encode", "--ckpt", tiny_model, "-i", "texts.srt", "-o", "out.tsv", "--device", "cpu")
     written = [line.split("\t") for line in checkout.read("out.tsv").splitlines()]
     assert [text for text, _ in written] == texts
-    assert {len(numbers.split()) for _, numbers in written} == {document["dim"]}
+    assert {len(numbers.split()) for _, numbers in written} == {summary["dim"]}
     checkout.write("rows.jsonl", rows(3))
     search = ["--dataset", "rows.jsonl", "--corpus", "texts.srt", "--range", "0-9", "--neg-nums", "3"]
     checkout.run("mine-negatives", "--model", tiny_model, *search, "--device", "cpu")
@@ -278,9 +278,9 @@ def test_a_new_negative_filter_with_an_option_rejects_candidates(checkout, tiny_
 
     def mined(options: list[str]) -> tuple[int, int]:
         """Return the length of the longest negative, and the number of candidates that were too long."""
-        document = checkout.json(*mining, *options)
-        negatives = [json.loads(line)["neg"] for line in checkout.read(document["output"]).splitlines()]
-        return max(len(text) for texts in negatives for text in texts), document["rejected"]["too long"]
+        summary = checkout.json(*mining, *options)
+        negatives = [json.loads(line)["neg"] for line in checkout.read(summary["output"]).splitlines()]
+        return max(len(text) for texts in negatives for text in texts), summary["rejected"]["too long"]
 
     with ThreadPoolExecutor() as pool:
         by_yaml, by_flag = pool.map(mined, (["-o", "yaml.jsonl"], ["-o", "flag.jsonl", "--max-characters", "40"]))

@@ -92,7 +92,7 @@ class Command(Section):
     main_options: ClassVar[tuple[str, ...]] = ()  # up to five fields that `--help` lists first
 
     json_output: bool = option(False, "Output", "--json")
-    """print the result as one JSON document to stdout"""
+    """print the result as one JSON object to stdout"""
     quiet: bool = option(False, "Output", "-q")
     """print only results, warnings and errors"""
 

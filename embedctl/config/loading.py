@@ -86,9 +86,9 @@ def _help_hint(config: type[Command]) -> str:
     return f"see `embedctl {config.name} --help` for the options and their values"
 
 
-def _set_value(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def _set_value(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     """Set a value in a nested mapping; leave a section that is not a mapping, so that validation reports it."""
-    section: Any = document
+    section: Any = content
     for name in path[:-1]:
         section = section.setdefault(name, {})
     if isinstance(section, dict):
@@ -125,16 +125,16 @@ def _read_yaml(file: str, config: type[Command]) -> dict[str, Any]:
     except FileNotFoundError:  # the command has no options of its own
         hint = _help_hint(config)
     try:
-        document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as cause:
         raise ConfigError(f"--config: {file}: {cause.strerror}", "check the name of the file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"--config: {file}: not YAML: the file is not UTF-8", hint) from None
     except yaml.YAMLError as invalid:
         raise ConfigError(f"--config: {_yaml_message(file, invalid)}", hint) from None
-    if not isinstance(document or {}, dict):
+    if not isinstance(content or {}, dict):
         raise ConfigError(f"--config: {file}: a mapping of sections is expected", hint)
-    return {name: value for name, value in (document or {}).items() if value is not None}
+    return {name: value for name, value in (content or {}).items() if value is not None}
 
 
 def dump(config: Command) -> str:

@@ -69,7 +69,7 @@ def _read(checker: Checker, statistics: Statistics, cross_check: CrossCheck, bar
 
 
 def _report(checker: Checker, statistics: Statistics, duplicate_texts: int) -> dict[str, Any]:
-    """Return the part of the `--json` document that describes the file."""
+    """Return the part of the `--json` object that describes the file."""
     errors, warnings = checker.errors, checker.warnings
     stats = {
         "errors": errors.total,

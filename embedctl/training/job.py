@@ -31,7 +31,7 @@ class TrainJob:
     remine: RemineSection | None  # mining during training, None if it is off
     run: RunSection  # output folder, evaluations, checkpoints and tracker
     launch: LaunchSection  # processes, machines, precision and attention
-    json_output: bool  # print one JSON document at the end
+    json_output: bool  # print one JSON object at the end
     quiet: bool  # print only results, warnings and errors
     settings: dict[str, Any]  # the whole configuration, for trackers
 

@@ -21,8 +21,8 @@ def cache_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read_findings(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
-    document = json.loads(capsys.readouterr().out)
-    return {finding["name"]: finding for finding in document["findings"]} | {"ok": document["ok"]}
+    summary = json.loads(capsys.readouterr().out)
+    return {finding["name"]: finding for finding in summary["findings"]} | {"ok": summary["ok"]}
 
 
 def test_no_problem_is_found(capsys):

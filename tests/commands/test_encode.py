@@ -37,7 +37,7 @@ def reference_model(tiny_model):
 
 @pytest.fixture
 def run(tiny_model, capsys):
-    """Return a function that runs encode and returns its JSON document and stderr."""
+    """Return a function that runs encode and returns its JSON object and stderr."""
 
     def run(**flags: object):
         encode.command(**{"model_name_or_path": tiny_model, "json_output": True, "device": "cpu"} | flags)
@@ -64,9 +64,9 @@ def max_difference(name: str, expected: np.ndarray) -> float:
 def test_the_default_output_has_the_stem_of_the_input(source, output, run, reference_model):
     Path("deep").mkdir()
     lines = [json.dumps({"text": text}) for text in TEXTS] if source.endswith("jsonl") else TEXTS
-    document, _ = run(input=write_texts(source, lines))
-    assert (document["output"], document["rows"], document["dim"], document["dtype"]) == (output, 3, 256, "float32")
-    assert document["seconds"] > 0
+    summary, _ = run(input=write_texts(source, lines))
+    assert (summary["output"], summary["rows"], summary["dim"], summary["dtype"]) == (output, 3, 256, "float32")
+    assert summary["seconds"] > 0
     assert max_difference(output, reference_model.encode(TEXTS)) < 1e-5
 
 
@@ -79,15 +79,15 @@ def test_the_default_output_of_a_compressed_input_has_neither_suffix(run):
 
 def test_stdin(run, reference_model, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(TEXTS).encode())))
-    document, _ = run(input="-")
-    assert document["output"] == "embeddings.npy"
+    summary, _ = run(input="-")
+    assert summary["output"] == "embeddings.npy"
     assert max_difference("embeddings.npy", reference_model.encode(TEXTS)) < 1e-5
 
 
 def test_without_an_input_a_message_names_the_example_file(run):
-    document, err = run()
-    assert document["output"] == "texts.npy"
-    assert document["rows"] == len(example_data("texts.txt").read_text(encoding="utf-8").splitlines())
+    summary, err = run()
+    assert summary["output"] == "texts.npy"
+    assert summary["rows"] == len(example_data("texts.txt").read_text(encoding="utf-8").splitlines())
     assert "example file shipped with embedctl" in err
 
 
@@ -99,8 +99,8 @@ def test_the_summary_is_one_line(run):
 
 
 def test_empty_texts_are_encoded_with_a_warning(run):
-    document, err = run(input=write_texts("own.txt", ["one", "", "two"]))
-    assert document["rows"] == 3
+    summary, err = run(input=write_texts("own.txt", ["one", "", "two"]))
+    assert summary["rows"] == 3
     assert "warning: the input contains 1 empty text" in err
 
 
@@ -146,8 +146,8 @@ def test_an_output_file_is_replaced_and_an_output_folder_is_continued(run):
     run(input="own.txt")
     assert np.load("own.npy").shape == (3, 256)
     run(input="own.txt", output="shards/", shard_rows="2")
-    document, err = run(input="own.txt", output="shards", shard_rows="2")
-    assert document["rows"] == 3
+    summary, err = run(input="own.txt", output="shards", shard_rows="2")
+    assert summary["rows"] == 3
     assert err.startswith("encoded 0 texts to shards/")
     assert "reused the embeddings of 3 texts" in err
     joined = np.concatenate([np.load(f"shards/shard-0000{index}.npy") for index in (0, 1)])
@@ -196,8 +196,8 @@ def test_a_missing_input_or_model_is_an_error(run):
 
 def test_the_default_model_is_the_output_of_train(run, reference_model, tmp_path):
     reference_model.save_pretrained(str(tmp_path / "out"), create_model_card=False)
-    document, err = run(input=write_texts("own.txt", TEXTS), model_name_or_path=None)
-    assert document["rows"] == 3
+    summary, err = run(input=write_texts("own.txt", TEXTS), model_name_or_path=None)
+    assert summary["rows"] == 3
     assert "using the trained model in out" in err
 
 

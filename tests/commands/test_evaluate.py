@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def run(tiny_model, capsys):
-    """Return a function that runs eval and returns its JSON document and stderr."""
+    """Return a function that runs eval and returns its JSON object and stderr."""
 
     def run(ckpt: str | None = tiny_model, **flags: object):
         evaluate.command(model_name_or_path=ckpt, json_output=True, device="cpu", **flags)
@@ -58,40 +58,40 @@ BEIR = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.ts
 
 
 def test_files_of_rows(run, tiny_model):
-    document, err = run(dataset=["rows.jsonl"])
-    assert {name: document[name] for name in ("model", "data", "queries", "documents")} == {
+    summary, err = run(dataset=["rows.jsonl"])
+    assert {name: summary[name] for name in ("model", "data", "queries", "documents")} == {
         "model": tiny_model,
         "data": "rows.jsonl",
         "queries": 2,
         "documents": 4,
     }
-    assert list(document["metrics"]) == list(METRICS)
-    assert document["metrics"]["Recall@10"] == 1
+    assert list(summary["metrics"]) == list(METRICS)
+    assert summary["metrics"]["Recall@10"] == 1
     assert "nDCG@10" in err
 
 
 def test_a_beir_collection(run):
-    document, err = run(**BEIR)
-    assert (document["queries"], document["documents"]) == (1, 2)
+    summary, err = run(**BEIR)
+    assert (summary["queries"], summary["documents"]) == (1, 2)
     assert "ignored 1 of 2 queries, because it has no relevant document" in err
 
 
 def test_the_default_data_are_the_recorded_evaluation_files(run, trained, folder):
-    document, err = run(trained(json.dumps({"eval_dataset": [str(folder / "rows.jsonl")]})))
-    assert document["data"] == str(folder / "rows.jsonl")
+    summary, err = run(trained(json.dumps({"eval_dataset": [str(folder / "rows.jsonl")]})))
+    assert summary["data"] == str(folder / "rows.jsonl")
     assert "evaluating on the evaluation files of the model's training run" in err
 
 
 @pytest.mark.parametrize("record", ['{"eval_dataset": []}', "{}"])
 def test_without_recorded_files_the_example_collection_is_used(run, trained, record):
-    document, err = run(trained(record))
-    assert document["data"] == "example collection"
+    summary, err = run(trained(record))
+    assert summary["data"] == "example collection"
     assert "evaluating on the example collection" in err
 
 
 def test_given_data_override_recorded_data(run, trained):
-    document, _ = run(trained('{"eval_dataset": ["/gone"]}'), dataset=["rows.jsonl"])
-    assert document["data"] == "rows.jsonl"
+    summary, _ = run(trained('{"eval_dataset": ["/gone"]}'), dataset=["rows.jsonl"])
+    assert summary["data"] == "rows.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_a_record_with_missing_files_or_wrong_json_is_an_error(run, trained, rec
 
 
 def test_a_model_compared_with_itself_is_equal_on_all_queries(run, tiny_model):
-    document, err = run(dataset=["rows.jsonl"], baseline=tiny_model)
-    assert document["baseline"] == {"model": tiny_model, "metrics": document["metrics"]}
+    summary, err = run(dataset=["rows.jsonl"], baseline=tiny_model)
+    assert summary["baseline"] == {"model": tiny_model, "metrics": summary["metrics"]}
     none = {"difference": 0, "low": 0, "high": 0, "won": 0, "lost": 0, "tied": 2, "verdict": "no clear difference"}
-    assert document["difference"] == dict.fromkeys(METRICS, none)
+    assert summary["difference"] == dict.fromkeys(METRICS, none)
     assert "nDCG@10: no significant difference" in err
 
 
@@ -148,5 +148,5 @@ def test_the_default_model_is_the_folder_out(run, tiny_model):
     with pytest.raises(ModelError, match="no --model given, and the folder out contains no model"):
         run(None, dataset=["rows.jsonl"])
     shutil.copytree(tiny_model, "out")
-    document, _ = run(None, dataset=["rows.jsonl"])
-    assert document["model"] == "out"
+    summary, _ = run(None, dataset=["rows.jsonl"])
+    assert summary["model"] == "out"

@@ -41,7 +41,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
 
 @pytest.fixture
 def mine(tiny_model, capsys):
-    """Return a function that mines and returns the written rows, the JSON document and stderr."""
+    """Return a function that mines and returns the written rows, the JSON object and stderr."""
 
     def run(dataset: list[str] | None = None, output: str = "mined.jsonl", **flags: object):
         flags = {"neg_nums": "3", "range": "0-5"} | flags
@@ -56,14 +56,14 @@ def mine(tiny_model, capsys):
 
 
 def test_the_output_contains_valid_rows_with_mined_negatives(mine):
-    rows, document, _ = mine()
+    rows, summary, _ = mine()
     assert [row["query"] for row in rows] == [row["query"] for row in ROWS]
     for row in rows:
         assert len(set(row["neg"])) == 3
         assert not set(row["neg"]) & {*row["pos"], row["query"]}
     assert len(list(read_rows("mined.jsonl"))) == len(ROWS)
     validate_data.command(files=["mined.jsonl"], neg_nums="3")
-    assert document == {
+    assert summary == {
         "output": "mined.jsonl",
         "rows": 10,
         "corpus": 10,
@@ -137,17 +137,17 @@ def test_a_text_corpus_that_contains_the_queries(mine, compressed):
     content = "\n".join(lines).encode()
     name = "corpus.txt" + ".gz" * compressed
     Path(name).write_bytes(gzip.compress(content) if compressed else content)
-    rows, document, _ = mine(corpus=name, range="0-19", neg_nums="19")
-    assert document["corpus"] == 20
-    assert document["rejected"] == {"answers": 0, "near-duplicates of answers": 0, "the query itself": 10}
+    rows, summary, _ = mine(corpus=name, range="0-19", neg_nums="19")
+    assert summary["corpus"] == 20
+    assert summary["rejected"] == {"answers": 0, "near-duplicates of answers": 0, "the query itself": 10}
     for row in rows:
         assert sorted([*row["neg"], row["query"]]) == sorted(set(lines) - {""})
 
 
 def test_a_corpus_smaller_than_the_range_is_reported(mine):
-    rows, document, err = mine(neg_nums="15", range="10-210")
+    rows, summary, err = mine(neg_nums="15", range="10-210")
     assert [len(row["neg"]) for row in rows] == [9] * 10
-    assert (document["short_rows"], document["nearer_rows"]) == (10, 10)
+    assert (summary["short_rows"], summary["nearer_rows"]) == (10, 10)
     assert "10 rows have fewer than 15 negatives" in err
     assert "too few candidates in --range 10-210" in err
 
@@ -221,8 +221,8 @@ def test_a_missing_model_is_an_error():
 
 
 def test_the_default_dataset_is_the_example_file(mine):
-    rows, document, err = mine([], range="0-20")
-    assert document["rows"] == len(rows) >= 100
+    rows, summary, err = mine([], range="0-20")
+    assert summary["rows"] == len(rows) >= 100
     assert "no --dataset given; mining negatives for the example rows" in err
 
 
@@ -250,17 +250,17 @@ def test_kept_negatives_precede_the_mined_ones_and_are_not_mined_twice(mine):
 
 
 def test_rows_with_too_few_negatives_are_listed_with_reasons_or_filled(mine):
-    _, document, err = mine(max_score="-0.9", corpus="rows.jsonl")
-    assert document["short_file"] == "mined.short.jsonl"
+    _, summary, err = mine(max_score="-0.9", corpus="rows.jsonl")
+    assert summary["short_file"] == "mined.short.jsonl"
     assert "mined.short.jsonl" in err
     reasons = [json.loads(line) for line in Path("mined.short.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(reasons) == document["short_rows"] == 10
+    assert len(reasons) == summary["short_rows"] == 10
     assert reasons[4] == {"row": 5, "query": ROWS[4]["query"], "negatives": 0, "wanted": 3, "candidates": 7} | {
         "rejected": {"answers": 1, "max score": 6}
     }
-    filled, document, _ = mine(max_score="-0.9", fill="relax", overwrite=True)
-    assert document["filled"] == 30
-    assert document["short_file"] is None
+    filled, summary, _ = mine(max_score="-0.9", fill="relax", overwrite=True)
+    assert summary["filled"] == 30
+    assert summary["short_file"] is None
     assert not Path("mined.short.jsonl").exists()
     for row in filled:
         assert len(set(row["neg"]) - {*row["pos"]}) == 3
@@ -269,8 +269,8 @@ def test_rows_with_too_few_negatives_are_listed_with_reasons_or_filled(mine):
 def test_a_positive_outside_the_corpus_is_scored_but_never_a_negative(mine):
     texts = [f"{word} lantern" for word in WORDS]
     Path("corpus.txt").write_text("\n".join(texts), encoding="utf-8")
-    rows, document, _ = mine(corpus="corpus.txt", scores=True)
-    assert document["corpus"] == 10
+    rows, summary, _ = mine(corpus="corpus.txt", scores=True)
+    assert summary["corpus"] == 10
     assert all(set(row["neg"]) <= set(texts) and len(row["pos_scores"]) == 1 for row in rows)
 
 

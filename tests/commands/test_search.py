@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def build_index(tiny_model, capsys):
-    """Return a function that encodes the texts with an index and returns the JSON document and stderr."""
+    """Return a function that encodes the texts with an index and returns the JSON object and stderr."""
 
     def run(**flags: object):
         defaults = {"model_name_or_path": tiny_model, "index": "flat", "json_output": True, "device": "cpu"}
@@ -43,8 +43,8 @@ def find(capsys):
     def run(*texts: str, **flags: object):
         search.command(**{"texts": list(texts), "json_output": True, "device": "cpu"} | flags)
         printed = capsys.readouterr()
-        document = json.loads(printed.out)
-        return [(result["query"], result["hits"]) for result in document["results"]], printed.err
+        summary = json.loads(printed.out)
+        return [(result["query"], result["hits"]) for result in summary["results"]], printed.err
 
     return run
 
@@ -54,13 +54,13 @@ def find(capsys):
 def test_the_results_are_those_of_sentence_transformers(output, index, build_index, find, tiny_model):
     from sentence_transformers import SentenceTransformer
 
-    document, err = build_index(output=output, index=index, shard_rows="5")
-    assert document["recall"] == 1.0
+    summary, err = build_index(output=output, index=index, shard_rows="5")
+    assert summary["recall"] == 1.0
     assert "search it with `embedctl search --index" in err
     reference = SentenceTransformer(tiny_model, device="cpu")
     queries = ["river violin", "cloud"]
     cosines = reference.encode(queries) @ reference.encode(TEXTS).T
-    for path in (output, document["index"]):
+    for path in (output, summary["index"]):
         for query_index, (query, hits) in enumerate(find(*queries, index=path, k="3")[0]):
             order = np.argsort(-cosines[query_index])[:3]
             assert query == queries[query_index]

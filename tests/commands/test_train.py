@@ -32,7 +32,7 @@ def test_a_missing_output_folder_is_created_empty(tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_dry_run_with_json_prints_one_document(tmp_path, capsys):
+def test_dry_run_with_json_prints_one_json_object(tmp_path, capsys):
     config = {"run": {"output_dir": str(tmp_path / "out")}, "launch": {"dry_run": True}, "json_output": True}
     (tmp_path / "c.yaml").write_text(json.dumps(config))
     command(config_file=str(tmp_path / "c.yaml"))

@@ -58,7 +58,7 @@ def test_findings_go_to_stdout_with_quiet_too(capsys):
     ]
 
 
-def test_the_json_document(capsys):
+def test_the_json_object(capsys):
     with pytest.raises(CheckFailed):
         validate_data.command(files=["good.jsonl", "bad.jsonl"], max_errors="1", json_output=True)
     document = json.loads(capsys.readouterr().out)
@@ -70,7 +70,7 @@ def test_the_json_document(capsys):
     assert (len(bad["errors"]), bad["stats"]["errors"]) == (1, 3)
 
 
-def test_the_json_document_of_a_valid_file(capsys):
+def test_the_json_object_of_a_valid_file(capsys):
     validate_data.command(files=["good.jsonl"], json_output=True)
     assert json.loads(capsys.readouterr().out)["ok"] is True
 

@@ -30,14 +30,8 @@ def test_exit_code_of_the_worker_determines_the_outcome(monkeypatch, returned, c
 
 
 def write_report(folder: Path, rank: int, time: float, **facts) -> None:
-    document = {
-        "code": 2,
-        "message": f"rank {rank}",
-        "hint": "",
-        "time": time,
-        "traceback": f"traceback.rank{rank}.txt",
-    }
-    (folder / f"error.rank{rank}.json").write_text(json.dumps(document | facts))
+    failure = {"code": 2, "message": f"rank {rank}", "hint": "", "time": time, "traceback": f"traceback.rank{rank}.txt"}
+    (folder / f"error.rank{rank}.json").write_text(json.dumps(failure | facts))
 
 
 def test_earliest_report_is_used(tmp_path: Path):
