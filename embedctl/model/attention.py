@@ -62,11 +62,11 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
     window = size, 0 if causal else size
     query_TAE, key_TAE, value_TAE = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        from torch.nn.attention.varlen import varlen_attn
+
         group_size = query.shape[1] // key.shape[1]
         if group_size > 1:  # the kernel supports GQA only from torch 2.12 on
             key_TAE, value_TAE = (states.repeat_interleave(group_size, dim=1) for states in (key_TAE, value_TAE))
-        from torch.nn.attention.varlen import varlen_attn
-
         lengths = cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q  # of queries and keys
         output = varlen_attn(query_TAE, key_TAE, value_TAE, *lengths, scale=scaling, window_size=window)
         assert isinstance(output, Tensor)  # it is a tuple only if auxiliary outputs are requested

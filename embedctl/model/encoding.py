@@ -32,14 +32,8 @@ def encode_texts(
 ) -> NDArray[np.float32]:
     """Return the vectors (N, H) of N texts, in the order of the texts; the longest texts are encoded first.
 
-    Args:
-        embedder: the model.
-        texts: the texts without the prompt.
-        prefix: the prompt prepended to each text.
-        extra_features: further model inputs, the same for each forward pass.
-        dim: the number of leading dimensions to keep; the vectors are then normalized again.
-        batch_tokens: the largest number of tokens per forward pass; the device's default if None.
-        bar: a progress bar, advanced after each block.
+    The prompt `prefix` is prepended to each text, and `extra_features` are further inputs of each forward pass. With
+    `dim`, only the leading dimensions are kept, and the vectors are normalized again.
     """
     budget = batch_tokens or DEFAULT_TOKEN_BUDGET.get(embedder.device.type, 16384)
     output = np.zeros((len(texts), dim or embedder.dimension), dtype=np.float32)

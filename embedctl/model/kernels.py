@@ -133,11 +133,9 @@ def dropout_add_norm(
 
 
 def gelu(x: Tensor, bias: Tensor) -> Tensor:
-    """Return GELU(x) = x Phi(x) (..., I) (Hendrycks and Gimpel 2016).
+    """Return GELU(x) = x Phi(x) (..., I) (Hendrycks and Gimpel 2016) of the output of a linear layer.
 
-    Args:
-        x: (..., I), the output of a linear layer, with its bias added.
-        bias: (I,), the bias that x already includes; it is passed only to receive its gradient.
+    `bias` (I,) is the layer's bias, which x (..., I) already includes; it is passed only to receive its gradient.
     """
     output: Tensor = _Gelu.apply(x, bias)  # type: ignore[no-untyped-call]
     return output

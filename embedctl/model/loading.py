@@ -58,12 +58,8 @@ def load_sentence_transformer(
 def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
     """Convert errors of the libraries in a with-block that loads a model to a ModelError, and suppress their output.
 
-    If the Hugging Face Hub is not reachable, only cached models are used.
-
-    Args:
-        path: the folder or Hugging Face Hub name of the model.
-        problem: the error message; the library's message is appended.
-        hint: the next action; by default to check the folder, or the name and the network.
+    If the Hugging Face Hub is not reachable, only cached models are used. The message of the error is `problem` and the
+    library's message. The default hint is to check the folder, or the name and the network.
     """
     if not hint and Path(path).exists():
         hint = "check that the folder contains all files of the model; `embedctl doctor` prints the installed versions"

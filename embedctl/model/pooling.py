@@ -18,15 +18,9 @@ def can_pool(module: torch.nn.Module, features: dict[str, Any]) -> bool:
 
 
 def pool_packed(module: torch.nn.Module, hidden_TH: Tensor, cu_seq_lens: Tensor) -> Tensor:
-    """Return the pooled vectors of N packed texts, equal to those of a sentence-transformers pooling module.
+    """Return the pooled vectors (N, modes * H) of N packed texts, equal to those of the pooling module.
 
-    Args:
-        module: the pooling module; the vectors of several modes are concatenated.
-        hidden_TH: (T, H) hidden states of all tokens.
-        cu_seq_lens: (N + 1,) cumulative lengths of the texts, from 0 to T.
-
-    Returns:
-        (N, modes * H), float32 or float64.
+    They are float32 or float64. `cu_seq_lens` (N + 1,) are the cumulative lengths of the texts, from 0 to T.
     """
     dtype = torch.promote_types(hidden_TH.dtype, torch.float32)
     cu_seq_lens = cu_seq_lens.long()
