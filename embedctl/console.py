@@ -7,17 +7,22 @@ terminal, a progress bar becomes a plain line every ten seconds.
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 PLAIN_LINE_SECONDS = 10.0
+# Characters that a terminal interprets or that change the order of the text around them: C0 and C1 controls except for
+# tab and newline, line separators, directional marks, embeddings, overrides and isolates, and lone surrogates.
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _console = Console(stderr=True, highlight=False)
 
 
@@ -32,22 +37,32 @@ def plural(count: int, singular: str, plural: str = "") -> str:
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
+def visible(text: str) -> str:
+    r"""Return a text with its control characters as escapes such as \x1b, so that a terminal shows them only.
+
+    All text that leaves the program passes through this function: messages, panels, tables, progress and results.
+    """
+    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def info(message: str, style: str | None = None) -> None:
     """Print one line to stderr, unless `--quiet` is set."""
-    _console.print(message, style=style, markup=False, soft_wrap=True)
+    _console.print(visible(message), style=style, markup=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """Print a warning to stderr, also with `--quiet`."""
-    Console(stderr=True, highlight=False).print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+    Console(stderr=True, highlight=False).print(
+        visible(f"warning: {message}"), style="yellow", markup=False, soft_wrap=True
+    )
 
 
 def error(message: str, hint: str = "") -> None:
     """Print an error and the next action to stderr, also with `--quiet`."""
     console = Console(stderr=True, highlight=False)
-    console.print(f"error: {message}", style="red", markup=False, soft_wrap=True)
+    console.print(visible(f"error: {message}"), style="red", markup=False, soft_wrap=True)
     if hint:
-        console.print(f"  -> {hint}", markup=False, soft_wrap=True)
+        console.print(visible(f"  -> {hint}"), markup=False, soft_wrap=True)
 
 
 def panel(title: str, facts: dict[str, str], *below: RenderableType, border: str = "none") -> None:
@@ -56,9 +71,9 @@ def panel(title: str, facts: dict[str, str], *below: RenderableType, border: str
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in facts.items():
-        grid.add_row(name, Text(value))
+        grid.add_row(Text(visible(name)), Text(visible(value)))
     body = Group(grid, *below)
-    _console.print(Panel(body, title=Text(title), title_align="left", border_style=border, expand=False))
+    _console.print(Panel(body, title=Text(visible(title)), title_align="left", border_style=border, expand=False))
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -66,15 +81,17 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     info(title, "bold")
     grid = Table()
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="right" if index else "left", overflow="fold")
+        grid.add_column(Text(visible(column)), justify="right" if index else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*map(Text, row))
+        grid.add_row(*(Text(visible(cell)) for cell in row))
     _console.print(grid)
 
 
 def result(values: dict[str, Any]) -> None:
-    """Print one JSON object to stdout."""
-    print(json.dumps(values, ensure_ascii=False, allow_nan=False), flush=True)
+    """Print one JSON object to stdout; control characters in it are JSON escapes."""
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    escaped = CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    print(escaped, flush=True)
 
 
 class Bar:
@@ -95,7 +112,7 @@ class Bar:
                 console=_console,
             )
             self._live.start()
-            self._task = self._live.add_task(title, total=total, status="")
+            self._task = self._live.add_task(escape(visible(title)), total=total, status="")
 
     @property
     def rate(self) -> float:
@@ -107,7 +124,7 @@ class Bar:
         self.done += amount
         self.status = f"{self.rate:,.0f} {self.unit}/s" if status is None else status
         if self._live is not None:
-            self._live.update(self._task, completed=self.done, status=self.status)
+            self._live.update(self._task, completed=self.done, status=escape(visible(self.status)))
         elif time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
             self._last_line = time.monotonic()
             info(self._plain_line())

@@ -4,18 +4,23 @@
     ├── ConfigError          2  wrong option, configuration key or combination of them
     ├── DataError            2  wrong content of a file: file:line: field: what is wrong
     ├── ModelError           2  a model or checkpoint that cannot be loaded or saved
+    ├── OutputError          2  a file cannot be written: no space, no permission, or its folder was removed
     ├── TrainingError        2  training cannot continue: the loss is not finite, or there is nothing to learn from
     └── CheckFailed          1  the command ran, and its check failed
-    Stopped                  130 / 143  stopped by Ctrl-C or SIGTERM; training saved a checkpoint first
+    Stopped                  128 + signal  stopped by Ctrl-C, SIGTERM or SIGHUP; training saved a checkpoint first
+    Terminated               128 + signal  raised by SIGTERM and SIGHUP; no Exception, so no library suppresses it
 
 Any other exception is a bug and keeps its traceback. `message` states what is wrong and `hint` states the next action.
 """
 
 from __future__ import annotations
 
+from signal import Signals
+
 EXIT_CHECK_FAILED = 1
 EXIT_USER_ERROR = 2
 EXIT_BUG = 70
+EXIT_SIGNAL = 128  # plus the number of the signal
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
@@ -48,6 +53,10 @@ class ModelError(EmbedctlError):
     """A model or checkpoint cannot be loaded, used or saved."""
 
 
+class OutputError(EmbedctlError):
+    """A file cannot be written; the message names it and the free disk space."""
+
+
 class TrainingError(EmbedctlError):
     """Training cannot continue."""
 
@@ -58,12 +67,33 @@ class CheckFailed(EmbedctlError):
     exit_code = EXIT_CHECK_FAILED
 
 
+class Terminated(BaseException):
+    """Raised in the main thread by SIGTERM or SIGHUP, so that temporary files are removed.
+
+    Not a KeyboardInterrupt, for which Typer ends the process without a message.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 class Stopped(EmbedctlError):
     """A signal stopped the command; the hint states what was kept and how to continue."""
 
     def __init__(self, message: str, hint: str = "", *, exit_code: int = EXIT_INTERRUPTED) -> None:
         super().__init__(message, hint)
         self.exit_code = exit_code
+
+    @classmethod
+    def by(cls, stop: KeyboardInterrupt | Terminated, hint: str = "") -> Stopped:
+        """Return the error for an exception that a signal raised."""
+        if isinstance(stop, KeyboardInterrupt):
+            return cls("interrupted", hint)
+        return cls(f"stopped by {Signals(stop.number).name}", hint, exit_code=EXIT_SIGNAL + stop.number)
 
 
 def first_line(exception: BaseException) -> str:

@@ -1,34 +1,58 @@
-"""Write files and folders atomically: under a temporary name, which is renamed at the end."""
+"""Write files and folders atomically: under a temporary name, which is renamed at the end.
+
+A temporary name is unpredictable and is created exclusively, so it never follows a link that lies in its place. An
+error of writing, such as a full disk, becomes an OutputError that names the output. See outputs.py for the check
+whether an output may be replaced.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock
 
-from embedctl.errors import ConfigError
+from embedctl.errors import ConfigError, OutputError, first_line
+
+TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
+WRITE_ERRORS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTDIR", "EISDIR")
+    if hasattr(errno, name)
+}
+LIBRARY_ERROR = re.compile(r"os error (\d+)")  # safetensors and tokenizers, which are written in Rust
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # numpy.ndarray.tofile
 
 
 def temporary_for(path: Path) -> Path:
-    """Return the hidden temporary name beside `path`."""
-    return path.with_name(f".{path.name}.tmp")
+    """Return an unused, unpredictable name beside `path` for a temporary file or folder."""
+    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.tmp")
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary name for code that opens the file itself; rename it to `path`, or remove it after an error."""
+    """Yield an empty temporary file for code that opens it by name; rename it to `path`, or remove it after an error.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     temporary = temporary_for(path)
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        temporary.touch(exist_ok=False)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -57,19 +81,91 @@ def atomic_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
     An existing folder is replaced. With `sync`, all files are flushed to disk before the folder is renamed.
     """
     temporary = temporary_for(folder)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            if sync:
+                sync_tree(temporary)
+            replace_folder(folder, temporary)
+            if sync:
+                sync_path(folder.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(folder: Path, complete: Path) -> None:
+    """Rename the folder `complete` to `folder`. An existing folder is removed only after it was replaced."""
+    if not folder.exists():
+        complete.replace(folder)
+        return
+    old = temporary_for(folder)
+    folder.replace(old)
     try:
-        yield temporary
-        if sync:
-            for path in [*temporary.rglob("*"), temporary]:
-                sync_path(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
-        if sync:
-            sync_path(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        complete.replace(folder)
+    except OSError:
+        old.replace(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_temporary_files(path: Path) -> None:
+    """Remove temporary files and folders of `path` that a killed process left. The caller holds the output's lock."""
+    for found in path.parent.glob(".*.tmp"):
+        match = TEMPORARY_NAME.fullmatch(found.name)
+        if match and match["name"] == path.name[:200]:
+            remove(found)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder, if it exists. A link is never followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Convert an error of writing in a with-block, such as a full disk, to an OutputError that names `path`.
+
+    Raises:
+        OutputError: the with-block raised such an error.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as cause:
+        reason = write_problem(path, cause)
+        if reason is None:
+            raise
+        hint = "free disk space, make the folder writable, or give another path, and run the command again"
+        raise OutputError(f"{path}: cannot be written: {reason}{_free_space(path)}", hint) from cause
+
+
+def write_problem(path: Path, cause: BaseException) -> str | None:
+    """Return why `path` cannot be written; None if the exception has another reason.
+
+    Libraries report a failed write as OSError, or as RuntimeError with the number of the error in its message.
+    """
+    match = LIBRARY_ERROR.search(str(cause))
+    number = (cause.errno if isinstance(cause, OSError) else None) or (int(match[1]) if match else 0)
+    if number in WRITE_ERRORS:
+        return os.strerror(number)
+    if number == errno.ENOENT and not path.parent.is_dir():
+        return f"the folder {path.parent} does not exist; it may have been removed while the command ran"
+    if SHORT_WRITE.search(str(cause)):
+        return "the disk is full, or the file is larger than allowed"
+    known = (os.strerror(code) for code in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS))
+    return first_line(cause) if any(text in str(cause) for text in known) else None
+
+
+def _free_space(path: Path) -> str:
+    """Return the free space of the disk on which `path` lies, as an addition to a message."""
+    existing = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
+    if existing is None:
+        return ""
+    return f" ({shutil.disk_usage(existing).free / 2**20:,.0f} MiB of disk space free)"
 
 
 def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
@@ -80,6 +176,7 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
+            remove_temporary_files(folder)
             with atomic_folder(folder) as work:
                 build(work)
     return folder
@@ -96,6 +193,12 @@ def check_writable(folder: Path, output: str, hint: str) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as cause:
         raise ConfigError(f"{output}: cannot be written: {cause.strerror}", hint) from None
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush all files under a folder, and the folder itself, to disk."""
+    for path in [*folder.rglob("*"), folder]:
+        sync_path(path)
 
 
 def sync_path(path: Path) -> None:

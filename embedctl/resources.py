@@ -8,7 +8,11 @@ check whether a file exists, not whether its folder does.
 from __future__ import annotations
 
 import os
+import stat
+import tempfile
 from pathlib import Path
+
+from embedctl.errors import ConfigError
 
 PACKAGE = Path(__file__).parent
 
@@ -43,6 +47,40 @@ def cache_folder(name: str = "") -> Path:
     explicit = os.environ.get("EMBEDCTL_CACHE")
     base = Path(explicit) if explicit else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "embedctl"
     return base / name if name else base
+
+
+def private_cache(name: str) -> Path:
+    """Create the folder `name` of the cache, accessible to this user only, and return it.
+
+    If it cannot be created or belongs to another user, a folder of this user in the temporary folder is used instead.
+
+    Raises:
+        ConfigError: neither folder can be used.
+    """
+    folder = cache_folder(name)
+    if _make_private(folder):
+        return folder
+    shared = Path(tempfile.gettempdir())
+    own = shared / f"embedctl-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    if _make_private(own) and _make_private(own / name):
+        return own / name
+    message = f"the cache folder {folder} cannot be written or belongs to another user, and neither can {own}"
+    raise ConfigError(message, "set the environment variable EMBEDCTL_CACHE to a folder of your own")
+
+
+def _make_private(folder: Path) -> bool:
+    """Create a folder for this user only; return whether it is usable: it belongs to the user and is writable."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        status = folder.stat()
+        if hasattr(os, "getuid") and status.st_uid != os.getuid():
+            return False
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            folder.chmod(0o700)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def display_path(path: str) -> str:

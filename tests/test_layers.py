@@ -12,9 +12,10 @@ import pytest
 import embedctl
 
 ROOT = Path(embedctl.__file__).parent
+BASE = ("embedctl.digests", "embedctl.inputs", "embedctl.outputs")
 # One layer per line, the lowest first; the name of a folder includes its modules.
 LAYERS = (
-    ("embedctl", "embedctl.errors", "embedctl.console", "embedctl.files", "embedctl.resources"),
+    ("embedctl", "embedctl.errors", "embedctl.console", "embedctl.files", "embedctl.resources", *BASE),
     ("embedctl.config",),
     ("embedctl.distributed",),
     ("embedctl.remote",),

@@ -11,6 +11,8 @@ from embedctl.commands.default_model import model_or_default
 from embedctl.commands.flags import with_options
 from embedctl.config import EncodeConfig
 from embedctl.errors import ConfigError
+from embedctl.outputs import claim
+from embedctl.storage.names import index_folder_for
 
 if TYPE_CHECKING:
     from embedctl.encoding.job import EncodeJob
@@ -41,11 +43,13 @@ def command(config: EncodeConfig) -> None:
     print_input_source(config, job)
     check_job(job, config.num_processes)
     model_or_default(config.model.model_name_or_path)  # prints the default, or raises early if there is none
-    if config.num_processes > 1:
-        launch_workers(config)
-    from embedctl.encoding.run import encode, print_summary
+    inputs = {"--input": [] if job.input == "-" else [job.input], "--model": [job.model]}
+    with claim(job.outputs, inputs, overwrite=job.overwrite) as lock_files:
+        if config.num_processes > 1:
+            launch_workers(config, lock_files)
+        from embedctl.encoding.run import encode, print_summary
 
-    print_summary(job, encode(job), as_json=config.json_output)
+        print_summary(job, encode(job), as_json=config.json_output)
 
 
 def print_input_source(config: EncodeConfig, job: EncodeJob) -> None:
@@ -60,20 +64,16 @@ def check_job(job: EncodeJob, processes: int) -> None:
     """Check input, output and backend before the model is loaded.
 
     Raises:
-        ConfigError: the output has an unknown format, is the input, cannot be shared by several processes or cannot
-            have an index; or the packages of the backend are not installed.
+        ConfigError: the output has an unknown format, cannot be shared by several processes or cannot have an index;
+            or the packages of the backend are not installed.
         DataError: the input does not exist.
     """
     from embedctl.reading.readers import read_texts
     from embedctl.storage.writers import check_output_format
 
     read_texts(job.input, job.field)
-    if job.output.exists() and job.input != "-" and job.output.samefile(job.input):
-        raise ConfigError(f"--output {job.output} is the input file", "give another path with --output")
     if not job.sharded:
         check_output_format(job.output)
-    elif job.output.is_file():
-        raise ConfigError(f"--output {job.output_name} is a file, not a folder", "give another path with --output")
     if job.backend != "torch":
         from embedctl.model.onnx import require_backend_packages
 
@@ -97,7 +97,7 @@ def check_parallel(job: EncodeJob, processes: int) -> None:
 
 def check_indexable(job: EncodeJob) -> None:
     """Raise a ConfigError if no index can be built from the output, or if its name is that of other files."""
-    from embedctl.search.index_folder import check_replaceable, index_folder_for
+    from embedctl.search.index_folder import check_replaceable
 
     if not job.sharded and job.output.suffix != ".npy":
         message = f"--index requires vectors in .npy files, but --output is {job.output.name}"

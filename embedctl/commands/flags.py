@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from embedctl import console
 from embedctl.commands.help import MAIN_OPTIONS, OUTPUT
 from embedctl.config import Command, choices, cli_option, description, flag_of, load, option_fields
-from embedctl.errors import Stopped
+from embedctl.errors import Stopped, Terminated
 
 C = TypeVar("C", bound=Command)
 NEGATED = "no__"
@@ -42,8 +42,8 @@ def _with_parameters(config: type[C], command: Callable[[C], None]) -> Callable[
             hint = resolved.interrupt_hint
             console.configure(quiet=resolved.quiet)
             command(resolved)
-        except KeyboardInterrupt:  # Typer would exit without a message
-            raise Stopped("interrupted", hint) from None
+        except (KeyboardInterrupt, Terminated) as stop:  # Typer would exit without a message
+            raise Stopped.by(stop, hint) from None
 
     parameters = [parameter for name, field, panel in _fields(config) for parameter in _parameters(name, field, panel)]
     file = typer.Option("--config", metavar="FILE", help=CONFIG_HELP, rich_help_panel=OUTPUT)

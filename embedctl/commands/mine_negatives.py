@@ -12,8 +12,8 @@ from embedctl.commands.flags import with_options
 from embedctl.config import MineConfig
 from embedctl.config.base import parse_range
 from embedctl.errors import ConfigError
-from embedctl.files import check_writable
-from embedctl.resources import cache_folder, example_data
+from embedctl.outputs import claim
+from embedctl.resources import example_data, private_cache
 
 if TYPE_CHECKING:
     from embedctl.mining.job import MiningJob, MiningResult
@@ -40,15 +40,16 @@ def command(config: MineConfig) -> None:
     positives. The output is a new file of rows for `embedctl train`.
     """
     files = input_files(config)
-    check_output(config, files)
     job = build_job(config, files)
-    from embedctl.mining.report import summary
-    from embedctl.mining.run import mine
+    inputs = {"--dataset": files, "--corpus": [job.corpus] if job.corpus else [], "--model": [job.model]}
+    with claim(job.outputs, inputs, overwrite=config.overwrite):
+        from embedctl.mining.report import summary
+        from embedctl.mining.run import mine
 
-    result = mine(job)
-    console.panel("mine-negatives", summary(job, result))
-    if config.json_output:
-        console.result(json_result(job, result))
+        result = mine(job)
+        console.panel("mine-negatives", summary(job, result))
+        if config.json_output:
+            console.result(json_result(job, result))
 
 
 def input_files(config: MineConfig) -> list[str]:
@@ -59,26 +60,6 @@ def input_files(config: MineConfig) -> list[str]:
     if not config.dataset:
         console.info("no --dataset given; mining negatives for the example rows shipped with embedctl")
     return list(config.dataset) or [str(example_data("train.json"))]
-
-
-def check_output(config: MineConfig, files: Sequence[str]) -> None:
-    """Check that the output and the report can be written.
-
-    Raises:
-        ConfigError: the output exists, is a folder or is an input file; or the output or the report cannot be written.
-    """
-    output = Path(config.output)
-    inputs = [Path(name) for name in (*files, config.corpus) if name]
-    if output.is_dir():
-        raise ConfigError(f"--output {output} is a folder", "give a file with --output")
-    if any(output.exists() and name.exists() and output.samefile(name) for name in inputs):
-        raise ConfigError(f"--output {output} is an input file", "give another file with --output")
-    if output.exists() and not config.overwrite:
-        hint = "give another file with --output, or replace it with --overwrite"
-        raise ConfigError(f"--output {output} already exists", hint)
-    for option, file in (("--output", config.output), ("--report", config.report)):
-        if file:
-            check_writable(Path(file).parent, f"{option} {file}", f"give a file in a writable folder with {option}")
 
 
 def build_job(config: MineConfig, files: Sequence[str]) -> MiningJob:
@@ -95,7 +76,7 @@ def build_job(config: MineConfig, files: Sequence[str]) -> MiningJob:
         corpus=config.corpus,
         query_prompt=config.query_prompt,
         passage_prompt=config.passage_prompt,
-        cache=cache_folder("vectors") if config.cache else None,
+        cache=private_cache("vectors") if config.cache else None,
         ann=config.ann,
         also=config.also,
         selection=Selection(*parse_range(config.range), config.neg_nums, config.sampling, config.seed),

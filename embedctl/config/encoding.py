@@ -46,7 +46,7 @@ class EncodeConfig(Command):
     """also write a search index to OUTPUT.index/: flat is exact; hnsw and ivf are faster and approximate (default: no
     index)"""
     overwrite: bool = option(False, "Output")
-    """if the output is a folder: delete its shards and encode all texts again"""
+    """replace an existing output: a file, or the shards of a folder"""
     num_processes: int = option(1, HARDWARE, gt=0)
     """processes that encode the shards of an output folder, one per GPU"""
     device: Device = None

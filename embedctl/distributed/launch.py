@@ -41,6 +41,7 @@ class LaunchJob:
     main_process_port: int = 0  # port of machine 0; 0: any free port
     quiet: bool = False  # print only results and errors
     stop_hint: str = ""  # hint after a stop by a signal, if the workers give none
+    lock_files: tuple[str, ...] = ()  # of the outputs; the supervisor inherits the locks and removes the files
     remove_folder: bool = False  # remove the folder at the end, unless it contains a traceback
 
     @property

@@ -58,6 +58,8 @@ def main(job: LaunchJob) -> int:
         outcome = replace(outcome, message="interrupted", hint=job.stop_hint)
     if outcome.code:
         console.error(outcome.message, outcome.hint)
+    for path in map(Path, job.lock_files):
+        path.unlink(missing_ok=True)
     if job.remove_folder and outcome.code != EXIT_BUG:
         shutil.rmtree(folder, ignore_errors=True)
     return outcome.code

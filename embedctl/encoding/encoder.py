@@ -15,7 +15,8 @@ from embedctl import console
 from embedctl.distributed.ranks import broadcast, gather_values, is_main, owns
 from embedctl.errors import DataError, ModelError
 from embedctl.model.embedder import Embedder
-from embedctl.storage.quantization import Quantizer, ranges_path
+from embedctl.storage.names import ranges_path
+from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import ShardFolder
 from embedctl.storage.writers import open_writer, write_array
 

@@ -6,6 +6,7 @@ This module does not import torch, so that wrong options are reported without th
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -14,8 +15,10 @@ from embedctl.config import EncodeConfig, RunSection, dump
 from embedctl.distributed.launch import LaunchJob, exec_supervisor
 from embedctl.errors import ConfigError
 from embedctl.files import write_atomically
+from embedctl.outputs import Output
 from embedctl.reading.files import without_compression_suffix
 from embedctl.resources import input_or_example
+from embedctl.storage.names import index_folder_for, ranges_path
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,15 @@ class EncodeJob:
         )
 
     @property
+    def outputs(self) -> list[Output]:
+        """What the job writes, and what an earlier job wrote beside the same output."""
+        vectors = Output("--output", self.output, "managed" if self.sharded else "file")
+        has_ranges = self.dtype == "int8" and not self.sharded
+        ranges = Output("--output", ranges_path(self.output), written=has_ranges)
+        index = Output("--index", index_folder_for(self.output), "folder", written=self.index is not None)
+        return [vectors, ranges, index]
+
+    @property
     def output_name(self) -> str:
         """The output path for messages; a folder ends with a slash."""
         return f"{self.output}/" if self.sharded else str(self.output)
@@ -101,7 +113,7 @@ def _check_options(config: EncodeConfig) -> None:
         raise ConfigError(message, "remove --precision")
 
 
-def launch_job(config: EncodeConfig, folder: Path) -> LaunchJob:
+def launch_job(config: EncodeConfig, folder: Path, lock_files: Sequence[Path]) -> LaunchJob:
     """Return the launch settings of the worker processes; they read config.yaml from `folder`."""
     return LaunchJob(
         worker="embedctl.encoding.worker",
@@ -113,11 +125,17 @@ def launch_job(config: EncodeConfig, folder: Path) -> LaunchJob:
         quiet=config.quiet,
         stop_hint=config.interrupt_hint,
         remove_folder=True,
+        lock_files=tuple(str(path.absolute()) for path in lock_files),
     )
 
 
-def launch_workers(config: EncodeConfig) -> NoReturn:
-    """Replace this process by the supervisor process, which starts the workers and waits for them."""
+def launch_workers(config: EncodeConfig, lock_files: Sequence[Path] = ()) -> NoReturn:
+    """Replace this process by the supervisor process, which starts the workers and waits for them.
+
+    Args:
+        config: the configuration of the workers.
+        lock_files: of the outputs; the supervisor inherits the locks and releases them.
+    """
     folder = Path(tempfile.mkdtemp(prefix="embedctl-encode-"))
     write_atomically(folder / "config.yaml", dump(config))
-    exec_supervisor(launch_job(config, folder))
+    exec_supervisor(launch_job(config, folder, lock_files))

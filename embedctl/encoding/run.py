@@ -12,13 +12,15 @@ from embedctl import console
 from embedctl.distributed.ranks import is_main
 from embedctl.encoding.encoder import Encoder, TextCounts
 from embedctl.encoding.job import EncodeJob
-from embedctl.errors import ConfigError
-from embedctl.files import atomic_folder
+from embedctl.files import atomic_folder, writing
+from embedctl.inputs import InputFiles
 from embedctl.model.embedder import Embedder
 from embedctl.model.onnx import RUNTIMES, use_backend
+from embedctl.outputs import finish
 from embedctl.reading.readers import count_texts, read_texts
-from embedctl.resources import cache_folder
-from embedctl.search.index_folder import index_folder_for, write_index
+from embedctl.resources import private_cache
+from embedctl.search.index_folder import write_index
+from embedctl.storage.names import index_folder_for
 from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import ShardFolder
 from embedctl.storage.textmap import store_texts
@@ -38,9 +40,10 @@ def encode(job: EncodeJob) -> EncodeResult:
     """Encode the input and write the output. With several processes, each of them calls this function.
 
     Raises:
-        ConfigError: the model has fewer dimensions than requested, the output cannot be written, or the output folder
-            contains vectors of another job.
+        ConfigError: the model has fewer dimensions than requested, or the output folder contains vectors of another
+            job.
         DataError: the input contains no text, or a record without text.
+        OutputError: the output cannot be written.
         ModelError: the model cannot be loaded, or returns NaN or infinity.
     """
     embedder = Embedder.from_pretrained(
@@ -48,16 +51,15 @@ def encode(job: EncodeJob) -> EncodeResult:
     )
     embedder.check_dim(job.dim)
     if job.backend in RUNTIMES:
-        use_backend(embedder, job.backend, cache_folder("onnx"))
+        use_backend(embedder, job.backend, private_cache("onnx"))
     prompt = embedder.resolve_prompt(job.prompt_name, job.prompt)
     encoder = Encoder(embedder, prompt, job.dim, job.batch_tokens, Quantizer(job.dtype))
     start_time = time.monotonic()
-    try:
-        counts, index = write_output(job, encoder, read_texts(job.input, job.field))
-    except OSError as cause:
-        message = f"--output {job.output_name}: cannot be written: {cause.strerror or cause}"
-        hint = "make the folder writable, free disk space, or give another path with --output"
-        raise ConfigError(message, hint) from cause
+    inputs = InputFiles.of([] if job.input == "-" else [job.input])
+    with writing(job.output):
+        counts, index = write_output(job, encoder, inputs.watch(read_texts(job.input, job.field)))
+    if is_main():
+        finish(job.outputs)
     return EncodeResult(counts, job.dim or embedder.dimension, index, time.monotonic() - start_time)
 
 
@@ -66,7 +68,7 @@ def write_output(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tupl
     settings = vector_settings(job, encoder) if job.sharded or job.index else {}
     if job.index is None or not is_main():
         return write_vectors(job, encoder, settings, texts), None
-    with atomic_folder(index_folder_for(job.output)) as folder:
+    with atomic_folder(index_folder_for(job.output), sync=True) as folder:
         counts = write_vectors(job, encoder, settings, store_texts(texts, folder))
         model = str(Path(job.model).resolve()) if Path(job.model).is_dir() else job.model
         return counts, write_index(folder, job.output, job.index, {**settings, "name": model})

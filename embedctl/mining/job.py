@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embedctl.mining.candidates import Limits, MinedRow, Selection
+from embedctl.outputs import Output
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ class MiningJob:
     scores: bool  # whether pos_scores and neg_scores are written
     output: Path  # output file
     report: Path | None  # HTML report; None for none
+
+    @property
+    def short_file(self) -> Path:
+        """The file with the reasons per row with fewer negatives than requested."""
+        return self.output.with_name(f"{self.output.stem}.short.jsonl")
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The files that the job may write."""
+        report = [Output("--report", self.report)] if self.report else []
+        return [Output("--output", self.output), Output("--output", self.short_file), *report]
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any
 
 from embedctl import console
 from embedctl.files import atomic_file
+from embedctl.inputs import InputFiles
 from embedctl.mining.candidates import MinedRow
 from embedctl.mining.data import MiningData, Scorer
 from embedctl.mining.job import MiningJob, MiningResult
@@ -18,20 +19,30 @@ REPLACED_KEYS = ("neg_scores", "pos_scores")  # teacher scores of the row before
 
 
 def write_rows(
-    job: MiningJob, data: MiningData, mined_rows: Iterator[MinedRow], scorer: Scorer, report: Report | None
+    job: MiningJob,
+    data: MiningData,
+    mined_rows: Iterator[MinedRow],
+    scorer: Scorer,
+    report: Report | None,
+    inputs: InputFiles,
 ) -> MiningResult:
     """Write the output file, and `OUTPUT.short.jsonl` if any row has fewer negatives than requested.
 
     The scorer computes the scores that are written with `--scores`. The report, if given, receives every row.
+
+    Raises:
+        DataError: a file of rows has changed since its state `inputs` was recorded.
+        OutputError: a file cannot be written.
     """
     result, requested = MiningResult(corpus=data.corpus_size), job.selection.count
-    short_file = job.output.with_name(f"{job.output.stem}.short.jsonl")
     with (
         atomic_file(job.output) as stream,
-        atomic_file(short_file) as short_stream,
+        atomic_file(job.short_file) as short_stream,
         console.progress("mine", len(data.queries), "rows") as bar,
+        inputs.unchanged(),
     ):
-        for row, mined in zip(read_row_objects(job.files), mined_rows, strict=True):
+        # The files can have another number of rows only if they changed, which `inputs` detects.
+        for row, mined in zip(read_row_objects(job.files), mined_rows, strict=False):
             index = mined.candidates.row
             output = with_negatives(row, [data.distinct.texts[text] for text in mined.negatives.ids], job)
             if job.scores:
@@ -45,9 +56,9 @@ def write_rows(
             result.add(mined, requested)
             bar.advance()
     if result.short_rows:
-        result.short_file = short_file
+        result.short_file = job.short_file
     else:
-        short_file.unlink()
+        job.short_file.unlink()
     return result
 
 

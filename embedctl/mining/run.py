@@ -12,6 +12,7 @@ from embedctl.data.passages import read_passages
 from embedctl.data.rows import read_rows
 from embedctl.errors import DataError
 from embedctl.files import write_atomically
+from embedctl.inputs import InputFiles
 from embedctl.mining.cache import ArrayCache, cached_encode
 from embedctl.mining.candidates import reference_scores
 from embedctl.mining.data import MiningData, collect_data, pair_scores
@@ -22,6 +23,7 @@ from embedctl.mining.output import write_rows
 from embedctl.mining.report import Report, summary
 from embedctl.mining.rerank import Reranker, load_cross_encoder
 from embedctl.model.embedder import Embedder
+from embedctl.outputs import finish
 from embedctl.search.bm25 import BM25Index, hybrid_searcher
 from embedctl.search.exact import Ids, Searcher, Vectors, exact_searcher
 from embedctl.search.faiss_index import approximate_searcher
@@ -36,6 +38,7 @@ def mine(job: MiningJob) -> MiningResult:
         DataError: a row or the corpus is invalid, or the corpus is empty.
         ModelError: a model cannot be loaded, or returns an embedding or score that is NaN or infinite.
     """
+    inputs = InputFiles.of(job.files)  # they are read again while the output is written
     corpus = read_passages(job.corpus) if job.corpus else None
     data = collect_data(chain.from_iterable(map(read_rows, job.files)), corpus, keep_negatives=job.keep_negatives)
     if not data.corpus_size:
@@ -48,9 +51,10 @@ def mine(job: MiningJob) -> MiningResult:
     mined_rows = miner.mine(range(len(data.queries)), searcher, block)
     scorers = ({"rerank_scores": miner.reranker.scores} if miner.reranker else {}) | {"similarities": encoded.scores}
     report = Report(data, scorers, job.selection.seed) if job.report else None
-    result = write_rows(job, data, mined_rows, (miner.reranker or encoded).scores, report)
+    result = write_rows(job, data, mined_rows, (miner.reranker or encoded).scores, report, inputs)
     if report and job.report:
         write_atomically(job.report, report.html(summary(job, result)))
+    finish(job.outputs)
     return result
 
 

@@ -14,24 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from embedctl.errors import ConfigError, ModelError
-from embedctl.files import write_atomically
+from embedctl.digests import find_damage, record_files
+from embedctl.errors import ConfigError, ModelError, first_line
+from embedctl.files import sync_tree, write_atomically
 from embedctl.model.embedder import Embedder
 from embedctl.search import faiss_index
 from embedctl.search.exact import Vectors
 from embedctl.search.faiss_index import StoredVectors
 from embedctl.search.vectors import normalize
-from embedctl.storage.quantization import ranges_path
+from embedctl.storage.names import index_folder_for, ranges_path
 from embedctl.storage.shards import MANIFEST
-from embedctl.storage.textmap import TextMap
+from embedctl.storage.textmap import OFFSETS, TEXTS, TextMap
 
 FAISS = "index.faiss"
 RECALL_QUERIES, RECALL_K = 100, 10  # recall@10 is measured with 100 vectors of the index as queries
-
-
-def index_folder_for(output: Path) -> Path:
-    """Return the path of the index folder for an output of `encode`."""
-    return output.with_name(f"{output.name}.index")
 
 
 def check_replaceable(folder: Path) -> None:
@@ -62,7 +58,8 @@ def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any])
     """Build the index of an output of `encode` and write it with its manifest to a folder that contains the texts.
 
     Returns:
-        The manifest: `settings` (what the vectors depend on), kind, number of rows, and measured recall (1.0 for flat).
+        The manifest: `settings` (what the vectors depend on), kind, number of rows, measured recall (1.0 for flat), and
+        size and digest of each file.
     """
     import faiss
 
@@ -72,6 +69,8 @@ def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any])
     queries = stored.sample(RECALL_QUERIES)
     recall = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, queries, RECALL_K)
     manifest = {**settings, "index": kind, "rows": len(stored), "recall": round(recall, 4)}
+    sync_tree(folder)
+    manifest["files"] = record_files(folder, (FAISS, TEXTS, OFFSETS))
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
     return manifest
 
@@ -88,10 +87,11 @@ class TextIndex:
         """Open an index folder, or the index folder of an output of `encode`.
 
         Raises:
-            ConfigError: there is no index.
+            ConfigError: there is no index, or one of its files is damaged.
         """
         given = Path(path)
-        folder = given if (given / FAISS).is_file() else index_folder_for(given)
+        folder = given if (given / MANIFEST).is_file() and (given / OFFSETS).is_file() else index_folder_for(given)
+        hint = "write the index again with `embedctl encode --index`"
         try:
             manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             if not {"model", "name", "dim", "precision", "max_len", "rows"} <= manifest.keys():
@@ -104,8 +104,29 @@ class TextIndex:
             raise ConfigError(f"--index {path}: there is no index; {folder / MANIFEST} does not exist", hint) from None
         except (ValueError, AttributeError):
             message = f"{folder / MANIFEST}: the file is not a manifest of an index"
-            raise ConfigError(message, "write the index again with `embedctl encode --index`") from None
+            raise ConfigError(message, hint) from None
+        damage = find_damage(folder, manifest.get("files", {}))  # an index of an earlier version lists no files
+        if damage:
+            raise ConfigError(f"{folder}: the index is damaged: {damage}", hint)
         return cls(folder, manifest)
+
+    def _read_index(self) -> Any:
+        """Read index.faiss.
+
+        Raises:
+            ConfigError: the file is damaged or does not belong to this index.
+        """
+        import faiss
+
+        path, hint = self.folder / FAISS, "write the index again with `embedctl encode --index`"
+        try:
+            index = faiss.read_index(str(path))
+        except (RuntimeError, MemoryError) as cause:
+            raise ConfigError(f"{path}: the index cannot be read: {first_line(cause)}", hint) from cause
+        if index.ntotal != self.manifest["rows"] or index.d != self.manifest["dim"]:
+            expected = f"{self.manifest['rows']:,} vectors of {self.manifest['dim']} dimensions"
+            raise ConfigError(f"{path}: the file does not contain {expected}, as {MANIFEST} states", hint)
+        return index
 
     def load_model(self, model: str | None, *, device: str | None, trust_remote_code: bool) -> Embedder:
         """Load the model of the index: `model` (folder or Hugging Face Hub name), or the one stored in the manifest.
@@ -135,9 +156,7 @@ class TextIndex:
 
     def search(self, query_QH: Vectors, k: int) -> list[list[dict[str, Any]]]:
         """Return the k nearest texts of each query in descending order: row, score (cosine similarity) and text."""
-        import faiss
-
-        scores, rows = faiss_index.search_index(faiss.read_index(str(self.folder / FAISS)), normalize(query_QH), k)
+        scores, rows = faiss_index.search_index(self._read_index(), normalize(query_QH), k)
         texts = TextMap(self.folder)
         return [
             [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,8 +56,3 @@ def _compute_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         raise ConfigError(message, "use `--dtype float16` or `--dtype binary`")
     console.info(f"int8: the range of each dimension is computed from the first {len(vectors):,} texts")
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)])
-
-
-def ranges_path(path: Path) -> Path:
-    """Return the path of the file with the ranges (2, H) of a file of int8 vectors."""
-    return path.with_name(f"{path.stem}.ranges.npy")

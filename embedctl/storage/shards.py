@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.distributed.ranks import broadcast, is_main
-from embedctl.errors import ConfigError
+from embedctl.errors import ConfigError, OutputError
 from embedctl.files import write_atomically
+from embedctl.outputs import LOCK_FILE
 from embedctl.storage.writers import write_array
 
 MANIFEST = "manifest.json"
@@ -58,7 +59,7 @@ class ShardFolder:
             self.manifest = self._read_manifest(settings)
             self.entries = dict(enumerate(self.manifest["shards"]))
             self._read_entries()
-        elif any(self.folder.iterdir()):
+        elif any(path.name != LOCK_FILE for path in self.folder.iterdir()):
             raise ConfigError(f"--output {self.folder}: the folder contains files that are not shards", FOLDER_HINT)
         _write_json(self.folder / MANIFEST, self.manifest)
 
@@ -124,12 +125,17 @@ class ShardFolder:
 
         Raises:
             ConfigError: the folder contains more than `count` shards.
+            OutputError: a shard was removed after it was written.
         """
         self._read_entries()
         if len(self.entries) > count:
             message = f"--output {self.folder}: the folder contains embeddings of more texts than the input contains"
             raise ConfigError(message, FOLDER_HINT)
         shards = [self.entries[index] for index in range(count)]
+        missing = [entry["file"] for entry in shards if not (self.folder / entry["file"]).is_file()]
+        if missing:
+            message = f"--output {self.folder}: {', '.join(missing)}: removed while the command ran"
+            raise OutputError(message, "run the same command again without --overwrite; it encodes the missing shards")
         rows = sum(entry["rows"] for entry in shards)
         self.manifest |= {"shards": shards, "rows": rows, "complete": True}
         _write_json(self.folder / MANIFEST, self.manifest)

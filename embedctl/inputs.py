@@ -1,0 +1,74 @@
+"""Detection of input files that change while a command reads them, so that no result mixes two versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from embedctl.errors import DataError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """Size and time of input files at one moment."""
+
+    states: dict[Path, tuple[int, int] | None]  # bytes and time of the last change (ns); None if there is no such file
+
+    @classmethod
+    def of(cls, paths: Iterable[str | Path]) -> InputFiles:
+        """Record the files; a folder stands for all files in it. Pipes and other special files are left out."""
+        files = [file for path in paths for file in _files_of(Path(path))]
+        return cls({file: _state(file) for file in files})
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Check at the end of a with-block, also after an error in it, that the files did not change.
+
+        Raises:
+            DataError: a file changed, or was removed.
+        """
+        try:
+            yield
+        finally:
+            self.check()
+
+    def watch(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield the items that are read from the files, and check after the last one that the files did not change.
+
+        Raises:
+            DataError: a file changed, or was removed.
+        """
+        with self.unchanged():
+            yield from items
+
+    def check(self) -> None:
+        """Check that the files did not change since they were recorded.
+
+        Raises:
+            DataError: a file changed, or was removed.
+        """
+        for path, recorded in self.states.items():
+            state = _state(path)
+            if state != recorded:
+                what = "was removed" if state is None else "changed"
+                message = f"{path}: the file {what} while the command read it; nothing was written"
+                raise DataError(message, "run the command again when the file no longer changes")
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    return [path] if path.is_file() else []
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

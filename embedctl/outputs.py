@@ -1,0 +1,209 @@
+"""The outputs of a command: which existing files it may replace, and a lock while it writes them.
+
+An existing file is replaced without `--overwrite` only if embedctl wrote it as the same output and it was not changed
+since. For this, size and time of every finished output are recorded in the cache folder. This page leaves out the
+output folder of training, whose contents are listed in the folder itself (training/run_folder.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from embedctl.errors import ConfigError
+from embedctl.files import check_writable, remove, remove_temporary_files, write_atomically
+from embedctl.resources import private_cache
+
+LOCK_FILE = ".embedctl.lock"  # in a managed folder; the lock of another output is beside it
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file or folder that a command writes.
+
+    Args:
+        option: the option that names it, or from which its name is derived.
+        path: where it is written.
+        kind: a file; a folder, which is replaced as a whole; or a "managed" folder, whose content the command checks
+            itself, because it may contain an unfinished result that is continued.
+        written: False for a file that an earlier run may have written and that would no longer fit to the new output.
+    """
+
+    option: str
+    path: Path
+    kind: Literal["file", "folder", "managed"] = "file"
+    written: bool = True
+
+    def __str__(self) -> str:
+        """Return the option and the path, as in messages."""
+        return f"{self.option} {self.path}"
+
+
+@contextmanager
+def claim(
+    outputs: Sequence[Output], inputs: Mapping[str, Iterable[str | Path]], *, overwrite: bool
+) -> Iterator[list[Path]]:
+    """Check and lock the outputs of a command before anything is computed; release them at the end.
+
+    Args:
+        outputs: all files and folders that the command may write.
+        inputs: the paths of each option that names inputs; names that do not exist are ignored.
+        overwrite: whether `--overwrite` is given.
+
+    Yields:
+        The files of the locks, for a process that replaces this one and releases them.
+
+    Raises:
+        ConfigError: an output is an input or another output, is of the wrong type, is not a file of embedctl, cannot
+            be written, or another command writes it at this moment.
+    """
+    _check_distinct(outputs, inputs)
+    for output in outputs:
+        _check_type(output)
+        if output.written:
+            check_writable(output.path.parent, str(output), f"give another path with {output.option}")
+    locks: list[tuple[int, Path]] = []
+    try:
+        locks.extend(lock(output) for output in outputs if output.written)
+        for output in outputs:
+            _check_replaceable(output, overwrite=overwrite)
+        for output in outputs:
+            remove_temporary_files(output.path)
+        yield [path for _, path in locks]
+    finally:
+        for handle, path in locks:
+            path.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def finish(outputs: Sequence[Output]) -> None:
+    """Record the outputs of a command that has succeeded, and remove those that no longer fit to them."""
+    for output in outputs:
+        if not output.written:
+            remove(output.path)
+        elif output.kind != "managed" and output.path.exists():
+            record(output.path)
+
+
+def _check_distinct(outputs: Sequence[Output], inputs: Mapping[str, Iterable[str | Path]]) -> None:
+    """Raise a ConfigError if an output is the same file as another output or an input, or if a folder contains one."""
+    for position, output in enumerate(outputs):
+        for other in outputs[:position]:
+            if _same(output.path, other.path):
+                raise ConfigError(f"{output} is also the file of {other.option}", _other_path(output))
+        for option, paths in inputs.items():
+            for path in map(Path, paths):
+                if path.exists() and _same(output.path, path):
+                    raise ConfigError(f"{output} is an input file ({option})", _other_path(output))
+                if path.exists() and output.kind != "file" and _inside(path, output.path):
+                    raise ConfigError(f"{output} contains an input ({option} {path})", _other_path(output))
+
+
+def _check_type(output: Output) -> None:
+    """Raise a ConfigError if the path exists and is not a file, or not a folder."""
+    if not output.path.exists():
+        return
+    if output.kind == "file" and output.path.is_dir():
+        raise ConfigError(f"{output} is a folder", f"give a file with {output.option}")
+    if output.kind == "file" and not output.path.is_file():
+        raise ConfigError(f"{output} is not a regular file", _other_path(output))
+    if output.kind != "file" and not output.path.is_dir():
+        raise ConfigError(f"{output} is a file, not a folder", _other_path(output))
+
+
+def _check_replaceable(output: Output, *, overwrite: bool) -> None:
+    """Raise a ConfigError if the output exists and embedctl did not write it, or if it does not fit to the new one."""
+    if overwrite or output.kind == "managed" or not os.path.lexists(output.path):
+        return
+    hint = f"give another path with {output.option}, or replace the existing one with --overwrite"
+    if not output.written:
+        raise ConfigError(f"{output.path} exists and belongs to the output that would be replaced", hint)
+    if not was_recorded(output.path):
+        raise ConfigError(f"{output} already exists and was not written by the same command", hint)
+
+
+def _other_path(output: Output) -> str:
+    return f"give another path with {output.option}"
+
+
+def _same(first: Path, second: Path) -> bool:
+    return first.resolve() == second.resolve() or (first.exists() and second.exists() and first.samefile(second))
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def lock(output: Output) -> tuple[int, Path]:
+    """Lock an output until the returned handle is closed; a process that ends, or crashes, releases its locks.
+
+    The handle is inherited by a program that replaces this process.
+
+    Returns:
+        The handle of the lock file, and its path. Remove the file before the handle is closed.
+
+    Raises:
+        ConfigError: another process holds the lock.
+    """
+    import fcntl  # not available on Windows
+
+    folder, name = output.path.parent, f".{output.path.name}.lock"
+    if output.kind == "managed":
+        check_writable(output.path, str(output), _other_path(output))
+        folder, name = output.path, LOCK_FILE
+    path = folder / name
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            process = os.read(handle, 20).decode("ascii", "replace").strip()
+            os.close(handle)
+            message = f"{output} is in use: another embedctl command (process {process or 'unknown'}) writes to it"
+            raise ConfigError(message, f"wait until it has ended, or give another path with {output.option}") from None
+        if _is_file_of(handle, path):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+            os.set_inheritable(handle, True)
+            return handle, path
+        os.close(handle)  # the holder removed the file between opening and locking
+
+
+def _is_file_of(handle: int, path: Path) -> bool:
+    """Return whether `path` still names the file of an open handle."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def record(path: Path) -> None:
+    """Record that embedctl wrote this output, so that the same command may replace it later."""
+    with suppress(OSError):  # without a record, --overwrite is required
+        write_atomically(_record_file(path), json.dumps(_state(path)))
+
+
+def was_recorded(path: Path) -> bool:
+    """Return whether embedctl wrote this output and it was not changed since."""
+    try:
+        recorded: object = json.loads(_record_file(path).read_text(encoding="utf-8"))
+        return recorded == _state(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _record_file(path: Path) -> Path:
+    return private_cache("outputs") / hashlib.blake2b(os.fsencode(path.absolute()), digest_size=16).hexdigest()
+
+
+def _state(path: Path) -> dict[str, object]:
+    """Return what identifies the content of a file, or of a folder with its files: sizes and times."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    states = {str(file.relative_to(path)): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+    return {"path": str(path.absolute()), "files": states}

@@ -1,0 +1,15 @@
+"""Names of the files and folders that `encode` writes beside its output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def index_folder_for(output: Path) -> Path:
+    """Return the path of the index folder for an output of `encode`."""
+    return output.with_name(f"{output.name}.index")
+
+
+def ranges_path(path: Path) -> Path:
+    """Return the path of the file with the ranges (2, H) of a file of int8 vectors."""
+    return path.with_name(f"{path.stem}.ranges.npy")
