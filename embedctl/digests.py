@@ -1,8 +1,8 @@
-"""Sizes, times and digests of the files of a folder, with which a damaged file is recognised before it is used.
+"""Sizes and digests of the files of a folder, with which a damaged file is recognised before it is used.
 
-The content of a file is read again only if its size is right and its time differs from the recorded one, for example
-after the folder was copied. Files are flushed to disk before they are recorded, so a power cut cannot leave a file with
-the recorded time and other content.
+A folder that was found undamaged is recorded in the cache with the times of its files. Their content is read again only
+if a time has changed since, for example after the folder was copied. Files are flushed to disk before they are listed,
+so a power cut cannot leave a file with the recorded time and other content.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
+from embedctl.outputs import record, was_recorded
 
-class FileRecord(TypedDict):
-    """What is recorded of one file."""
+
+class FileFacts(TypedDict):
+    """Size and digest of a file."""
 
     bytes: int
-    time_ns: int  # time of the last change
     sha256: str
 
 
@@ -27,34 +28,28 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def record_files(folder: Path, names: Iterable[str]) -> dict[str, FileRecord]:
-    """Return the records of files of a folder, by name."""
-    return {name: record_file(folder / name) for name in names}
+def list_files(folder: Path, names: Iterable[str]) -> dict[str, FileFacts]:
+    """Return size and digest of files of a folder, by name."""
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": digest_file(folder / name)} for name in names}
 
 
-def record_file(path: Path) -> FileRecord:
-    """Return the record of a file."""
-    status = path.stat()
-    return {"bytes": status.st_size, "time_ns": status.st_mtime_ns, "sha256": digest_file(path)}
-
-
-def find_damage(folder: Path, records: Mapping[str, FileRecord]) -> str | None:
-    """Return which file differs from its record, and how; None if all files are as recorded."""
-    for name, recorded in records.items():
-        problem = file_problem(folder / name, recorded)
+def find_damage(folder: Path, files: Mapping[str, FileFacts]) -> str | None:
+    """Return which file of a folder is not as listed, and how; None if all files are."""
+    if was_recorded(folder):
+        return None
+    for name, facts in files.items():
+        problem = _file_problem(folder / name, facts)
         if problem:
             return f"{name} {problem}"
+    record(folder)
     return None
 
 
-def file_problem(path: Path, recorded: FileRecord) -> str | None:
-    """Return how a file differs from its record, such as "is missing"; None if it does not differ."""
+def _file_problem(path: Path, facts: FileFacts) -> str | None:
     try:
-        status = path.stat()
-        if status.st_size != recorded["bytes"]:
-            return f"has {status.st_size:,} bytes instead of {recorded['bytes']:,}"
-        if status.st_mtime_ns != recorded["time_ns"] and digest_file(path) != recorded["sha256"]:
-            return "has another content than was written"
+        size = path.stat().st_size
+        if size != facts["bytes"]:
+            return f"has {size:,} bytes instead of {facts['bytes']:,}"
+        return "has another content than was written" if digest_file(path) != facts["sha256"] else None
     except OSError as cause:
         return "is missing" if isinstance(cause, FileNotFoundError) else f"cannot be read: {cause.strerror}"
-    return None

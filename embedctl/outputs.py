@@ -42,7 +42,7 @@ class Output:
 
     def __str__(self) -> str:
         """Return the option and the path, as in messages."""
-        return f"{self.option} {self.path}"
+        return f"{self.option} {self.path}{'/' if self.kind != 'file' else ''}"
 
 
 @contextmanager
@@ -66,6 +66,7 @@ def claim(
     _check_distinct(outputs, inputs)
     for output in outputs:
         _check_type(output)
+    for output in outputs:
         if output.written:
             check_writable(output.path.parent, str(output), f"give another path with {output.option}")
     locks: list[tuple[int, Path]] = []
@@ -99,7 +100,7 @@ def _check_distinct(outputs: Sequence[Output], inputs: Mapping[str, Iterable[str
                 raise ConfigError(f"{output} is also the file of {other.option}", _other_path(output))
         for option, paths in inputs.items():
             for path in map(Path, paths):
-                if path.exists() and _same(output.path, path):
+                if path.is_file() and _same(output.path, path):
                     raise ConfigError(f"{output} is an input file ({option})", _other_path(output))
                 if path.exists() and output.kind != "file" and _inside(path, output.path):
                     raise ConfigError(f"{output} contains an input ({option} {path})", _other_path(output))

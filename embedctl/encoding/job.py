@@ -113,7 +113,7 @@ def _check_options(config: EncodeConfig) -> None:
         raise ConfigError(message, "remove --precision")
 
 
-def launch_job(config: EncodeConfig, folder: Path, lock_files: Sequence[Path]) -> LaunchJob:
+def launch_job(config: EncodeConfig, folder: Path, lock_files: Sequence[Path] = ()) -> LaunchJob:
     """Return the launch settings of the worker processes; they read config.yaml from `folder`."""
     return LaunchJob(
         worker="embedctl.encoding.worker",

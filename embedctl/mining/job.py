@@ -42,7 +42,7 @@ class MiningJob:
     @property
     def short_file(self) -> Path:
         """The file with the reasons per row with fewer negatives than requested."""
-        return self.output.with_name(f"{self.output.stem}.short.jsonl")
+        return self.output.parent / f"{self.output.stem}.short.jsonl"
 
     @property
     def outputs(self) -> list[Output]:

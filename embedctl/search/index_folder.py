@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from embedctl.digests import find_damage, record_files
+from embedctl.digests import find_damage, list_files
 from embedctl.errors import ConfigError, ModelError, first_line
 from embedctl.files import sync_tree, write_atomically
 from embedctl.model.embedder import Embedder
@@ -70,7 +70,7 @@ def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any])
     recall = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, queries, RECALL_K)
     manifest = {**settings, "index": kind, "rows": len(stored), "recall": round(recall, 4)}
     sync_tree(folder)
-    manifest["files"] = record_files(folder, (FAISS, TEXTS, OFFSETS))
+    manifest["files"] = list_files(folder, (FAISS, TEXTS, OFFSETS))
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
     return manifest
 

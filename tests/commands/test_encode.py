@@ -142,7 +142,11 @@ def test_truncated_vectors_are_normalized(run, reference_model):
 
 def test_an_output_file_is_replaced_and_an_output_folder_is_continued(run):
     write_texts("own.txt", TEXTS)
-    Path("own.npy").write_bytes(b"old")
+    Path("own.npy").write_bytes(b"a file of the user")
+    with pytest.raises(ConfigError, match=r"own\.npy already exists and was not written by the same command"):
+        run(input="own.txt")
+    assert Path("own.npy").read_bytes() == b"a file of the user"
+    run(input="own.txt", overwrite=True)
     run(input="own.txt")
     assert np.load("own.npy").shape == (3, 256)
     run(input="own.txt", output="shards/", shard_rows="2")
@@ -167,7 +171,7 @@ def test_an_output_file_is_replaced_and_an_output_folder_is_continued(run):
         ({"backend": "onnx", "device": "cuda"}, "--backend onnx supports only the CPU, not --device cuda"),
         ({"backend": "openvino", "precision": "float16"}, "--backend openvino supports only float32"),
         ({"output": "x.bin"}, "suffix is not one of"),
-        ({"output": "own.txt"}, "--output own.txt is the input file"),
+        ({"input": "own.jsonl", "output": "own.jsonl"}, r"--output own.jsonl is an input file \(--input\)"),
         ({"output": "taken/"}, "--output taken/ is a file"),
         ({"output": "taken/x.npy"}, "cannot be written"),
         ({"output": "model"}, "contains files that are not shards"),
@@ -175,6 +179,7 @@ def test_an_output_file_is_replaced_and_an_output_folder_is_continued(run):
 )
 def test_wrong_options_are_errors_and_existing_files_stay_unchanged(flags, message, run):
     write_texts("own.txt", TEXTS)
+    Path("own.jsonl").write_text('{"text": "unchanged"}\n')
     write_texts("taken", ["unchanged"])
     Path("model").mkdir()
     write_texts("model/config.json", ["unchanged"])

@@ -10,7 +10,7 @@ import pytest
 from embedctl.encoding import run
 from embedctl.encoding.job import EncodeJob
 from embedctl.encoding.run import EncodeResult, encode, print_summary
-from embedctl.errors import ConfigError
+from embedctl.errors import OutputError
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def test_only_rank_0_writes_the_index(job, tmp_path, monkeypatch):
     assert not (tmp_path / "x.npy.index").exists()
 
 
-def test_a_full_disk_is_a_config_error(job, monkeypatch):
+def test_a_full_disk_is_an_output_error(job, monkeypatch):
     def _raise_disk_full(*_arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(run, "write_vectors", _raise_disk_full)
-    with pytest.raises(ConfigError, match=r"x\.npy: cannot be written: No space left on device"):
+    with pytest.raises(OutputError, match=r"x\.npy.*: cannot be written: No space left on device \(.* MiB"):
         encode(job)
 
 
