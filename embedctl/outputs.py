@@ -159,6 +159,8 @@ def lock(output: Output) -> tuple[int, Path]:
         check_writable(output.path, str(output), _other_path(output))
         folder, name = output.path, LOCK_FILE
     path = folder / name
+    if path.is_symlink():
+        path.unlink()
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
@@ -168,19 +170,21 @@ def lock(output: Output) -> tuple[int, Path]:
             os.close(handle)
             message = f"{output} is in use: another embedctl command (process {process or 'unknown'}) writes to it"
             raise ConfigError(message, f"wait until it has ended, or give another path with {output.option}") from None
-        if _is_file_of(handle, path):
+        if _is_own_file(handle, path):
             os.ftruncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())
             os.set_inheritable(handle, True)
             return handle, path
-        os.close(handle)  # the holder removed the file between opening and locking
+        os.close(handle)
 
 
-def _is_file_of(handle: int, path: Path) -> bool:
-    """Return whether `path` still names the file of an open handle."""
+def _is_own_file(handle: int, path: Path) -> bool:
+    """Return whether `path` still names the file of an open handle. A hard link to another file is removed."""
     try:
+        if os.fstat(handle).st_nlink > 1:
+            path.unlink()
         return os.path.samestat(os.fstat(handle), path.lstat())
-    except FileNotFoundError:
+    except FileNotFoundError:  # the holder removed the file between opening and locking
         return False
 
 

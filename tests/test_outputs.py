@@ -194,3 +194,12 @@ def test_temporary_files_of_a_killed_command_are_removed_and_others_kept():
     assert not stale.exists()
     assert other.exists()
     assert Path(".v.npy.notes.tmp").exists()
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_link_in_the_place_of_the_lock_is_not_followed(link, folder):
+    Path("precious").write_text("mine")
+    link(folder / "precious", ".v.npy.lock")
+    write(Output("--output", Path("v.npy")), "new")
+    assert Path("precious").read_text() == "mine"
+    assert Path("v.npy").read_text() == "new"

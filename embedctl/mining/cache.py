@@ -11,6 +11,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,7 +64,11 @@ class ArrayCache:
         """Delete the least recently used files until the files have at most `max_bytes` bytes in total."""
         if self.folder is None or not self.folder.is_dir():
             return
-        files = sorted(((path.stat(), path) for path in self.folder.glob("*.npy")), key=lambda file: file[0].st_mtime)
+        files = []
+        for path in self.folder.glob("*.npy"):
+            with suppress(OSError):  # another process removed it, or it is a link without a target
+                files.append((path.stat(), path))
+        files.sort(key=lambda file: file[0].st_mtime)
         excess = sum(status.st_size for status, _ in files) - max_bytes
         for status, path in files:
             if excess <= 0:
