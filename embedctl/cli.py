@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from importlib import import_module
 from itertools import pairwise
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -14,6 +12,7 @@ import typer
 from embedctl import __version__, console
 from embedctl.commands.help import CommandHelp, RootHelp
 from embedctl.errors import EmbedctlError, Stopped, Terminated
+from embedctl.signals import raise_on_stop_signals
 
 # Each command and its module in embedctl/commands, in the order of a user's work; `embedctl --help` uses this order.
 COMMANDS = {
@@ -62,21 +61,9 @@ def with_default_resume(arguments: list[str]) -> list[str]:
     return [f"{item}=latest" if item == "--resume" and following.startswith("-") else item for item, following in pairs]
 
 
-def end_on_signals() -> None:
-    """Make signals raise Terminated, so that temporary files are removed. A signal that is ignored stays ignored."""
-
-    def _raise(number: int, _frame: FrameType | None) -> None:
-        raise Terminated(number)
-
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _raise)
-
-
 def main() -> None:
     """Run the command line. An error that the user can fix is printed as a message; a bug, as a traceback."""
-    end_on_signals()
+    raise_on_stop_signals()
     try:
         app(with_default_resume(sys.argv[1:]), prog_name="embedctl")
     except EmbedctlError as error:

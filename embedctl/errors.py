@@ -8,14 +8,14 @@
     ├── TrainingError        2  training cannot continue: the loss is not finite, or there is nothing to learn from
     └── CheckFailed          1  the command ran, and its check failed
     Stopped                  128 + signal  stopped by Ctrl-C, SIGTERM or SIGHUP; training saved a checkpoint first
-    Terminated               128 + signal  raised by SIGTERM and SIGHUP; no Exception, so no library suppresses it
+    Terminated               128 + signal  raised by these signals; no Exception, so no library suppresses it
 
 Any other exception is a bug and keeps its traceback. `message` states what is wrong and `hint` states the next action.
 """
 
 from __future__ import annotations
 
-from signal import Signals
+from signal import SIGINT, Signals
 
 EXIT_CHECK_FAILED = 1
 EXIT_USER_ERROR = 2
@@ -68,7 +68,7 @@ class CheckFailed(EmbedctlError):
 
 
 class Terminated(BaseException):
-    """Raised in the main thread by SIGTERM or SIGHUP, so that temporary files are removed.
+    """Raised in the main thread by Ctrl-C, SIGTERM or SIGHUP, so that temporary files are removed.
 
     Not a KeyboardInterrupt, for which Typer ends the process without a message.
 
@@ -91,9 +91,9 @@ class Stopped(EmbedctlError):
     @classmethod
     def by(cls, stop: KeyboardInterrupt | Terminated, hint: str = "") -> Stopped:
         """Return the error for an exception that a signal raised."""
-        if isinstance(stop, KeyboardInterrupt):
-            return cls("interrupted", hint)
-        return cls(f"stopped by {Signals(stop.number).name}", hint, exit_code=EXIT_SIGNAL + stop.number)
+        number = stop.number if isinstance(stop, Terminated) else SIGINT
+        message = "interrupted" if number == SIGINT else f"stopped by {Signals(number).name}"
+        return cls(message, hint, exit_code=EXIT_SIGNAL + number)
 
 
 def first_line(exception: BaseException) -> str:

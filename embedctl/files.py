@@ -111,10 +111,13 @@ def replace_folder(folder: Path, complete: Path) -> None:
 
 
 def remove_temporary_files(path: Path) -> None:
-    """Remove temporary files and folders of `path` that a killed process left. The caller holds the output's lock."""
+    """Remove temporary files and folders of `path` that a killed process left. The caller holds the output's lock.
+
+    FOLDER/* stands for all files of a folder.
+    """
     for found in path.parent.glob(".*.tmp"):
         match = TEMPORARY_NAME.fullmatch(found.name)
-        if match and match["name"] == path.name[:200]:
+        if match and path.name[:200] in (match["name"], "*"):
             remove(found)
 
 

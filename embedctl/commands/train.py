@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse_dataset_option
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.evaluation.names import check_metric
-from embedctl.files import check_writable, write_atomically
+from embedctl.files import remove_temporary_files, write_atomically
+from embedctl.outputs import LOCK_FILE, Output, lock
 from embedctl.resources import example_data
+from embedctl.run_folder import CONFIG_FILE, RunFolder
 
 EXAMPLES = r"""
 # Train the small built-in model on the shipped example rows (no GPU needed).
@@ -28,8 +30,6 @@ embedctl train --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl \
 # Continue that run after an interruption.
 embedctl train --resume tuned
 """
-# Files and folders of a run; --overwrite removes them and leaves other files.
-RUN_FILES = ("config.yaml", "embedctl.json", "states", "checkpoints", "metrics.jsonl", "modules.json")
 EXTRAS = ("peft", "tensorboard", "trackio")  # packages that an extra of embedctl with the same name installs
 OTHER_FOLDER = "give another folder with --output-dir"
 
@@ -48,11 +48,11 @@ def command(config: TrainConfig) -> None:
     check_model(config)
     folder = prepare_output(config)
     config = with_absolute_paths(config)
-    write_atomically(folder / "config.yaml", dump(config))
+    write_atomically(folder / CONFIG_FILE, dump(config))
     from embedctl.distributed.launch import command_line, exec_supervisor
     from embedctl.training.job import TrainJob
 
-    launch = TrainJob.from_config(config).launch_job
+    launch = TrainJob.from_config(config).launch_job(folder)
     if config.launch.dry_run:
         line = command_line(launch)
         console.result({"command": line}) if config.json_output else print(line)
@@ -154,33 +154,55 @@ def check_model(config: TrainConfig) -> None:
 
 
 def prepare_output(config: TrainConfig) -> Path:
-    """Create the output folder, or remove the files of an earlier run from it. Return the folder.
+    """Create and lock the output folder, and return the folder for the configuration of the run.
+
+    It is the output folder, or a folder inside it if the run will replace an earlier one. On another machine than the
+    first one, it is a temporary folder.
 
     Raises:
-        ConfigError: without --overwrite, the folder contains a finished run, an unfinished run or other files.
+        ConfigError: the folder is in use, contains files of the user that the run would replace, or an input; or,
+            without --overwrite, it contains a run or other files.
     """
-    folder = Path(config.run.output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output-dir {folder} is a file", OTHER_FOLDER)
-    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if config.run.resume and "modules.json" in names and not any((folder / "states").glob("step-*")):
-        hint = f"train the model further with --model {folder} and another --output-dir"
-        raise ConfigError(f"--resume: the run in {folder} is finished", hint)
-    if names and not config.run.resume and not config.launch.dry_run:
-        if not config.run.overwrite:
-            _check_overwrite(folder, names)
-        for path in (folder / name for name in RUN_FILES):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    check_writable(folder, f"--output-dir {folder}", OTHER_FOLDER)
+    output = Output("--output-dir", Path(config.run.output_dir), "managed")
+    if config.launch.machine_rank:
+        output.path.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="embedctl-train-"))
+    if output.path.exists() and not output.path.is_dir():
+        raise ConfigError(f"{output.option} {output.path} is a file", OTHER_FOLDER)
+    if not config.launch.dry_run:
+        lock(output)  # held until the supervisor, which inherits it, has ended
+    run = RunFolder(output.path)
+    check_output(config, run)
+    run.discard_next()
+    remove_temporary_files(output.path / "*")
+    replaces = run.is_run and not config.run.resume
+    folder = run.next if replaces else run.path
+    folder.mkdir(parents=True, exist_ok=True)
+    if not replaces:
+        run.add([CONFIG_FILE, "accelerate.yaml"])
     return folder
 
 
-def _check_overwrite(folder: Path, names: set[str]) -> None:
-    """Raise a ConfigError if the folder contains a finished run, a run with checkpoints, or files of no run."""
-    contains, hint = f"--output-dir {folder} contains", f"{OTHER_FOLDER}, or use --overwrite to"
-    if "modules.json" in names:
-        raise ConfigError(f"{contains} a finished run", f"{hint} replace the run")
-    if "config.yaml" not in names:
-        raise ConfigError(f"{contains} files that do not belong to a run", f"{hint} write to it and keep them")
-    if any((folder / "states").glob("step-*")):
-        raise ConfigError(f"{contains} an unfinished run", "continue it with --resume, or replace it with --overwrite")
+def check_output(config: TrainConfig, run: RunFolder) -> None:
+    """Raise a ConfigError if the run may not be written to the folder, or may not replace the run in it."""
+    contains = f"--output-dir {run.path} contains"
+    if config.run.resume and run.has_model and not run.has_checkpoint:
+        hint = f"train the model further with --model {run.path} and another --output-dir"
+        raise ConfigError(f"--resume: the run in {run.path} is finished", hint)
+    if files := run.other_files():
+        raise ConfigError(f"{contains} files that no run of embedctl wrote: {', '.join(files)}", OTHER_FOLDER)
+    if config.run.resume or not run.path.is_dir():
+        return
+    hint = f"{OTHER_FOLDER}, or use --overwrite to"
+    if not config.run.overwrite:
+        if run.has_model:
+            raise ConfigError(f"{contains} a finished run", f"{hint} replace the run")
+        if run.has_checkpoint:
+            hint = "continue it with --resume, or replace it with --overwrite"
+            raise ConfigError(f"{contains} an unfinished run", hint)
+        if not run.is_run and any(path.name != LOCK_FILE for path in run.path.iterdir()):
+            raise ConfigError(f"{contains} files that do not belong to a run", f"{hint} write to it and keep them")
+    data = config.data
+    datasets = [parse_dataset_option(name).path for name in data.dataset]
+    model = [config.model.model_name_or_path]
+    run.check_inputs({"--dataset": datasets, "--eval-dataset": data.eval_dataset, "--model": model})

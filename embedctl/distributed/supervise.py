@@ -24,9 +24,8 @@ from types import FrameType
 from embedctl import console
 from embedctl.distributed.launch import LaunchJob, write_launch
 from embedctl.distributed.worker import LAUNCHER_PID
-from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
-
-SIGNAL_EXIT = 128
+from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_SIGNAL, ConfigError, Stopped, Terminated
+from embedctl.signals import STOP_SIGNALS, handled_stop_signals
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,15 @@ class Outcome:
     code: int
     message: str = ""
     hint: str = ""
+    killed: bool = False  # whether a worker was killed; errors of the other ranks only follow from that
 
 
 def main(job: LaunchJob) -> int:
     """Run the workers of a job, and print an error message if they fail.
 
     Returns:
-        The exit code: 0 for success, 2 for an error of the user, 130 or 143 after a stop by Ctrl-C or SIGTERM,
-        128 + signal for a crash, 70 for a bug.
+        The exit code: 0 for success, 2 for an error of the user, 128 + signal after a stop by Ctrl-C, SIGTERM or SIGHUP
+        and after a crash, 70 for a bug.
     """
     folder = Path(job.folder)
     console.configure(quiet=job.quiet)
@@ -54,8 +54,10 @@ def main(job: LaunchJob) -> int:
         outcome = with_worker_report(folder, run_launcher(create_launcher(job)))
     except ConfigError as error:
         outcome = Outcome(error.exit_code, error.message, error.hint)
-    if job.stop_hint and outcome.code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-        outcome = replace(outcome, message="interrupted", hint=job.stop_hint)
+    if job.stop_hint and outcome.code - EXIT_SIGNAL in STOP_SIGNALS:
+        outcome = replace(
+            outcome, message=Stopped.by(Terminated(outcome.code - EXIT_SIGNAL)).message, hint=job.stop_hint
+        )
     if outcome.code:
         console.error(outcome.message, outcome.hint)
     for path in map(Path, job.lock_files):
@@ -76,6 +78,8 @@ def create_launcher(job: LaunchJob) -> Callable[[], None]:
     os.environ[LAUNCHER_PID] = str(os.getpid())
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "300")  # seconds; a worker may be saving a checkpoint
     parsed = launch_command_parser().parse_args(job.arguments)
+    # torch's agent would replace the handlers of all its signals, also of those that are ignored (SIGHUP under nohup).
+    parsed.signals_to_handle = ",".join(number.name for number in handled_stop_signals())
     return lambda: launch_command(parsed)
 
 
@@ -84,19 +88,20 @@ def run_launcher(launch: Callable[[], None]) -> Outcome:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # with several processes, torch's agent replaces these handlers
+    for number in handled_stop_signals():  # with several processes, torch's agent replaces these handlers
         signal.signal(number, _forward_signal)
     try:
         launch()
     except SignalException as stop:
-        return Outcome(SIGNAL_EXIT + int(stop.sigval), f"stopped by {stop.sigval.name}")
+        return Outcome(EXIT_SIGNAL + int(stop.sigval), f"stopped by {stop.sigval.name}")
     except KeyboardInterrupt:
         return Outcome(EXIT_INTERRUPTED, "interrupted")
     except subprocess.CalledProcessError as child:
         return _outcome_of(child.returncode, "the worker")
     except ChildFailedError as failed:
         children = sorted(failed.failures.items(), key=lambda item: int(item[1].timestamp))
-        crashed = [item for item in children if item[1].exitcode not in (-15, 143)] or children
+        killed = [item for item in children if item[1].exitcode < 0 and -item[1].exitcode not in STOP_SIGNALS]
+        crashed = killed or [item for item in children if item[1].exitcode not in (-15, 143)] or children
         return _outcome_of(crashed[0][1].exitcode, f"the worker of rank {crashed[0][0]}")
     return Outcome(0)
 
@@ -115,18 +120,23 @@ def _forward_signal(number: int, _frame: FrameType | None) -> None:
 
 def _outcome_of(code: int, worker: str) -> Outcome:
     """Return the outcome for a worker's exit code; -N if signal N killed it."""
-    if -code in (signal.SIGINT, signal.SIGTERM):
-        return Outcome(SIGNAL_EXIT - code, "stopped; no new checkpoint was saved")
+    number = -code if code < 0 else code - EXIT_SIGNAL
+    if number in STOP_SIGNALS:
+        return Outcome(EXIT_SIGNAL + number, f"stopped by {signal.Signals(number).name}; no new checkpoint was saved")
     if code < 0:
-        hint = "the machine may have run out of memory; use a smaller --tokens-per-forward" if code == -9 else ""
-        return Outcome(SIGNAL_EXIT - code, f"{worker} was killed by signal {-code}", hint)
+        hint = "the machine may have run out of memory; use a smaller --tokens-per-forward" if number == 9 else ""
+        name = f"{signal.Signals(number).name} (signal {number})"
+        return Outcome(EXIT_SIGNAL + number, f"{worker} was killed by {name}", hint, killed=True)
     return Outcome(code, f"{worker} exited with code {code}")
 
 
 def with_worker_report(folder: Path, outcome: Outcome) -> Outcome:
-    """Return the earliest failure that a worker reported; `outcome` if the job succeeded or no worker reported one."""
+    """Return the earliest failure that a worker reported.
+
+    Return `outcome` if the job succeeded, a worker was killed, or no worker reported a failure.
+    """
     reports = [json.loads(path.read_text()) for path in folder.glob("error.rank*.json")]
-    if outcome.code == 0 or not reports:
+    if outcome.code == 0 or outcome.killed or not reports:
         return outcome
     first = min(reports, key=lambda report: report["time"])
     hint = first["hint"]

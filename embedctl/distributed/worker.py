@@ -18,8 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from embedctl.errors import EXIT_BUG, EmbedctlError
+from embedctl.errors import EXIT_BUG, EXIT_SIGNAL, EmbedctlError, Terminated
 from embedctl.files import write_atomically
+from embedctl.signals import raise_on_stop_signals
 
 LAUNCHER_PID = "EMBEDCTL_LAUNCHER"  # environment variable: id of the process that starts the workers
 PR_SET_PDEATHSIG = 1  # of prctl(2)
@@ -57,8 +58,11 @@ def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:
 
     sys.excepthook = _report_bug
     die_with_parent()
+    raise_on_stop_signals()
     try:
         work()
+    except Terminated as stop:
+        os._exit(EXIT_SIGNAL + stop.number)
     except EmbedctlError as error:
         report_failure(folder, error.exit_code, error.message, error.hint)
         os._exit(error.exit_code)

@@ -18,20 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 
 from embedctl import console
-from embedctl.distributed.ranks import barrier, is_main
+from embedctl.distributed.ranks import barrier, broadcast, is_main
 from embedctl.errors import ConfigError
-from embedctl.files import atomic_folder, temporary_for
+from embedctl.files import atomic_folder, writing
+from embedctl.run_folder import CHECKPOINTS, RunFolder
 
 MANIFEST_FILE, PROGRESS_FILE = "manifest.json", "position.json"
 
 
 def resume_folder(run: Path) -> Path:
     """Return the folder with the checkpoints of a run; the folder `checkpoints` contains exported models."""
-    return run / "states"
+    return run / CHECKPOINTS
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,22 @@ class Progress:
 
 
 def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> None:
-    """Write a checkpoint with a (nested) state dict, and remove all but the newest `keep`. Called by all ranks."""
+    """Write a checkpoint with a (nested) state dict, and remove all but the newest `keep`. Called by all ranks.
+
+    Raises:
+        OutputError: the checkpoint cannot be written; the earlier ones stay.
+    """
     folder = resume_folder(run) / f"step-{progress.step:08d}"
-    with atomic_folder(folder, sync=True) if is_main() else nullcontext(temporary_for(folder)) as temporary:
-        barrier()
-        with _ignore_single_process_warning():
+    if is_main():
+        RunFolder(run).add([f"{CHECKPOINTS}/{folder.name}"])
+    with atomic_folder(folder, sync=True) if is_main() else nullcontext(folder) as own_name:
+        temporary = broadcast(own_name)
+        with _ignore_single_process_warning(), writing(folder):
             no_dist = not torch.distributed.is_initialized()
-            save_tensors(tensors, checkpoint_id=str(temporary / "tensors"), no_dist=no_dist)
+            try:
+                save_tensors(tensors, checkpoint_id=str(temporary / "tensors"), no_dist=no_dist)
+            except CheckpointException as failed:  # of a rank, which may be another one
+                raise next(iter(failed.failures.values()))[0] from failed
         barrier()
         if is_main():
             (temporary / PROGRESS_FILE).write_text(json.dumps(asdict(progress)))

@@ -19,11 +19,10 @@ from embedctl.errors import ModelError
 from embedctl.files import atomic_folder
 from embedctl.model.embedder import Embedder
 from embedctl.resources import display_path
+from embedctl.run_folder import MODEL_FILE, SUMMARY_FILE, RunFolder
 from embedctl.training.job import TrainJob
 
-LAST_FILE = "modules.json"  # moved last, so it exists only if the model is complete
 MIN_SIMILARITY = 0.9999
-SUMMARY_FILE = "embedctl.json"
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,22 @@ class RunSummary:
 
 
 def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
-    """Write a model, which is on the CPU, to `folder`; an older model is replaced and other files are kept."""
+    """Write a model, which is on the CPU, to `folder`; an older model is replaced and other files are kept.
+
+    Raises:
+        OutputError: the model cannot be written.
+    """
     complete = folder / ".model"
     with atomic_folder(complete, sync=True) as temporary:
         embedder.save(temporary)
         (temporary / "README.md").write_text(model_card(embedder, summary), encoding="utf-8")
         contents = json.dumps(summary_contents(summary), indent=2, ensure_ascii=False)
         (temporary / SUMMARY_FILE).write_text(contents, encoding="utf-8")
-    (folder / LAST_FILE).unlink(missing_ok=True)
-    for source in sorted(complete.iterdir(), key=lambda path: path.name == LAST_FILE):
+    run, files = RunFolder(summary.job.folder), [path.relative_to(complete) for path in complete.rglob("*")]
+    run.add(str(folder.relative_to(run.path) / file) for file in files if (complete / file).is_file())
+    (folder / MODEL_FILE).unlink(missing_ok=True)
+    # While modules.json is missing, embedctl.json marks the folder as incomplete, so no command loads it.
+    for source in sorted(complete.iterdir(), key=lambda path: (path.name == MODEL_FILE, path.name != SUMMARY_FILE)):
         target = folder / source.name
         if target.is_dir():
             shutil.rmtree(target)

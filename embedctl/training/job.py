@@ -11,6 +11,7 @@ from embedctl.config.runs import LaunchSection
 from embedctl.config.training import DataSection, TuneSection
 from embedctl.data.sources import Source, parse_dataset_options
 from embedctl.distributed.launch import LaunchJob
+from embedctl.outputs import LOCK_FILE
 
 TINY_WEIGHT_BYTES = 40 << 20  # an upper estimate for the built-in model
 
@@ -66,12 +67,13 @@ class TrainJob:
         """The output folder."""
         return Path(self.run.output_dir)
 
-    @property
-    def launch_job(self) -> LaunchJob:
-        """The processes of the run."""
+    def launch_job(self, folder: Path) -> LaunchJob:
+        """Return the processes of the run; `folder` contains their configuration."""
         return LaunchJob(
             worker="embedctl.training.worker",
-            folder=str(self.folder),
+            folder=str(folder),
+            remove_folder=folder != self.folder,
+            lock_files=(str((self.folder / LOCK_FILE).absolute()),) if self.launch.machine_rank == 0 else (),
             processes=self.launch.num_processes,
             device="cpu" if self.launch.cpu else None,
             strategy=self.launch.strategy,

@@ -14,7 +14,7 @@ import torch
 from embedctl import console
 from embedctl.console import plural
 from embedctl.distributed.ranks import any_rank, world_size
-from embedctl.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Stopped, TrainingError
+from embedctl.errors import EXIT_SIGNAL, Stopped, TrainingError
 from embedctl.tokens.pipeline import HostCopy
 from embedctl.training import checkpoint
 from embedctl.training.batch_loader import BatchLoader, Schedule
@@ -63,7 +63,7 @@ class Loop:
 
         Raises:
             TrainingError: the loss is not finite, or no query of a batch has a negative.
-            Stopped: Ctrl-C or SIGTERM was received; a checkpoint is saved.
+            Stopped: Ctrl-C, SIGTERM or SIGHUP was received; a checkpoint is saved.
         """
         patience = self.job.run.early_stopping_patience
         with stop_signals() as received, contextlib.closing(self.loader.steps(self.schedule, start)) as steps:
@@ -73,7 +73,7 @@ class Loop:
                 self._after_step(done)
                 if any_rank(bool(received), self.session.device):
                     self.save_checkpoint(done)
-                    code = EXIT_TERMINATED if received[-1:] == [signal.SIGTERM] else EXIT_INTERRUPTED
+                    code = EXIT_SIGNAL + (received[-1] if received else signal.SIGINT)
                     hint = f"continue with `embedctl train --resume {self.job.folder}`"
                     raise Stopped(f"stopped after step {done}; a checkpoint is saved", hint, exit_code=code)
                 if patience and self.history.evaluations_since_best >= patience:

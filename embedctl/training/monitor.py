@@ -12,6 +12,7 @@ from embedctl import console
 from embedctl.console import Bar, plural
 from embedctl.distributed.ranks import is_main
 from embedctl.files import write_atomically
+from embedctl.run_folder import RunFolder
 from embedctl.training.job import TrainJob
 from embedctl.training.trackers import configure_wandb
 
@@ -19,10 +20,21 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def remove_metrics_after(path: Path, step: int) -> None:
-    """Remove the lines of metrics.jsonl after a step; the resumed run writes them again."""
+    """Remove the lines of metrics.jsonl after a step; the resumed run writes them again.
+
+    At step 0, the run starts anew, and all lines are removed. A damaged line, such as half a line at the end, and the
+    lines after it are removed.
+    """
     if not path.exists():
         return
-    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if line and json.loads(line)["step"] <= step]
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if step else ():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            console.warn(f"{path}: a line is damaged; it and the lines after it are removed")
+            break
     write_atomically(path, "".join(f"{line}\n" for line in kept))
 
 
@@ -31,6 +43,8 @@ class Monitor:
 
     def __init__(self, accelerator: Any, job: TrainJob, start: int, total: int) -> None:
         self.accelerator = accelerator
+        if is_main():
+            RunFolder(job.folder).add([METRICS_FILE])
         self._file = (job.folder / METRICS_FILE if is_main() else Path(os.devnull)).open("a", encoding="utf-8")
         self._bar = Bar("train", total, "steps")
         self._bar.advance(start, "")

@@ -23,6 +23,7 @@ from embedctl.distributed.ranks import barrier, gather_vectors, is_main, rank, w
 from embedctl.files import atomic_file
 from embedctl.mining.candidates import Limits, Selection
 from embedctl.mining.store_miner import StoreMiner
+from embedctl.run_folder import RunFolder
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.packing import longest_first
 from embedctl.tokens.spans import Integers
@@ -74,6 +75,7 @@ class EpochMiner:
             mined = self._mine(epoch, step)
             if is_main():
                 path.parent.mkdir(parents=True, exist_ok=True)
+                RunFolder(self.run).add([str(path.relative_to(self.run))])
                 with atomic_file(path, "wb", sync=True) as stream:
                     np.save(stream, mined)
         barrier()

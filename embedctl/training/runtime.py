@@ -16,6 +16,7 @@ from embedctl.console import plural
 from embedctl.distributed.launch import choose_strategy, default_accelerate_config
 from embedctl.distributed.ranks import is_main
 from embedctl.errors import ConfigError, ModelError
+from embedctl.signals import handled_stop_signals
 from embedctl.training.job import TrainJob
 from embedctl.training.trackers import tracker_for
 
@@ -149,9 +150,12 @@ def _enable_fsdp_on_cpu(accelerator: Any, plugin: Any) -> bool:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Append SIGINT (Ctrl-C) and SIGTERM to the yielded list instead of ending, so that a checkpoint can be saved."""
+    """Append stop signals to the yielded list instead of ending, so that a checkpoint can be saved.
+
+    They are SIGINT (Ctrl-C), SIGTERM and SIGHUP. A signal that is ignored, as SIGHUP under nohup, stays ignored.
+    """
     received: list[int] = []
-    stops = (signal.SIGINT, signal.SIGTERM)
+    stops = handled_stop_signals()
     previous = [signal.signal(number, lambda caught, _frame: received.append(caught)) for number in stops]
     try:
         yield received

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from embedctl import console
-from embedctl.data.rows import read_rows
 from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import barrier, is_main
 from embedctl.model.embedder import Embedder
@@ -23,7 +21,6 @@ from embedctl.training.export import RunSummary, export, lowest_similarity, veri
 from embedctl.training.job import TrainJob
 from embedctl.training.session import Session
 
-CHECK_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
 # Lowest cosine similarity allowed between embeddings computed in this type and in float32.
 MIN_SIMILARITY = {torch.float32: 0.9999, torch.bfloat16: 0.99, torch.float16: 0.999}
 
@@ -36,6 +33,7 @@ class ModelSaver:
     session: Session
     data: TrainingData
     history: EvaluationHistory
+    texts: list[str]  # a few texts of the rows, whose embeddings by the saved model are compared with those expected
 
     @property
     def best_folder(self) -> Path:
@@ -57,9 +55,7 @@ class ModelSaver:
         Raises:
             ModelError: the saved model returns other embeddings than the model in training.
         """
-        rows = islice(read_rows(self.job.sources[0].path), CHECK_ROWS)
-        texts = [text for row in rows for text in (row.query, row.pos[0])]
-        embedder = self.session.embedder
+        texts, embedder = self.texts, self.session.embedder
         tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
         live = encode_distributed(self.session, tokens)
         final_is_best = not self.history.entries or self.history.best["step"] == step

@@ -7,8 +7,10 @@ OUT/error.rankN.json for the supervisor; the traceback of a bug is written besid
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,7 +25,7 @@ from embedctl.data.rows import read_rows
 from embedctl.data.store import TrainingData
 from embedctl.data.visits import BatchSettings
 from embedctl.distributed.ranks import is_main, world_size
-from embedctl.distributed.worker import run_worker
+from embedctl.distributed.worker import LAUNCHER_PID, run_worker
 from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.losses.matryoshka import check_dims
@@ -31,7 +33,9 @@ from embedctl.losses.select import losses_for
 from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
-from embedctl.resources import cache_folder
+from embedctl.outputs import Output, lock
+from embedctl.resources import private_cache
+from embedctl.run_folder import RunFolder
 from embedctl.training import checkpoint
 from embedctl.training.batch_loader import BatchLoader, Schedule
 from embedctl.training.budget import explain_out_of_memory
@@ -47,9 +51,13 @@ from embedctl.training.runtime import init_runtime
 from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
 
+CHECK_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
 
-def run(job: TrainJob) -> None:
+
+def run(job: TrainJob, *, replaces_run: bool = False) -> None:
     """Train, evaluate and save the model.
+
+    With `replaces_run`, an earlier run in the output folder is removed after all inputs are read and checked.
 
     Raises:
         EmbedctlError: an error of the user, or a stop by a signal.
@@ -57,9 +65,12 @@ def run(job: TrainJob) -> None:
     runtime = init_runtime(job)
     console.configure(quiet=job.quiet or not is_main())
     embedder = load_model(job)
+    check_texts = [
+        text for row in islice(read_rows(job.sources[0].path), CHECK_ROWS) for text in (row.query, row.pos[0])
+    ]
     text_settings = text_settings_of(job, embedder)
     files = [source.path for source in job.sources]
-    data = open_or_build(files, embedder.tokenizer, text_settings, cache_folder("stores"))
+    data = open_or_build(files, embedder.tokenizer, text_settings, private_cache("stores"))
     session = Session.prepare(embedder, runtime, job)
     start = resume(job, session)
     plan = plan_batches(job, data, start.batch_size)
@@ -70,6 +81,8 @@ def run(job: TrainJob) -> None:
         collection = Collection.from_rows(eval_dataset)
         evaluator = Evaluator.for_collection(session, collection, text_settings, job.loss.mrl_dims)
     if is_main():
+        if replaces_run:
+            RunFolder(job.folder).start_next()
         remove_metrics_after(job.folder / METRICS_FILE, start.step)
         remove_negatives_after(job.folder, schedule, start.step)
         show_overview(job, session, data, plan, schedule, start.step)
@@ -81,7 +94,7 @@ def run(job: TrainJob) -> None:
     loader = BatchLoader(session, plan, data.texts, job.loss.in_batch, miner)
     add_gradient = GradCache(session, losses_for(job.loss), optim.seed)
     history = EvaluationHistory(job.run.metric, start.evaluations)
-    saver = ModelSaver(job, session, data, history)
+    saver = ModelSaver(job, session, data, history, check_texts)
     loop = Loop(job, session, loader, schedule, add_gradient, monitor, history, evaluator, saver)
     with explain_out_of_memory(session.budget, gradient_checkpointing=job.tune.gradient_checkpointing):
         with contextlib.closing(monitor):
@@ -162,7 +175,15 @@ def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPla
 
 def main(config_file: str) -> NoReturn:
     """Run a worker and end the process."""
-    run_worker(Path(config_file).parent, lambda: run(TrainJob.from_config(load(TrainConfig, config_file))))
+    folder = Path(config_file).parent
+
+    def work() -> None:
+        job = TrainJob.from_config(load(TrainConfig, config_file))
+        if LAUNCHER_PID not in os.environ and os.environ.get("RANK", "0") == "0":
+            lock(Output("--output-dir", job.folder, "managed"))  # a scheduler started this worker without the command
+        run(job, replaces_run=folder.resolve() == RunFolder(job.folder).next.resolve())
+
+    run_worker(folder, work)
 
 
 if __name__ == "__main__":
