@@ -14,13 +14,13 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock
 
-from embedctl.errors import ConfigError, OutputError, first_line
+from embedctl.errors import ConfigError, EmbedctlError, OutputError, first_line
 
 TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
 WRITE_ERRORS = {
@@ -129,28 +129,28 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
+class writing(AbstractContextManager[None]):  # noqa: N801  used like a function
     """Convert an error of writing in a with-block, such as a full disk, to an OutputError that names `path`.
 
-    Raises:
-        OutputError: the with-block raised such an error.
+    Libraries report such errors as exceptions of many types, so the error is recognised by its number or its message.
     """
-    try:
-        yield
-    except (OSError, RuntimeError) as cause:
-        reason = write_problem(path, cause)
-        if reason is None:
-            raise
-        hint = "free disk space, make the folder writable, or give another path, and run the command again"
-        raise OutputError(f"{path}: cannot be written: {reason}{_free_space(path)}", hint) from cause
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __exit__(self, kind: object, cause: BaseException | None, trace: object) -> None:
+        """Raise the OutputError, if the exception of the with-block is an error of writing."""
+        if not isinstance(cause, Exception) or isinstance(cause, EmbedctlError):
+            return
+        reason = write_problem(self.path, cause)
+        if reason is not None:
+            message = f"{self.path}: cannot be written: {reason}{_free_space(self.path)}"
+            hint = "free disk space, make the folder writable, or give another path, and run the command again"
+            raise OutputError(message, hint) from cause
 
 
 def write_problem(path: Path, cause: BaseException) -> str | None:
-    """Return why `path` cannot be written; None if the exception has another reason.
-
-    Libraries report a failed write as OSError, or as RuntimeError with the number of the error in its message.
-    """
+    """Return why `path` cannot be written; None if the exception has another reason."""
     match = LIBRARY_ERROR.search(str(cause))
     number = (cause.errno if isinstance(cause, OSError) else None) or (int(match[1]) if match else 0)
     if number in WRITE_ERRORS:

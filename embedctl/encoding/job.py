@@ -125,7 +125,7 @@ def launch_job(config: EncodeConfig, folder: Path, lock_files: Sequence[Path] = 
         quiet=config.quiet,
         stop_hint=config.interrupt_hint,
         remove_folder=True,
-        lock_files=tuple(str(path.absolute()) for path in lock_files),
+        lock_files=[str(path.absolute()) for path in lock_files],
     )
 
 

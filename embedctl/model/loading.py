@@ -16,6 +16,7 @@ import torch
 from embedctl.config import TINY
 from embedctl.errors import ModelError, first_line
 from embedctl.remote import hub
+from embedctl.run_folder import is_incomplete_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -88,6 +89,9 @@ def _check_model_path(path: str) -> None:
         raise ModelError(problem, "set --ckpt to the output folder of a training run, for example `--ckpt out`")
     folder, hint = Path(path), "set --model or --ckpt to the folder of a saved model"
     files = ("modules.json", "config.json", "config_sentence_transformers.json")
+    if is_incomplete_model(folder):
+        message = f"{path}: the model is incomplete: the training run that wrote it has not finished"
+        raise ModelError(message, "finish the run with `embedctl train --resume`, or give another model")
     if folder.is_dir() and not any((folder / name).exists() for name in files):
         raise ModelError(f"{path}: the folder contains no model (no modules.json or config.json)", hint)
     if folder.is_file():

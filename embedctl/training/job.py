@@ -73,7 +73,7 @@ class TrainJob:
             worker="embedctl.training.worker",
             folder=str(folder),
             remove_folder=folder != self.folder,
-            lock_files=(str((self.folder / LOCK_FILE).absolute()),) if self.launch.machine_rank == 0 else (),
+            lock_files=[] if self.launch.machine_rank else [str((self.folder / LOCK_FILE).absolute())],
             processes=self.launch.num_processes,
             device="cpu" if self.launch.cpu else None,
             strategy=self.launch.strategy,

@@ -11,7 +11,9 @@ from embedctl.commands.train import check_data, command, prepare_output, resolve
 from embedctl.config import TrainConfig, load
 from embedctl.errors import ConfigError, DataError
 from embedctl.files import write_atomically
+from embedctl.outputs import LOCK_FILE
 from embedctl.resources import display_path, example_data
+from embedctl.run_folder import LIST_FILE
 
 
 @pytest.mark.parametrize("key", ["dataset", "eval_dataset"])
@@ -29,7 +31,7 @@ def test_an_output_folder_that_cannot_be_created_is_an_error(tmp_path):
 
 def test_a_missing_output_folder_is_created_empty(tmp_path):
     folder = prepare_output(TrainConfig.model_validate({"run": {"output_dir": str(tmp_path / "a" / "out")}}))
-    assert list(folder.iterdir()) == []
+    assert {path.name for path in folder.iterdir()} == {LIST_FILE, LOCK_FILE}
 
 
 def test_dry_run_with_json_prints_one_json_object(tmp_path, capsys):

@@ -16,7 +16,7 @@ from embedctl.distributed.supervise import Outcome, main, run_launcher, with_wor
 
 @pytest.mark.parametrize(
     ("returned", "code", "message"),
-    [(-2, 130, "stopped"), (-15, 143, "stopped"), (-9, 137, "killed by signal 9"), (-11, 139, "signal 11"), (2, 2, "")],
+    [(-2, 130, "stopped"), (-15, 143, "stopped"), (-9, 137, "killed by SIGKILL"), (-11, 139, "signal 11"), (2, 2, "")],
 )
 def test_exit_code_of_the_worker_determines_the_outcome(monkeypatch, returned, code, message):
     monkeypatch.setattr("signal.signal", lambda *_: None)

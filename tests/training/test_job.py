@@ -45,7 +45,7 @@ def test_settings_are_taken_from_the_configuration(tmp_path: Path):
 
 def test_launcher_and_workers_use_the_same_values_for_the_strategy():
     job = TrainJob.from_config(config(num_processes=2, cpu=True, model_name_or_path="tiny", quiet=True))
-    launch = job.launch_job
+    launch = job.launch_job(job.folder)
     assert (launch.strategy, launch.weight_bytes) == (job.launch.strategy, job.weight_bytes)
     assert (launch.folder, launch.processes, launch.weight_bytes) == ("out", 2, weight_bytes("tiny"))
     assert (launch.device, launch.quiet, launch.remove_folder) == ("cpu", True, False)
