@@ -171,16 +171,19 @@ def _free_space(path: Path) -> str:
     return f" ({shutil.disk_usage(existing).free / 2**20:,.0f} MiB of disk space free)"
 
 
-def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
+def build_once(folder: Path, build: Callable[[Path], None], is_valid: Callable[[Path], bool] = Path.exists) -> Path:
     """Build a folder unless it exists, and return it. One process builds it while other processes wait.
 
-    `build` writes the content into the empty folder that it receives.
+    Args:
+        folder: the result.
+        build: writes the content into the empty folder that it receives.
+        is_valid: whether the existing folder can be used; else it is built again.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if not folder.exists():
+        if not is_valid(folder):
             remove_temporary_files(folder)
-            with atomic_folder(folder) as work:
+            with atomic_folder(folder, sync=True) as work:
                 build(work)
     return folder
 

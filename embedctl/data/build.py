@@ -24,15 +24,17 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.data.rows import Row, RowKind, read_rows
-from embedctl.data.store import DTYPES, KINDS, TrainingData, append_array, read_array, visits_with_explode
+from embedctl.data.store import DTYPES, FACTS_FILE, KINDS, TrainingData, append_array, read_array, visits_with_explode
+from embedctl.digests import find_damage, list_files
 from embedctl.files import build_once
+from embedctl.inputs import InputFiles
 from embedctl.reading.hashes import HashPartitions, text_hash
 from embedctl.tokens.pipeline import prefetch
 from embedctl.tokens.prompts import first_prompt
 from embedctl.tokens.spans import Integers
 from embedctl.tokens.tokenize import tokenize, tokenizer_fingerprint
 
-VERSION = 3  # of the arrays of a store; a store of another version is not reused
+VERSION = 4  # of the arrays of a store; a store of another version is not reused
 ROWS_PER_BLOCK = 2048
 HASHES_PER_BLOCK = 1 << 20
 Block = tuple[int, list[Row]]  # index of the file, and some of its rows
@@ -69,8 +71,23 @@ def open_or_build(files: Sequence[str], tokenizer: Any, settings: TextSettings, 
     Raises:
         DataError: a row has an error.
     """
-    folder = cache / _digest(files, tokenizer, settings)
-    return TrainingData.open(build_once(folder, lambda work: _build(files, tokenizer, settings, work)))
+    with InputFiles.of(files).unchanged():
+        folder = cache / _digest(files, tokenizer, settings)
+        build_once(folder, lambda work: _build(files, tokenizer, settings, work), _is_undamaged)
+    return TrainingData.open(folder)
+
+
+def _is_undamaged(folder: Path) -> bool:
+    """Return whether a store exists and all its files are as they were written."""
+    if not folder.exists():
+        return False
+    try:
+        damage = find_damage(folder, json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        damage = f"{FACTS_FILE} is missing or damaged"
+    if damage:
+        console.warn(f"{folder}: {damage}; the tokens are computed again")
+    return damage is None
 
 
 def _digest(files: Sequence[str], tokenizer: Any, settings: TextSettings) -> str:
@@ -99,7 +116,8 @@ def _build(files: Sequence[str], tokenizer: Any, settings: TextSettings, folder:
         "tokens": int(lengths.sum()),
         "kinds": {kind.value: kinds[kind] for kind in KINDS if kinds[kind]},
     }
-    (folder / "facts.json").write_text(json.dumps(facts))
+    files_of_store = sorted(path.name for path in folder.iterdir())
+    (folder / FACTS_FILE).write_text(json.dumps(facts | {"files": list_files(folder, files_of_store)}))
 
 
 def _blocks(files: Sequence[str]) -> Iterator[Block]:

@@ -19,6 +19,7 @@ from embedctl.data.rows import RowKind
 from embedctl.tokens.packing import Ragged
 from embedctl.tokens.spans import Integers, Spans
 
+FACTS_FILE = "facts.json"
 KINDS = list(RowKind)
 GRADED = KINDS.index(RowKind.GRADED)
 # Indices into KINDS. Rows of the other kinds have a score for each of their own texts.
@@ -210,7 +211,7 @@ class TrainingData:
     def open(cls, folder: Path) -> TrainingData:
         """Open the store in `folder`."""
         array = partial(read_array, folder)
-        facts = json.loads((folder / "facts.json").read_text())
+        facts = json.loads((folder / FACTS_FILE).read_text())
         texts = TextStore(array("hashes"), array("starts"), array("lengths"), array("tokens"))
         by_query = RowsByKey(array("sorted_query"), array("rows_by_query"))
         names = ("kind", "source", "bounds", "pos_count", "text", "score", "positive_ends")

@@ -41,9 +41,7 @@ class LaunchJob:
     main_process_port: int = 0  # port of machine 0; 0: any free port
     quiet: bool = False  # print only results and errors
     stop_hint: str = ""  # hint after a stop by a signal, if the workers give none
-    lock_files: list[str] = field(
-        default_factory=list
-    )  # of the outputs; the supervisor inherits the locks and removes the files
+    lock_files: list[str] = field(default_factory=list)  # of the outputs; the supervisor removes them at the end
     remove_folder: bool = False  # remove the folder at the end, unless it contains a traceback
 
     @property

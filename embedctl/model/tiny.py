@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from embedctl.files import writing
 from embedctl.model.loading import silence_transformers
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def build_tiny(texts: Iterable[str], seed: int) -> SentenceTransformer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         bert = BertModel(config)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, writing(Path(folder)):
         # bert.save_pretrained would write on rank 0 only if torch.distributed is initialized
         bert.config.save_pretrained(folder)
         save_file(bert.state_dict(), Path(folder, "model.safetensors"), metadata={"format": "pt"})
