@@ -12,6 +12,7 @@ from embedctl.console import plural
 from embedctl.errors import DataError
 from embedctl.reading.json_values import Problem, read_json_values
 
+MAX_SCORE = 3.4e38  # nearly the largest float32
 TEXT_KEYS = ("query", "pos", "neg")
 SCORE_KEYS = ("scores", "pos_scores", "neg_scores")
 PROMPT_KEYS = ("prompt_for_query", "prompt")
@@ -171,8 +172,11 @@ def _check_scores(fields: dict[str, Any], key: str, texts_key: str) -> list[Prob
         field = f"{key}[{index}]"
         if isinstance(score, bool) or not isinstance(score, int | float):
             errors.append(Problem(field, "not-a-number", f"the value must be a number, not {_json_type(score)}"))
-        elif not math.isfinite(score):
+        elif isinstance(score, float) and not math.isfinite(score):
             errors.append(Problem(field, "not-finite", f"the score must be a finite number, not {score}"))
+        elif abs(score) > MAX_SCORE:
+            message = f"the score is too large. Scores are stored as float32 and must be at most {MAX_SCORE:.1e}"
+            errors.append(Problem(field, "too-large", message))
     texts = fields.get(texts_key)
     expected = len(texts) if isinstance(texts, list) else 0
     if len(scores) != expected:

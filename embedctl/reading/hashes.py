@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 PARTITIONS = 256
-BLOCK_RECORDS = 1 << 19
+BLOCK_RECORDS = 1 << 16  # per block about 10 MB of memory while it is sorted
 
 
 def text_hash(text: str) -> int:

@@ -14,7 +14,7 @@ from embedctl.distributed.ranks import is_main
 from embedctl.files import write_atomically
 from embedctl.run_folder import RunFolder
 from embedctl.training.job import TrainJob
-from embedctl.training.trackers import configure_wandb
+from embedctl.training.trackers import GuardedTracker
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -42,16 +42,14 @@ class Monitor:
     """Progress bar, metrics file and tracker of a run; `start` of its `total` steps were done before it was resumed."""
 
     def __init__(self, accelerator: Any, job: TrainJob, start: int, total: int) -> None:
-        self.accelerator = accelerator
         if is_main():
             RunFolder(job.folder).add([METRICS_FILE])
         self._file = (job.folder / METRICS_FILE if is_main() else Path(os.devnull)).open("a", encoding="utf-8")
         self._bar = Bar("train", total, "steps")
         self._bar.advance(start, "")
         self._start, self._rows, self._tokens, self._paused = time.monotonic(), 0, 0, 0.0
-        if job.run.log_with == "wandb":
-            configure_wandb(job.folder)
-        accelerator.init_trackers("embedctl", config=flatten(job.settings))
+        self.tracker = GuardedTracker(accelerator, job)
+        self.tracker.start(flatten(job.settings))
 
     def record_step(self, step: int, numbers: dict[str, float], rows: int, tokens: int) -> None:
         """Record a step: its numbers of rows and tokens, and other numbers, of which loss and lr are shown."""
@@ -85,15 +83,13 @@ class Monitor:
         self._file.flush()
         numbers = {f"eval/{name}": value for name, value in record.get("eval", {}).items()}
         numbers |= {f"train/{name}": value for name, value in record.items() if name not in ("step", "eval")}
-        self.accelerator.log(numbers, step=record["step"])
+        self.tracker.log(numbers, step=record["step"])
 
     def close(self) -> None:
         """Remove the bar, and close the metrics file and the tracker."""
         self._bar.close()
         self._file.close()
-        # `end_training()` is not called: it also destroys the process group, which the export of the model requires.
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
+        self.tracker.finish()
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, int | float | str]:

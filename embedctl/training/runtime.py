@@ -18,7 +18,6 @@ from embedctl.distributed.ranks import is_main
 from embedctl.errors import ConfigError, ModelError
 from embedctl.signals import handled_stop_signals
 from embedctl.training.job import TrainJob
-from embedctl.training.trackers import tracker_for
 
 USE_FSDP = "ACCELERATE_USE_FSDP"  # environment variable of accelerate
 # Classes of accelerate with a private `_shared_state`, and the keys of it that `_enable_fsdp_on_cpu` requires.
@@ -75,7 +74,6 @@ def _create_accelerator(job: TrainJob, plugin: Any) -> Any:
     return Accelerator(
         mixed_precision="fp16" if fp16 else "no",
         cpu=job.launch.cpu,
-        log_with=tracker_for(job.run.log_with, job.folder),
         project_config=ProjectConfiguration(project_dir=job.run.output_dir, logging_dir=job.run.output_dir),
         fsdp_plugin=plugin,
     )

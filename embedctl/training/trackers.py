@@ -6,12 +6,18 @@ A custom tracker is a class with the methods of `accelerate.tracking.GeneralTrac
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from embedctl import console
 from embedctl.config.trackers import TRACKERS
+from embedctl.distributed.ranks import is_main
+from embedctl.errors import first_line
+from embedctl.remote.hub import TIMEOUT_SECONDS, is_reachable
+from embedctl.training.job import TrainJob
 
 
 def tracker_for(name: str, folder: Path) -> Any:
@@ -25,15 +31,80 @@ def tracker_for(name: str, folder: Path) -> Any:
     return getattr(import_module(module), attribute)(folder) if colon else module or None
 
 
+class GuardedTracker:
+    """The tracker of a run. Whatever fails in it costs a warning and the rest of its records, but never the run.
+
+    metrics.jsonl does not depend on the tracker.
+    """
+
+    def __init__(self, accelerator: Any, job: TrainJob) -> None:
+        self.accelerator, self.name, self.folder = accelerator, job.run.log_with, job.folder
+        self.works = True  # until the first failure
+
+    def start(self, settings: dict[str, int | float | str]) -> None:
+        """Start the tracker and record the settings of the run."""
+        from accelerate.tracking import filter_trackers
+
+        with self._failure_is_a_warning("cannot be started"):
+            if self.name == "wandb":
+                configure_wandb(self.folder)
+            self.accelerator.log_with = filter_trackers(tracker_for(self.name, self.folder), str(self.folder))
+            self.accelerator.init_trackers("embedctl", config=settings)
+
+    def log(self, numbers: dict[str, Any], step: int) -> None:
+        """Record numbers of a step."""
+        if self.works:
+            with self._failure_is_a_warning("failed"):
+                self.accelerator.log(numbers, step=step)
+
+    def finish(self) -> None:
+        """End the tracker.
+
+        `Accelerator.end_training` would also destroy the process group, which the export of the model requires.
+        """
+        if self.works:
+            with self._failure_is_a_warning("failed at its end"):
+                for tracker in self.accelerator.trackers:
+                    tracker.finish()
+
+    def _failure_is_a_warning(self, what: str) -> AbstractContextManager[None]:
+        return _Failure(self, what)
+
+
+@dataclass
+class _Failure(AbstractContextManager[None]):
+    """Turns every exception of a with-block into a warning. A tracker is foreign code that may raise any type."""
+
+    tracker: GuardedTracker
+    what: str
+
+    def __exit__(self, kind: object, cause: BaseException | None, trace: object) -> bool:
+        if not isinstance(cause, Exception):
+            return False
+        self.tracker.works = False
+        message = (
+            f"--log-with {self.tracker.name}: the tracker {self.what}: {type(cause).__name__}: {first_line(cause)}"
+        )
+        console.warn(f"{message}. The run continues without it; all metrics are in metrics.jsonl.")
+        return True
+
+
 def configure_wandb(folder: Path) -> None:
-    """Make wandb write to the output folder, and record offline if there is no login, instead of asking for one."""
+    """Make wandb write to the output folder; without a login or a connection, make it record offline."""
     os.environ.setdefault("WANDB_SILENT", "true")
     os.environ.setdefault("WANDB_DIR", str(folder))
-    if "WANDB_MODE" in os.environ or "WANDB_API_KEY" in os.environ or _has_wandb_login():
+    if "WANDB_MODE" in os.environ or not is_main():
         return
-    os.environ["WANDB_MODE"] = "offline"
-    run = Path(os.environ["WANDB_DIR"]) / "wandb" / "latest-run"
-    console.info(f"wandb: no login found, so the run is recorded offline; upload it with `wandb sync {run}`")
+    server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    reason = ""
+    if "WANDB_API_KEY" not in os.environ and not _has_wandb_login():
+        reason = "no login found"
+    elif not is_reachable(server, TIMEOUT_SECONDS):
+        reason = f"{server} is not reachable"
+    if reason:
+        os.environ["WANDB_MODE"] = "offline"
+        run = Path(os.environ["WANDB_DIR"]) / "wandb" / "latest-run"
+        console.warn(f"wandb: {reason}, so the run is recorded offline. Upload it later with `wandb sync {run}`.")
 
 
 def _has_wandb_login() -> bool:

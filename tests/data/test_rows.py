@@ -52,6 +52,8 @@ def errors(**changes: object) -> list[tuple[str, str]]:
         ({"scores": [True]}, [("scores[0]", "not-a-number")]),
         ({"scores": [float("nan")]}, [("scores[0]", "not-finite")]),
         ({"scores": [float("-inf")]}, [("scores[0]", "not-finite")]),
+        ({"scores": [10**400]}, [("scores[0]", "too-large")]),
+        ({"scores": [-1e300]}, [("scores[0]", "too-large")]),
         ({"neg": ["n"], "pos_scores": [1.0], "neg_scores": [0.5]}, []),
         ({"neg": ["n"], "pos_scores": [1.0], "neg_scores": [0.5, 0.4]}, [("neg_scores", "length")]),
         ({"neg": ["n"], "pos_scores": [1.0]}, [("neg_scores", "missing")]),
