@@ -289,3 +289,17 @@ def test_mining_during_training_needs_negatives_epochs_and_positions(flags, mess
     with pytest.raises(ConfigError, match=message):
         load(TrainConfig, None, {"remine_every_epoch": True} | flags)
     load(TrainConfig, None, flags)
+
+
+def test_the_configuration_of_a_run_that_was_cut_is_refused(tmp_path):
+    """A cut file would otherwise be read as a configuration with default values."""
+    text = dump(TrainConfig.model_validate({"optim": {"lr": 0.123}}))
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    flags = {"resume": str(tmp_path)}
+    whole = load(TrainConfig, TrainConfig.implied_config(flags)[0])
+    for length in range(len(text) - len("false\n") + 1):  # `f` is also read as false
+        file.write_text(text[:length])
+        with pytest.raises(ConfigError):
+            load(TrainConfig, TrainConfig.implied_config(flags)[0])
+    assert whole.optim.lr == 0.123

@@ -137,6 +137,22 @@ def _read_yaml(file: str, config: type[Command]) -> dict[str, Any]:
     return {name: value for name, value in (content or {}).items() if value is not None}
 
 
+def check_complete(file: str, config: type[Command]) -> None:
+    """Check that a configuration which `dump` wrote is not empty or cut.
+
+    Raises:
+        ConfigError: it is, so the settings of the run are lost.
+    """
+    content: Any = _read_yaml(file, config)
+    expected: Any = config().model_dump()
+    while isinstance(expected, dict):  # down to the option that is written last
+        last = next(reversed(expected))
+        content, expected = content.get(last) if isinstance(content, dict) else None, expected[last]
+    if content is None:
+        message = f"{file}: the file is empty or cut, so the settings of the run are lost"
+        raise ConfigError(message, "restore the file, or start a new run in another folder")
+
+
 def dump(config: Command) -> str:
     """Return the configuration as YAML; `load` reads it back to an equal configuration."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

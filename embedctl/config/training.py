@@ -20,8 +20,10 @@ from embedctl.config.base import (
     model_option,
     option,
 )
+from embedctl.config.loading import check_complete
 from embedctl.config.losses import LossSection
 from embedctl.config.runs import LaunchSection, RunSection
+from embedctl.run_folder import CHECKPOINTS, CONFIG_FILE
 
 # The built-in model has random weights; with these values it improves within a minute on two CPU cores.
 TINY_OPTIM: dict[str, Any] = {"lr": 5e-4, "batch_size": 32, "epochs": 2}
@@ -140,9 +142,14 @@ class TrainConfig(Command):
         resume = flags.get("resume")
         if resume is None:
             return None, {}
-        path = Path(flags.get("output_dir") or RunSection().output_dir if resume == "latest" else resume)
-        run = next((folder for folder in (path, *path.parents) if (folder / "config.yaml").is_file()), None)
-        return (str(run / "config.yaml"), {"output_dir": str(run)}) if run else (None, {})
+        run = Path(flags.get("output_dir") or RunSection().output_dir if resume == "latest" else resume)
+        if run.absolute().parent.name == CHECKPOINTS:
+            run = run.absolute().parent.parent
+        file = run / CONFIG_FILE
+        if not file.is_file():
+            return None, {}
+        check_complete(str(file), cls)
+        return str(file), {"output_dir": str(run)}
 
     @model_validator(mode="after")
     def _mining_is_possible(self) -> TrainConfig:
