@@ -38,8 +38,10 @@ def temporary_for(path: Path) -> Path:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, complete: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Yield an empty temporary file for code that opens it by name; rename it to `path`, or remove it after an error.
+
+    `complete` is called with the temporary file when it is complete, before it is renamed.
 
     Raises:
         OutputError: the file cannot be written.
@@ -49,6 +51,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.touch(exist_ok=False)
         try:
             yield temporary
+            if complete:
+                complete(temporary)
             temporary.replace(path)
         finally:
             with suppress(OSError):
@@ -56,26 +60,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_file(path: Path, mode: str = "w", *, sync: bool = False) -> Iterator[IO[Any]]:
+def atomic_file(
+    path: Path, mode: str = "w", *, sync: bool = False, complete: Callable[[Path], None] | None = None
+) -> Iterator[IO[Any]]:
     """Open a temporary file; rename it to `path` at the end, or remove it after an error.
 
     The mode is w for text in UTF-8 or wb for bytes; with `sync`, the file is flushed to disk before it is renamed.
+    `complete` is called as by `atomic_path`.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path, complete=complete) as temporary:
         with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as stream:
             yield stream
         if sync:
             sync_path(temporary)
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, complete: Callable[[Path], None] | None = None) -> None:
     """Write a text file; if the process is killed, `path` is either unchanged or complete."""
-    with atomic_file(path) as stream:
+    with atomic_file(path, complete=complete) as stream:
         stream.write(text)
 
 
 @contextmanager
-def atomic_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
+def atomic_folder(
+    folder: Path, *, sync: bool = False, complete: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
     """Yield an empty temporary folder; rename it to `folder` at the end, or remove it after an error.
 
     An existing folder is replaced. With `sync`, all files are flushed to disk before the folder is renamed.
@@ -88,6 +97,8 @@ def atomic_folder(folder: Path, *, sync: bool = False) -> Iterator[Path]:
             yield temporary
             if sync:
                 sync_tree(temporary)
+            if complete:
+                complete(temporary)
             replace_folder(folder, temporary)
             if sync:
                 sync_path(folder.parent)

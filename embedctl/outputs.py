@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +83,11 @@ def claim(
             os.close(handle)
 
 
-def finish(outputs: Sequence[Output]) -> None:
-    """Record the outputs of a command that has succeeded, and remove those that no longer fit to them."""
+def remove_stale(outputs: Sequence[Output]) -> None:
+    """Remove what an earlier run wrote and no longer fits to the outputs of a command that has succeeded."""
     for output in outputs:
         if not output.written:
             remove(output.path)
-        elif output.kind != "managed" and output.path.exists():
-            record(output.path)
 
 
 def _check_distinct(outputs: Sequence[Output], inputs: Mapping[str, Iterable[str | Path]]) -> None:
@@ -188,27 +186,45 @@ def _is_own_file(handle: int, path: Path) -> bool:
         return False
 
 
-def record(path: Path) -> None:
-    """Record that embedctl wrote this output, so that the same command may replace it later."""
+def recorder(path: Path) -> Callable[[Path], None]:
+    """Return a function that records the complete temporary file of an output, before it is renamed to `path`."""
+    return lambda temporary: record(path, temporary)
+
+
+def record(path: Path, written: Path | None = None) -> None:
+    """Record that embedctl wrote an output, so that the same command may replace it later.
+
+    The previous record stays, because the command may be killed before the new output has its final name.
+
+    Args:
+        path: the output.
+        written: the temporary file or folder that will be renamed to it; default: the output itself.
+    """
     with suppress(OSError):  # without a record, --overwrite is required
-        write_atomically(_record_file(path), json.dumps(_state(path)))
+        states = [_state(written or path), *_recorded_states(path)]
+        write_atomically(_record_file(path), json.dumps({"path": str(path.absolute()), "states": states[:2]}))
 
 
 def was_recorded(path: Path) -> bool:
     """Return whether embedctl wrote this output and it was not changed since."""
     try:
-        recorded: object = json.loads(_record_file(path).read_text(encoding="utf-8"))
-        return recorded == _state(path)
-    except (OSError, ValueError):
+        return _state(path) in _recorded_states(path)
+    except OSError:
         return False
+
+
+def _recorded_states(path: Path) -> list[object]:
+    try:
+        return list(json.loads(_record_file(path).read_text(encoding="utf-8"))["states"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _record_file(path: Path) -> Path:
     return private_cache("outputs") / hashlib.blake2b(os.fsencode(path.absolute()), digest_size=16).hexdigest()
 
 
-def _state(path: Path) -> dict[str, object]:
+def _state(path: Path) -> dict[str, list[int]]:
     """Return what identifies the content of a file, or of a folder with its files: sizes and times."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = {str(file.relative_to(path)): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
-    return {"path": str(path.absolute()), "files": states}
+    return {str(file.relative_to(path)): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from embedctl.errors import ConfigError
-from embedctl.files import atomic_file, temporary_for
-from embedctl.outputs import LOCK_FILE, Output, claim, finish, was_recorded
+from embedctl.files import temporary_for, write_atomically
+from embedctl.outputs import LOCK_FILE, Output, claim, recorder, remove_stale, was_recorded
 
 HOLD = """
 import sys
@@ -35,9 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(output: Output, text: str, *, overwrite: bool = False) -> None:
     """Do what a command does: claim the output, write it and finish."""
     with claim([output], {}, overwrite=overwrite):
-        with atomic_file(output.path) as stream:
-            stream.write(text)
-        finish([output])
+        write_atomically(output.path, text, complete=recorder(output.path))
 
 
 def test_the_same_command_replaces_its_own_output_without_overwrite():
@@ -79,7 +77,7 @@ def test_a_companion_of_another_output_is_refused_and_removed_with_overwrite():
         pass
     with claim([output, stale], {}, overwrite=True):
         assert stale.path.exists()  # until the new output is complete
-        finish([output, stale])
+        remove_stale([output, stale])
     assert not stale.path.exists()
 
 

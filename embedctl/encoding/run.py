@@ -16,7 +16,7 @@ from embedctl.files import atomic_folder, writing
 from embedctl.inputs import InputFiles
 from embedctl.model.embedder import Embedder
 from embedctl.model.onnx import RUNTIMES, use_backend
-from embedctl.outputs import finish
+from embedctl.outputs import recorder, remove_stale
 from embedctl.reading.readers import count_texts, read_texts
 from embedctl.resources import private_cache
 from embedctl.search.index_folder import write_index
@@ -59,7 +59,7 @@ def encode(job: EncodeJob) -> EncodeResult:
     with writing(job.output):
         counts, index = write_output(job, encoder, inputs.watch(read_texts(job.input, job.field)))
     if is_main():
-        finish(job.outputs)
+        remove_stale(job.outputs)
     return EncodeResult(counts, job.dim or embedder.dimension, index, time.monotonic() - start_time)
 
 
@@ -68,7 +68,8 @@ def write_output(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tupl
     settings = vector_settings(job, encoder) if job.sharded or job.index else {}
     if job.index is None or not is_main():
         return write_vectors(job, encoder, settings, texts), None
-    with atomic_folder(index_folder_for(job.output), sync=True) as folder:
+    index_folder = index_folder_for(job.output)
+    with atomic_folder(index_folder, sync=True, complete=recorder(index_folder)) as folder:
         counts = write_vectors(job, encoder, settings, store_texts(texts, folder))
         model = str(Path(job.model).resolve()) if Path(job.model).is_dir() else job.model
         return counts, write_index(folder, job.output, job.index, {**settings, "name": model})

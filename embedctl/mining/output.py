@@ -13,6 +13,7 @@ from embedctl.mining.candidates import MinedRow
 from embedctl.mining.data import MiningData, Scorer
 from embedctl.mining.job import MiningJob, MiningResult
 from embedctl.mining.report import Report
+from embedctl.outputs import recorder
 from embedctl.reading.json_values import read_json_values
 
 REPLACED_KEYS = ("neg_scores", "pos_scores")  # teacher scores of the row before mining
@@ -36,8 +37,8 @@ def write_rows(
     """
     result, requested = MiningResult(corpus=data.corpus_size), job.selection.count
     with (
-        atomic_file(job.output) as stream,
-        atomic_file(job.short_file) as short_stream,
+        atomic_file(job.output, complete=recorder(job.output)) as stream,
+        atomic_file(job.short_file, complete=recorder(job.short_file)) as short_stream,
         console.progress("mine", len(data.queries), "rows") as bar,
         inputs.unchanged(),
     ):

@@ -23,7 +23,7 @@ from embedctl.mining.output import write_rows
 from embedctl.mining.report import Report, summary
 from embedctl.mining.rerank import Reranker, load_cross_encoder
 from embedctl.model.embedder import Embedder
-from embedctl.outputs import finish
+from embedctl.outputs import recorder
 from embedctl.search.bm25 import BM25Index, hybrid_searcher
 from embedctl.search.exact import Ids, Searcher, Vectors, exact_searcher
 from embedctl.search.faiss_index import approximate_searcher
@@ -53,8 +53,7 @@ def mine(job: MiningJob) -> MiningResult:
     report = Report(data, scorers, job.selection.seed) if job.report else None
     result = write_rows(job, data, mined_rows, (miner.reranker or encoded).scores, report, inputs)
     if report and job.report:
-        write_atomically(job.report, report.html(summary(job, result)))
-    finish(job.outputs)
+        write_atomically(job.report, report.html(summary(job, result)), complete=recorder(job.report))
     return result
 
 

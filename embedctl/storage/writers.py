@@ -6,7 +6,7 @@ To add a format, add one class and one line in `WRITERS`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,15 +102,18 @@ def check_output_format(path: Path) -> None:
 
 
 @contextmanager
-def open_writer(path: Path) -> Iterator[Writer]:
-    """Open the writer of a file for a with-block. The suffix determines the format. The file is written atomically."""
+def open_writer(path: Path, *, complete: Callable[[Path], None] | None = None) -> Iterator[Writer]:
+    """Open the writer of a file for a with-block. The suffix determines the format. The file is written atomically.
+
+    `complete` is called as by `atomic_path`.
+    """
     check_output_format(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path, "wb") as stream, closing(WRITERS[path.suffix](stream)) as writer:
+    with atomic_file(path, "wb", complete=complete) as stream, closing(WRITERS[path.suffix](stream)) as writer:
         yield writer
 
 
-def write_array(path: Path, array: NDArray[Any]) -> None:
+def write_array(path: Path, array: NDArray[Any], *, complete: Callable[[Path], None] | None = None) -> None:
     """Write an array (N, H) to a .npy file."""
-    with open_writer(path) as writer:
+    with open_writer(path, complete=complete) as writer:
         writer.write((), array)

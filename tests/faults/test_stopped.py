@@ -1,0 +1,71 @@
+"""Commands that are killed or stopped at random moments: nothing is lost, and the next run gives the same files."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+COMMANDS = (
+    "encode to a file",
+    "encode to shards",
+    "encode with an index",
+    "encode shards with an index",
+    "mine",
+    "mine with the cache",
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def is_left_by_a_kill(name: str) -> bool:
+    """Only SIGKILL may leave these; the next run removes them."""
+    return ".tmp" in name or name.endswith(".lock")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_runs_end_with_the_files_of_an_uninterrupted_run(name, commands, server, tries, tmp_path):
+    uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
+    uninterrupted.mkdir()
+    killed.mkdir()
+    whole = server.run(*commands[name], folder=uninterrupted)
+    assert whole.code == 0, whole.stderr
+    draw, kills = random.Random(name), 0
+    for _ in range(tries):
+        ended = server.run(*commands[name], folder=killed, stop=(signal.SIGKILL, draw.uniform(0, whole.seconds)))
+        assert ended.code in (0, -signal.SIGKILL), ended.stderr
+        kills += ended.code != 0
+        expected = contents(uninterrupted)
+        found = {key: value for key, value in contents(killed).items() if not is_left_by_a_kill(key)}
+        for key in found.keys() & expected.keys() - {"v/manifest.json"}:
+            assert found[key] == expected[key], f"{key} is not whole after a kill"
+    last = server.run(*commands[name], folder=killed)
+    assert last.code == 0, last.stderr
+    assert contents(killed) == contents(uninterrupted)
+    print(f"{name}: {kills} kills")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_stop_signal_leaves_no_temporary_files(name, number, commands, server, tries, tmp_path):
+    whole = server.run(*commands[name], folder=tmp_path)
+    assert whole.code == 0, whole.stderr
+    expected, draw, stops = contents(tmp_path), random.Random(f"{name} {number}"), 0
+    for attempt in range(max(tries // 2, 1)):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        ended = server.run(*commands[name], folder=folder, stop=(number, draw.uniform(0.1, whole.seconds)))
+        assert ended.code in (0, 128 + number), ended.stderr
+        assert "Traceback" not in ended.stderr
+        left = contents(folder)
+        assert [key for key in left if is_left_by_a_kill(key)] == []
+        if ended.code:
+            stops += 1
+            assert "error: " in ended.stderr
+        else:
+            assert left == expected
+    print(f"{name}: {stops} stops by {signal.Signals(number).name}")
