@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from filelock import FileLock
 
-from embedctl.errors import ConfigError, EmbedctlError, OutputError, first_line
+from embedctl.errors import ConfigError, EmbedctlError, OutputError
 
 TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
 WRITE_ERRORS = {
@@ -29,7 +29,8 @@ WRITE_ERRORS = {
     if hasattr(errno, name)
 }
 LIBRARY_ERROR = re.compile(r"os error (\d+)")  # safetensors and tokenizers, which are written in Rust
-SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # numpy.ndarray.tofile
+# Messages of numpy.ndarray.tofile and torch.save for a write that stored fewer bytes than it should.
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|file write failed")
 
 
 def temporary_for(path: Path) -> Path:
@@ -171,7 +172,7 @@ def write_problem(path: Path, cause: BaseException) -> str | None:
     if SHORT_WRITE.search(str(cause)):
         return "the disk is full, or the file is larger than allowed"
     known = (os.strerror(code) for code in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS))
-    return first_line(cause) if any(text in str(cause) for text in known) else None
+    return next((text for text in known if text in str(cause)), None)  # faiss
 
 
 def _free_space(path: Path) -> str:

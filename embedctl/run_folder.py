@@ -20,9 +20,10 @@ from embedctl.files import remove, write_atomically
 CONFIG_FILE, LIST_FILE, NEXT_FOLDER = "config.yaml", ".embedctl-files.json", ".embedctl-next"
 MODEL_FILE, SUMMARY_FILE = "modules.json", "embedctl.json"  # the first and the last file of a model that is removed
 CHECKPOINTS = "states"  # the folder of checkpoints for --resume
+FAILURE_REPORTS = "*.rank[0-9]*.*"  # error.rankN.json and traceback.rankN.txt; workers write them without listing them
 # Names that a run may write. The files of earlier versions, which wrote no list, are recognised by them.
 RUN_NAMES = (
-    *("config.yaml", "accelerate.yaml", "metrics.jsonl", "error.rank*.json", "traceback.rank*.txt"),
+    *("config.yaml", "accelerate.yaml", "metrics.jsonl", FAILURE_REPORTS),
     *("states", "checkpoints", "embedctl.json", "modules.json", "[0-9]*_*", "README.md"),
     *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json"),
     *("sentence_bert_config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "chat_template*"),
@@ -63,8 +64,10 @@ class RunFolder:
         """Return the files and folders that runs wrote, relative to this folder."""
         if not self.is_run:
             return []
+        reports = [path.name for path in self.path.iterdir() if fnmatch(path.name, FAILURE_REPORTS)]
         try:
-            return [str(name) for name in json.loads((self.path / LIST_FILE).read_text(encoding="utf-8"))]
+            listed = json.loads((self.path / LIST_FILE).read_text(encoding="utf-8"))
+            return [*map(str, listed), *reports]
         except FileNotFoundError:
             return [path.name for path in self.path.iterdir() if _is_run_name(path.name)]
         except ValueError:

@@ -86,18 +86,3 @@ def commands(inputs: dict[str, str]) -> dict[str, list[str]]:
         "mine": [*mine, "-o", "m.jsonl", "--range", "0-30", "--neg-nums", "5", "--report", "m.html", "--no-cache"],
         "mine with the cache": [*mine, "-o", "m.jsonl", "--range", "0-30", "--neg-nums", "5"],
     }
-
-
-COMMANDS = (
-    "encode to a file",
-    "encode to shards",
-    "encode with an index",
-    "encode shards with an index",
-    "mine",
-    "mine with the cache",
-)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files under a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -30,6 +30,7 @@ class Server:
     """Starts the server process, and stops it at the end of a with-block."""
 
     def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
@@ -49,6 +50,7 @@ class Server:
         *arguments: object,
         folder: Path,
         stop: tuple[int, float] | None = None,
+        stop_when: str | None = None,
         file_size: int | None = None,
         stdin: str = "",
     ) -> Ended:
@@ -58,13 +60,15 @@ class Server:
             arguments: of the command line.
             folder: the working folder.
             stop: a signal, and the seconds after which it is sent.
+            stop_when: a path; SIGTERM is sent when it exists.
             file_size: limit of the size of files in bytes; writing more is an error, as on a full disk.
             stdin: text on standard input.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         request = {"arguments": list(map(str, arguments)), "folder": str(folder), "stop": stop, "stdin": stdin}
-        print(json.dumps(request | {"file_size": file_size}), file=self.process.stdin, flush=True)
+        request |= {"file_size": file_size, "stop_when": stop_when and str(folder / stop_when)}
+        print(json.dumps(request), file=self.process.stdin, flush=True)
         return Ended(**json.loads(self.process.stdout.readline()))
 
 
@@ -92,7 +96,7 @@ def run_forked(request: dict[str, Any]) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         run_child(request, files)
-    code = wait(child, request["stop"])
+    code = wait(child, request["stop"], request["stop_when"])
     outputs = []
     for file in files[1:]:
         os.lseek(file, 0, os.SEEK_SET)
@@ -102,9 +106,12 @@ def run_forked(request: dict[str, Any]) -> dict[str, Any]:
     return {"code": code, "stdout": outputs[0], "stderr": outputs[1], "seconds": time.monotonic() - begun}
 
 
-def wait(child: int, stop: tuple[int, float] | None) -> int:
-    """Wait for the end of a process, and send it a signal after some seconds."""
+def wait(child: int, stop: tuple[int, float] | None, stop_when: str | None) -> int:
+    """Wait for the end of a process, and send it a signal after some seconds, or when a path exists."""
     handle = os.pidfd_open(child)
+    while stop_when and not select.select([handle], [], [], 0.02)[0]:
+        if os.path.exists(stop_when):  # noqa: PTH110
+            stop, stop_when = (signal.SIGTERM, 0.0), None
     number, seconds = stop or (signal.SIGKILL, 240.0)
     if not select.select([handle], [], [], seconds)[0]:
         signal.pidfd_send_signal(handle, number)
