@@ -17,6 +17,7 @@ from embedctl.mining.cache import ArrayCache, digest
 from embedctl.mining.candidates import Candidates, Limits, reference_scores
 from embedctl.mining.data import MiningData
 from embedctl.model.loading import hash_weights, loading_context
+from embedctl.model.trust import check_model_files
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.tokenize import tokenizer_fingerprint
 
@@ -33,9 +34,10 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
     import sentence_transformers
 
     hint = "give the folder or Hugging Face Hub name of a cross-encoder, e.g. BAAI/bge-reranker-v2-m3"
+    check_model_files(path, trust_remote_code=trust_remote_code)
     with loading_context(path, f"--rerank-with {path}: cannot be loaded", hint):
         model: CrossEncoder = sentence_transformers.CrossEncoder(
-            path, device=device, trust_remote_code=trust_remote_code
+            path, device=device, trust_remote_code=trust_remote_code, model_kwargs={"use_safetensors": True}
         )
     if model.num_labels != 1:
         message = f"--rerank-with {path}: this model returns {model.num_labels} scores per pair instead of one"

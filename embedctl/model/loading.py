@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from embedctl.config import TINY
 from embedctl.errors import ModelError, first_line
+from embedctl.model.trust import check_model_files, code_refused, no_pickles
 from embedctl.remote import hub
 from embedctl.run_folder import is_incomplete_model
 
@@ -37,14 +39,18 @@ def load_sentence_transformer(
         ModelError: the model does not exist or cannot be read, or its first module is not a transformer.
     """
     _check_model_path(path)
+    check_model_files(path, trust_remote_code=trust_remote_code)
     with loading_context(path, f"{path}: the embedding model cannot be loaded"), torch.random.fork_rng(devices=[]):
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
         torch.manual_seed(0)  # weights missing from the checkpoint (an unused pooler) are equal in every run
-        settings: dict[str, Any] = {"dtype": dtype}
+        trust = {"trust_remote_code": trust_remote_code}
+        settings: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
         if Path(path).is_dir() and not Path(path, "modules.json").exists():
-            transformer = Transformer(path, model_kwargs=settings | {"trust_remote_code": trust_remote_code})
+            transformer = Transformer(
+                path, model_kwargs=settings | trust, config_kwargs=dict(trust), processor_kwargs=dict(trust)
+            )
             pooling_module = Pooling(transformer.auto_model.config.hidden_size, pooling or "mean")
             model = SentenceTransformer(modules=[transformer, pooling_module, Normalize()], device="cpu")
         else:
@@ -70,8 +76,11 @@ def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
     hub.go_offline_if_unreachable(path)
     silence_transformers()
     try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as cause:
+        with no_pickles():
+            yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as cause:
+        if "trust_remote_code" in str(cause):
+            raise code_refused(path, first_line(cause)) from cause
         raise ModelError(f"{problem}: {first_line(cause)}", hint) from cause
 
 
@@ -110,7 +119,7 @@ def load_tokenizer(path: str) -> Any:
     with loading_context(path, f"{path}: the tokenizer cannot be loaded"):
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(path)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
 
 
 def hash_weights(model: torch.nn.Module) -> str:

@@ -31,9 +31,23 @@ def tries() -> int:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def marker_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file that the code of a foreign model writes."""
+    return tmp_path_factory.mktemp("marker") / "marker"
+
+
+@pytest.fixture
+def marker(marker_file: Path) -> Path:
+    """Return the file that the code of a foreign model writes; it does not exist."""
+    marker_file.unlink(missing_ok=True)
+    return marker_file
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, marker_file: Path) -> Iterator[Any]:
     """Return a server process that runs command lines."""
     environment = {
+        "EMBEDCTL_TEST_MARKER": str(marker_file),
         "EMBEDCTL_CACHE": str(tmp_path_factory.mktemp("cache")),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",

@@ -1,0 +1,106 @@
+"""No Python code of a model runs without --trust-remote-code, and no question is read from standard input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CODE = """
+import os
+from pathlib import Path
+Path(os.environ["EMBEDCTL_TEST_MARKER"]).write_text("the code of the model ran")
+from sentence_transformers.sentence_transformer.modules import Normalize
+from transformers import BertConfig, BertModel, BertTokenizer
+class Config(BertConfig):
+    model_type = "foreign"
+class Model(BertModel):
+    config_class = Config
+class Tokenizer(BertTokenizer):
+    pass
+class Module(Normalize):
+    pass
+"""
+
+
+def edit(file: Path, **values: Any) -> None:
+    content = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(content | values))
+
+
+def code_in_config(folder: Path) -> None:
+    edit(folder / "config.json", model_type="foreign", auto_map={"AutoConfig": "own.Config", "AutoModel": "own.Model"})
+
+
+def code_in_plain_config(folder: Path) -> None:
+    (folder / "modules.json").unlink()
+    code_in_config(folder)
+
+
+def code_in_tokenizer(folder: Path) -> None:
+    auto_map = {"AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"]}
+    edit(folder / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=auto_map)
+
+
+def code_in_processor(folder: Path) -> None:
+    edit(folder / "processor_config.json", processor_class="Own", auto_map={"AutoProcessor": "own.Tokenizer"})
+    auto_map = {"AutoImageProcessor": "own.Module"}
+    edit(folder / "preprocessor_config.json", image_processor_type="Own", auto_map=auto_map)
+
+
+def code_in_module(folder: Path) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[-1]["type"] = "own.Module"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+WAYS = (code_in_config, code_in_plain_config, code_in_tokenizer, code_in_processor, code_in_module)
+COMMANDS = {
+    "validate-data": "validate-data {rows} --model {foreign}",
+    "mine-negatives": "mine-negatives --model {foreign} --dataset {rows} -o m.jsonl --range 0-9 --neg-nums 1 --no-cache",
+    "reranker": "mine-negatives --model {model} --rerank-with {foreign} --dataset {rows} -o m.jsonl --range 0-9 "
+    "--neg-nums 1 --no-cache",
+    "train": "train --model {foreign} --dataset {rows} --max-steps 1 --cpu -o out",
+    "encode": "encode --ckpt {foreign} -i - -o v.npy",
+    "eval": "eval --ckpt {foreign} --dataset {rows}",
+    "baseline": "eval --ckpt {model} --baseline {foreign} --dataset {rows}",
+    "search": "search --index index.npy --model {foreign} river",
+}
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way.__name__)
+def foreign(request: pytest.FixtureRequest, tiny_model: str, tmp_path: Path) -> Path:
+    folder = tmp_path / "foreign"
+    shutil.copytree(tiny_model, folder)
+    (folder / "own.py").write_text(CODE)
+    request.param(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_code_runs_whatever_standard_input_answers(name, foreign, inputs, server, marker, tmp_path):
+    if name == "search":
+        indexed = server.run(
+            *f"encode --ckpt {inputs['model']} -i {inputs['texts']} -o index.npy --index flat".split(), folder=tmp_path
+        )
+        assert indexed.code == 0, indexed.stderr
+    values = inputs | {"foreign": str(foreign)}
+    arguments = [part.format(**values) for part in COMMANDS[name].split()]
+    ended = server.run(*arguments, folder=tmp_path, stdin="y\n" * 50)
+    assert not marker.exists(), ended.stderr
+    assert "[y/N]" not in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.code in (0, 2)
+    if ended.code == 2:
+        assert "--trust-remote-code" in ended.stderr or "cannot be loaded" in ended.stderr
+
+
+@pytest.mark.parametrize("foreign", [code_in_module], indirect=True, ids=["code_in_module"])
+def test_with_trust_the_code_runs(foreign, server, marker, tmp_path):
+    arguments = f"encode --ckpt {foreign} -i - -o v.npy --trust-remote-code".split()
+    ended = server.run(*arguments, folder=tmp_path, stdin="y\nriver\n")
+    assert ended.code == 0, ended.stderr
+    assert marker.exists()
