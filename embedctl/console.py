@@ -87,6 +87,11 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     _console.print(grid)
 
 
+def output(text: str) -> None:
+    """Print text that is the result of a command to stdout."""
+    print(visible(text), flush=True)
+
+
 def result(values: dict[str, Any]) -> None:
     """Print one JSON object to stdout; control characters in it are JSON escapes."""
     text = json.dumps(values, ensure_ascii=False, allow_nan=False)

@@ -48,7 +48,7 @@ def command(config: EvalConfig) -> None:
     if config.json_output:
         console.result(json_result(job, evaluation))
     elif config.quiet:
-        print("\n".join(f"{name}\t{value:.6f}" for name, value in evaluation.metrics.items()))
+        console.output("\n".join(f"{name}\t{value:.6f}" for name, value in evaluation.metrics.items()))
     value = evaluation.metrics[config.metric]
     if config.min is not None and value < config.min:
         raise CheckFailed(f"{config.metric} is {value:.4f}, below --min {config.min}")

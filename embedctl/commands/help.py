@@ -13,8 +13,12 @@ from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+from typer import BadParameter
 from typer.core import TyperCommand, TyperGroup
 
+from embedctl.console import visible
+
+UsageError: Any = BadParameter.__mro__[1]  # the base class of errors of parsing, which Typer does not export
 MAIN_OPTIONS, OUTPUT = "Main options", "Output"
 # The order of the panels: those that users need most often come first. Panels that are not listed come before Output.
 PANELS = (
@@ -50,6 +54,14 @@ DESCRIPTIONS = {
 
 class CommandHelp(TyperCommand):
     """A command with the help of this module. Its epilog contains the examples: shell commands and comments."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the command line; an error shows control characters in it as escapes."""
+        try:
+            return super().make_context(*arguments, **options)
+        except UsageError as error:
+            error.message = visible(error.message)
+            raise
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help to stdout; the formatter's plain text stays empty."""

@@ -55,7 +55,7 @@ def command(config: TrainConfig) -> None:
     launch = TrainJob.from_config(config).launch_job(folder)
     if config.launch.dry_run:
         line = command_line(launch)
-        console.result({"command": line}) if config.json_output else print(line)
+        console.result({"command": line}) if config.json_output else console.output(line)
         return
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     exec_supervisor(launch)

@@ -91,11 +91,11 @@ def print_findings(report: dict[str, Any]) -> None:
     for severity in COLOURS:
         for finding in report[severity]:
             location = f"{report['path']}:{finding['line']}: {finding['field']}"
-            print(f"{location}: {finding['message']} [{finding['code']}]")
+            console.output(f"{location}: {finding['message']} [{finding['code']}]")
         unlisted = report["stats"][severity] - len(report[severity])
         if unlisted:
             more = console.plural(unlisted, f"more {severity.removesuffix('s')}")
-            print(f"{report['path']}: {more} not listed; raise --max-errors to list more")
+            console.output(f"{report['path']}: {more} not listed; raise --max-errors to list more")
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -60,7 +60,7 @@ def code_in_module(folder: Path) -> None:
 WAYS = (code_in_config, code_in_plain_config, code_in_tokenizer, code_in_processor, code_in_module)
 COMMANDS = {
     "validate-data": "validate-data {rows} --model {foreign}",
-    "mine-negatives": "mine-negatives --model {foreign} --dataset {rows} -o m.jsonl --range 0-9 --neg-nums 1 --no-cache",
+    "mine-negatives": "mine-negatives --model {foreign} --dataset {rows} -o m.jsonl --range 0-9 --neg-nums 1",
     "reranker": "mine-negatives --model {model} --rerank-with {foreign} --dataset {rows} -o m.jsonl --range 0-9 "
     "--neg-nums 1 --no-cache",
     "train": "train --model {foreign} --dataset {rows} --max-steps 1 --cpu -o out",
