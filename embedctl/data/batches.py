@@ -42,12 +42,8 @@ class BatchPlan:
     """All batches of a run.
 
     The visits of an epoch are divided into pools, and each batch takes its visits from one pool. There is one pool per
-    file with `--one-dataset-per-batch`, else one pool for all files.
-
-    Attributes:
-        pools: the visits of each pool in an epoch, as one span per pool.
-        batches: the batches of each pool in an epoch, as one span per pool.
-        batches_per_epoch: number of batches of all pools in an epoch.
+    file with `--one-dataset-per-batch`, else one pool for all files. `pools` and `batches` are the visits and the
+    batches of each pool in an epoch, as one span per pool.
     """
 
     def __init__(self, rows: RowStore, settings: BatchSettings) -> None:
@@ -135,15 +131,8 @@ def sample(
     """Return (Q, count) a random sample of the indices of each span, without replacement; -1 for none.
 
     If a span has fewer than `count` indices, the sample contains all of them in random order, and then the same order
-    again until it is full. Without `repeat`, the rest is -1 instead.
-
-    Args:
-        spans: (Q,) spans of indices.
-        count: size of each sample.
-        key: together with `row` and `visit` it determines the random order.
-        row: (Q,) the row of each span.
-        visit: (Q,) a number that differs between visits of the same row.
-        repeat: whether indices are repeated.
+    again until it is full. Without `repeat`, the rest is -1 instead. The random order is determined by `key`, the row
+    of each span (Q,) and `visit` (Q,), a number that differs between visits of the same row.
     """
     span, index = spans.span_indices, spans.indices
     order = np.lexsort((random_bits(*key, row[span], visit[span], index - spans.starts[span]), span))

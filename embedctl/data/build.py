@@ -60,13 +60,9 @@ class TextSettings:
 
 
 def open_or_build(files: Sequence[str], tokenizer: Any, settings: TextSettings, cache: Path) -> TrainingData:
-    """Return the store of the files. If it does not exist yet, one process builds it while the others wait.
+    """Return the store of the files in the folder `cache`. If it does not exist yet, one process builds it.
 
-    Args:
-        files: training files; `RowStore.source` contains their indices.
-        tokenizer: of the model that will be trained.
-        settings: maximum lengths and prompts.
-        cache: the folder of all stores.
+    Meanwhile the other processes wait. `RowStore.source` contains indices into `files`.
 
     Raises:
         DataError: a row has an error.
@@ -104,7 +100,6 @@ def _digest(files: Sequence[str], tokenizer: Any, settings: TextSettings) -> str
 
 def _build(files: Sequence[str], tokenizer: Any, settings: TextSettings, folder: Path) -> None:
     kinds = _write_rows(files, settings, folder)
-    _write_hashes(folder)
     _write_text_ids(folder)
     _write_index(folder, kinds.total())
     (folder / "occurrence.bin").unlink()
@@ -182,16 +177,13 @@ def _occurrences(folder: Path) -> Iterator[NDArray[np.uint64]]:
             yield block
 
 
-def _write_hashes(folder: Path) -> None:
-    """Write the distinct hashes in ascending order."""
+def _write_text_ids(folder: Path) -> None:
+    """Write the distinct hashes in ascending order, and the id of each text, which is the index of its hash."""
     partitions = HashPartitions(folder)
     for block in _occurrences(folder):
         partitions.add(np.unique(block))
     for part in partitions.sorted_partitions():
         append_array(folder, "hashes", np.unique(part))
-
-
-def _write_text_ids(folder: Path) -> None:
     hashes = read_array(folder, "hashes")
     for block in _occurrences(folder):
         append_array(folder, "text", np.searchsorted(hashes, block))

@@ -16,7 +16,6 @@ from embedctl.data.row_warnings import few_negatives, find_encoding_damage, find
 from embedctl.data.rows import find_errors, to_row
 from embedctl.reading.json_values import ArrayElements, JsonValue, Lines, Problem, read_blocks
 
-READING_WARNINGS = {"blank-line"}  # codes of problems found by the reader that are warnings; all others are errors
 BLOCK_BYTES = 1 << 22
 # Lines per call of `parse_clean_rows`. If one of them is not a clean row, all of them take the slow path.
 FAST_PATH_LINES = 1000
@@ -63,10 +62,7 @@ class Findings:
 class Checker:
     """Reads one file, yields its valid rows in blocks, and collects its errors and warnings.
 
-    Args:
-        path: the file; `-` is stdin.
-        neg_nums: a row with fewer negatives gets a warning.
-        max_listed: number of errors, and of warnings, that are kept for the report.
+    The arguments are those of `embedctl.data.validate.validate`.
     """
 
     def __init__(self, path: str, neg_nums: int, max_listed: int) -> None:
@@ -124,7 +120,7 @@ class Checker:
         line, index, problem = value.line, self._next_index, value.problem
         self._next_index += problem is None or problem.field != "file"
         if problem is not None:
-            (self.warnings if problem.code in READING_WARNINGS else self.errors).add(line, problem, index)
+            (self.warnings if problem.code == "blank-line" else self.errors).add(line, problem, index)
             return
         errors = find_errors(value.value)
         for error in errors:

@@ -92,10 +92,8 @@ class Columns:
 def parse_clean_rows(lines: Sequence[bytes]) -> RowTexts | None:
     """Return the texts of the lines if each line is a clean row, else None.
 
-    A clean row has no errors, no warnings, no scores and no prompt. Its number of negatives is not checked here: the
-    caller adds the warning `few-negatives`, which depends on `--neg-nums`.
-
-    Each check below is at least as strict as the slow path, so a row that passes has no errors and no warnings.
+    A clean row has no errors, no warnings, no scores and no prompt. Each check is at least as strict as the slow path.
+    The number of negatives is not checked here: the caller adds `few-negatives`, which depends on `--neg-nums`.
     """
     values = _values_by_key(lines)
     if values is None:
@@ -108,9 +106,9 @@ def parse_clean_rows(lines: Sequence[bytes]) -> RowTexts | None:
         return None
     # The slow path searches each line on its own. One search of the joined lines gives the same answer, because no
     # pattern contains a line break.
-    may_be_damaged = may_have_encoding_damage(b"\n".join(lines))
-    damaged = may_be_damaged and any(map(ENCODING_DAMAGE.search, chain(*texts.by_field())))
-    return None if damaged else texts
+    if may_have_encoding_damage(b"\n".join(lines)) and any(map(ENCODING_DAMAGE.search, chain(*texts.by_field()))):
+        return None
+    return texts
 
 
 def _values_by_key(lines: Sequence[bytes]) -> tuple[list[Any], list[Any], list[Any]] | None:

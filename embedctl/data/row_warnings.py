@@ -27,12 +27,7 @@ DAMAGE_PATTERNS = (
 
 
 def find_warnings(row: Row, neg_nums: int) -> list[Problem]:
-    """Return the warnings about the texts of a row; encoding damage is a separate check.
-
-    Args:
-        row: a valid row.
-        neg_nums: number of negatives per query in training (`--neg-nums`).
-    """
+    """Return the warnings about the texts of a valid row; encoding damage is a separate check."""
     warnings = []
     if len(row.neg) < neg_nums and not row.scores:
         warnings.append(few_negatives(len(row.neg), neg_nums))
@@ -72,10 +67,7 @@ def _first_duplicate(key: str, texts: Sequence[str]) -> Iterator[Problem]:
 
 
 def may_have_encoding_damage(raw: bytes) -> bool:
-    """Return False if lines of JSON certainly contain no encoding damage.
-
-    True means that the parsed texts have to be searched.
-    """
+    """Return False if lines of JSON certainly contain no encoding damage; if True, search the parsed texts."""
     for byte, pattern in DAMAGE_PATTERNS:  # noqa: SIM110  any() takes twice as long, and this runs for each row
         if byte in raw and pattern.search(raw):
             return True

@@ -95,9 +95,9 @@ def find_errors(value: Any) -> list[Problem]:
     for key in PROMPT_KEYS:
         if not isinstance(value.get(key, ""), str | None):
             errors.append(_not_a_string(key, value[key]))
-    errors += _check_scores(value, "scores", "pos") + _check_scores(value, "pos_scores", "pos")
-    errors += _check_scores(value, "neg_scores", "neg")
-    if bool(value.get("neg_scores")) and not value.get("pos_scores"):
+    for key, texts_key in (("scores", "pos"), ("pos_scores", "pos"), ("neg_scores", "neg")):
+        errors += _check_scores(value, key, texts_key)
+    if value.get("neg_scores") and not value.get("pos_scores"):
         message = "the row has neg_scores but no pos_scores. Add one score per positive, or remove neg_scores"
         errors.append(Problem("pos_scores", "missing", message))
     if value.get("pos_scores") and value.get("neg") and not value.get("neg_scores"):

@@ -51,12 +51,9 @@ class Lengths:
 
         Median and percentile are computed by the nearest-rank method.
         """
-        if not self.count:
-            return {"count": 0, "mean": 0.0, "p50": 0, "p95": 0, "max": 0}
-        cumulative = np.cumsum(self._histogram)
-        p50, p95 = (int(np.searchsorted(cumulative, share * self.count)) for share in (0.5, 0.95))
-        mean = round(self._total / self.count, 1)
-        return {"count": self.count, "mean": mean, "p50": p50, "p95": p95, "max": self._max}
+        count, cumulative = self.count, np.cumsum(self._histogram)
+        p50, p95 = (int(np.searchsorted(cumulative, share * count)) for share in (0.5, 0.95))
+        return {"count": count, "mean": round(self._total / max(count, 1), 1), "p50": p50, "p95": p95, "max": self._max}
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,7 @@ class TokenCounter:
 
 
 class Statistics:
-    """Numbers of rows and lengths of texts, in constant memory.
-
-    Args:
-        tokens: counts the tokens of texts; None for lengths in characters only.
-    """
+    """Numbers of rows and lengths of texts, in constant memory. Without `tokens`, lengths are in characters only."""
 
     def __init__(self, tokens: TokenCounter | None) -> None:
         self.kinds: Counter[str] = Counter()

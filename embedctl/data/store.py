@@ -59,19 +59,12 @@ def append_array(folder: Path, name: str, values: ArrayLike) -> None:
 
 @dataclass(frozen=True)
 class TextStore:
-    """The tokens of N distinct texts. A text that is both a query and a passage counts as two texts.
+    """The tokens of N distinct texts. A text that is both a query and a passage counts as two texts."""
 
-    Attributes:
-        hashes: (N,) in ascending order.
-        starts: (N,) index of each text's first token in `tokens`.
-        lengths: (N,) number of tokens per text.
-        tokens: the tokens of all texts.
-    """
-
-    hashes: NDArray[np.uint64]
-    starts: Integers
-    lengths: Integers
-    tokens: NDArray[np.int32]
+    hashes: NDArray[np.uint64]  # (N,) in ascending order
+    starts: Integers  # (N,) index of each text's first token in `tokens`
+    lengths: Integers  # (N,) number of tokens per text
+    tokens: NDArray[np.int32]  # the tokens of all texts
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -84,28 +77,19 @@ class TextStore:
 
 @dataclass(frozen=True)
 class RowsByKey:
-    """An index of rows by a key, for example by query: all rows of a key are found by binary search.
+    """An index of rows by a key, for example by query: all rows of a key are found by binary search."""
 
-    Attributes:
-        keys: (R,) in ascending order.
-        rows: (R,) the row of each key; rows with equal keys are in ascending order.
-    """
-
-    keys: NDArray[Any]
-    rows: Integers
+    keys: NDArray[Any]  # (R,) in ascending order
+    rows: Integers  # (R,) the row of each key; rows with equal keys are in ascending order
 
     @classmethod
     def build(cls, key_R: NDArray[Any]) -> RowsByKey:
-        """Sort the rows by their keys (R,)."""
+        """Sort the rows by their keys."""
         order = np.argsort(key_R, kind="stable")
         return cls(key_R[order], order)
 
     def find(self, key_K: NDArray[Any]) -> tuple[Integers, Integers]:
-        """Find all M rows that have one of the K keys.
-
-        Returns:
-            (M,) the index of the key in `key_K`, in ascending order, and (M,) the row.
-        """
+        """Return all M rows that have one of the K keys: (M,) the index in `key_K`, in ascending order, and the row."""
         first, end = (np.searchsorted(self.keys, key_K, side=side) for side in ("left", "right"))
         found = Spans(first, end - first)
         return found.span_indices, found.take(self.rows)
@@ -121,27 +105,16 @@ def visits_with_explode(kind: NDArray[np.uint8], pos_count: Integers) -> Integer
 
 @dataclass(frozen=True)
 class RowStore:
-    """R rows. The text ids of row r are `text[bounds[r]:bounds[r+1]]`: its query, its positives and its negatives.
+    """R rows. The text ids of row r are `text[bounds[r]:bounds[r+1]]`: its query, its positives and its negatives."""
 
-    Attributes:
-        kind: (R,) index into `KINDS`.
-        source: (R,) index of the file, in ascending order.
-        bounds: (R + 1,) index of each row's first text in `text`.
-        pos_count: (R,) number of positives.
-        text: (T,) text ids of all rows.
-        score: (T,) grade or teacher score of each text; NaN if it has none.
-        by_query: the rows by the text id of their query.
-        positive_ends: (R,) cumulative sum of `visits_with_explode`.
-    """
-
-    kind: NDArray[np.uint8]
-    source: NDArray[np.int32]
-    bounds: Integers
-    pos_count: Integers
-    text: Integers
-    score: NDArray[np.float32]
-    by_query: RowsByKey
-    positive_ends: Integers
+    kind: NDArray[np.uint8]  # (R,) index into `KINDS`
+    source: NDArray[np.int32]  # (R,) index of the file, in ascending order
+    bounds: Integers  # (R + 1,) index of each row's first text in `text`
+    pos_count: Integers  # (R,) number of positives
+    text: Integers  # (T,) text ids of all rows
+    score: NDArray[np.float32]  # (T,) grade or teacher score of each text; NaN if it has none
+    by_query: RowsByKey  # the rows by the text id of their query
+    positive_ends: Integers  # (R,) cumulative sum of `visits_with_explode`
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -167,12 +140,9 @@ class RowStore:
     def with_negatives(self, mined_QN: Integers, query_R: Integers) -> RowStore:
         """Return the rows with mined negatives, which have no scores, in the place of their own negatives.
 
-        Queries and positives do not change, so `by_query` and `positive_ends` remain valid.
-
-        Args:
-            mined_QN: text ids of the negatives of each mined query, -1 for none.
-            query_R: index into `mined_QN` for each row, -1 for none. A row with -1, or whose query has no mined
-                negative, keeps its own negatives.
+        Queries and positives do not change, so `by_query` and `positive_ends` remain valid. `mined_QN` has the text ids
+        of the negatives of each mined query, and `query_R` the index into `mined_QN` for each row, both -1 for none. A
+        row with -1, or whose query has no mined negative, keeps its own negatives.
         """
         is_mined = mined_QN >= 0
         mined, count_Q = mined_QN[is_mined], is_mined.sum(axis=1)
@@ -192,20 +162,14 @@ class RowStore:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The content of a store.
-
-    Attributes:
-        texts: tokens of the distinct texts.
-        rows: the rows, as text ids.
-        query_as_passage: (R,) hash that the text of each row's query has as a passage. It does not depend on the
-            prompt of the row: equal queries with different prompts, and a passage with the same text, have this hash.
-        facts: numbers of rows, distinct texts and tokens, and of rows per kind.
-    """
+    """The content of a store."""
 
     texts: TextStore
     rows: RowStore
+    # (R,) hash that the text of each row's query has as a passage. It does not depend on the prompt of the row: equal
+    # queries with different prompts, and a passage with the same text, have this hash.
     query_as_passage: NDArray[np.uint64]
-    facts: dict[str, Any]
+    facts: dict[str, Any]  # numbers of rows, distinct texts and tokens, and of rows per kind
 
     @classmethod
     def open(cls, folder: Path) -> TrainingData:

@@ -24,7 +24,7 @@ MEGABYTE = 1_000_000
 
 
 def validate(path: str, neg_nums: int, max_listed: int, tokens: TokenCounter | None, bar: Bar) -> dict[str, Any]:
-    """Check one file and return its report.
+    """Check one file and return its report: path, rows, kinds, errors, warnings and stats, as `--json` prints them.
 
     Args:
         path: the file; `-` is stdin.
@@ -32,9 +32,6 @@ def validate(path: str, neg_nums: int, max_listed: int, tokens: TokenCounter | N
         max_listed: number of errors, and of warnings, in the report; all are counted.
         tokens: counts the tokens of texts; None to report characters only.
         bar: progress in megabytes read.
-
-    Returns:
-        path, rows, kinds, errors, warnings and stats, as `--json` prints them.
 
     Raises:
         DataError: the file cannot be opened, or there is no disk space for the hashes.

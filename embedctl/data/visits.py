@@ -35,16 +35,10 @@ class BatchSettings:
 
 
 class Visits:
-    """The visits of all epochs.
-
-    Attributes:
-        units: the units of each file, as one span per file.
-        by_file: the visits of each file in an epoch, as one span per file.
-    """
+    """The units of each file, and the visits of each file in an epoch (`by_file`), as one span per file."""
 
     def __init__(self, rows: RowStore, settings: BatchSettings) -> None:
         self.rows, self.settings = rows, settings
-        self.positive_ends = rows.positive_ends
         files = int(rows.source[-1]) + 1
         first_unit = self._first_unit(np.searchsorted(rows.source, np.arange(files + 1, dtype=rows.source.dtype)))
         self.units = Spans(first_unit[:-1], np.diff(first_unit))
@@ -62,7 +56,7 @@ class Visits:
             key, size = self.settings.key(one_cycle, 3, one_file), int(self.units.lengths[one_file])
             unit[selected] += shuffled(offset[selected], size, key)
         if self.settings.explode:
-            row = np.searchsorted(self.positive_ends, unit, side="right")
+            row = np.searchsorted(self.rows.positive_ends, unit, side="right")
             return row, unit - self._first_unit(row)
         # The first cycle uses a random positive of each row, and each later cycle uses the next one.
         positives = self.rows.positives(unit).lengths
@@ -73,19 +67,15 @@ class Visits:
         """Return the index of the first unit of each row."""
         if not self.settings.explode:
             return row
-        return np.where(row > 0, self.positive_ends[np.maximum(row, 1) - 1], 0)
+        return np.where(row > 0, self.rows.positive_ends[np.maximum(row, 1) - 1], 0)
 
 
 def order_without_duplicates(positive: Integers, query: Integers, sizes: Integers) -> Integers:
     """Return an order of visits in which no batch contains a positive or a query twice, if possible.
 
     A visit whose positive or query is already in the batch is moved to a later batch. Visits for which no such batch is
-    left fill the last batches, where duplicates are then possible.
-
-    Args:
-        positive: (N,) text id of the positive of each visit.
-        query: (N,) text id of the query of each visit.
-        sizes: sizes of the batches; their sum is N.
+    left fill the last batches, where duplicates are then possible. `positive` (N,) and `query` (N,) are the text ids of
+    the N visits, and `sizes` are the sizes of the batches, whose sum is N.
     """
     # One set holds both positives and queries of a batch: a query and a positive never have the same text id.
     texts = list(zip(positive.tolist(), query.tolist(), strict=True))

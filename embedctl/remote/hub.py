@@ -19,7 +19,7 @@ TRUE_VALUES = {"1", "true", "yes", "on"}
 
 
 def endpoint() -> str:
-    """Return the URL of the hub or of its mirror."""
+    """Return the URL of the Hugging Face Hub or of its mirror."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
@@ -34,26 +34,24 @@ def is_reachable(url: str, timeout: float) -> bool:
     The request runs in a thread because the timeout of a socket does not include the DNS lookup.
     """
     responded = threading.Event()
-    finished = threading.Event()
 
     def _send_request() -> None:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout):
-                responded.set()
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
         except urllib.error.HTTPError:
-            responded.set()
+            pass  # a response too
         except (OSError, ValueError):
             return
-        finally:
-            finished.set()
+        responded.set()
 
-    threading.Thread(target=_send_request, daemon=True).start()
-    finished.wait(timeout)
+    thread = threading.Thread(target=_send_request, daemon=True)
+    thread.start()
+    thread.join(timeout)
     return responded.is_set()
 
 
 def go_offline_if_unreachable(model: str) -> None:
-    """Switch to offline mode if `model` is not a local path and the hub is not reachable."""
+    """Switch to offline mode if `model` is not a local path and the Hugging Face Hub is not reachable."""
     if Path(model).exists() or is_offline() or is_reachable(endpoint(), TIMEOUT_SECONDS):
         return
     from huggingface_hub import constants

@@ -46,13 +46,7 @@ def longest_first(lengths: Integers) -> Integers:
 def split_by_budget(lengths: Integers, budget: int, *, padded: bool) -> list[slice]:
     """Split texts into consecutive chunks of at most `budget` tokens; a longer text is a chunk of its own.
 
-    Args:
-        lengths: (N,) the number of tokens of each text; in decreasing order if `padded`.
-        budget: the largest number of tokens per chunk.
-        padded: count each text with the length of the longest text of its chunk.
-
-    Returns:
-        The slice of each chunk.
+    If `padded`, each text counts with the length of the longest text of its chunk, and the lengths (N,) must decrease.
     """
     chunks: list[slice] = []
     start, cost, longest = 0, 0, 0
@@ -68,23 +62,16 @@ def split_by_budget(lengths: Integers, budget: int, *, padded: bool) -> list[sli
 
 
 def packed_features(texts: Ragged, position_offset: int = 0, device: torch.device = CPU) -> dict[str, Any]:
-    """Return the model inputs of texts packed into one sequence of T tokens, on `device`.
+    """Return the model inputs of N texts packed into one sequence of T tokens.
 
-    Only token ids and lengths are copied to the device; the other tensors are computed there.
-
-    Args:
-        texts: N texts.
-        position_offset: the position id of the first token of a text: padding_idx + 1 for RoBERTa models, else 0.
-        device: the device of the tensors.
-
-    Returns:
-        input_ids and position_ids (1, T), cu_seq_lens_q/k (N + 1,) int32, max_length_q/k, seq_idx (1, T).
+    They are input_ids and position_ids (1, T), cu_seq_lens_q/k (N + 1,) int32, and max_length_q/k. Only token ids and
+    lengths are copied to the device; the other tensors are computed there. `position_offset` is the position id of the
+    first token of a text: padding_idx + 1 for RoBERTa models, else 0.
     """
     longest, tokens = int(texts.lengths.max()), int(texts.lengths.sum())
     ids, lengths = array_to_device(texts.ids, device), array_to_device(texts.lengths, device)
     ends = lengths.cumsum(0)
-    text_index = torch.arange(len(texts), device=device).repeat_interleave(lengths, output_size=tokens)
-    offsets = torch.arange(tokens, device=device) - (ends - lengths)[text_index]
+    offsets = torch.arange(tokens, device=device) - (ends - lengths).repeat_interleave(lengths, output_size=tokens)
     cu_seq_lens = torch.nn.functional.pad(ends, (1, 0)).int()
     return {
         "input_ids": ids.long()[None],
@@ -93,7 +80,6 @@ def packed_features(texts: Ragged, position_offset: int = 0, device: torch.devic
         "cu_seq_lens_k": cu_seq_lens,
         "max_length_q": longest,
         "max_length_k": longest,
-        "seq_idx": text_index.int()[None],
     }
 
 

@@ -51,7 +51,7 @@ class Spans:
 
     @property
     def span_indices(self) -> Integers:
-        """(T,) the number of the span that contains each index."""
+        """(T,) the index of the span that contains each array index."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     @property
@@ -71,7 +71,7 @@ class Spans:
         return taken
 
     def locate(self, indices: Integers) -> tuple[Integers, Integers]:
-        """Return for M indices the number of the span that contains each (M,) and the offset in that span (M,).
+        """Return the span of each of M array indices, as an index (M,), and the offset in that span (M,).
 
         The spans must be contiguous.
         """

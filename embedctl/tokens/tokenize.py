@@ -100,7 +100,6 @@ def _fast_tokenizer_state(backend: Any) -> list[Any]:
 
 
 def _python_tokenizer_state(tokenizer: Any) -> list[Any]:
-    """Return the state of a tokenizer that is implemented in Python."""
     settings = {name: value for name, value in tokenizer.init_kwargs.items() if name not in IGNORED_SETTINGS}
     tables = (settings, tokenizer.get_vocab(), tokenizer.added_tokens_decoder, tokenizer.special_tokens_map)
     state = [sorted((str(name), repr(value)) for name, value in table.items()) for table in tables]

@@ -1,4 +1,4 @@
-"""The check of the hub, and the error for a model name when the hub is not reachable."""
+"""The check of the Hugging Face Hub, and the error for a model name when it is not reachable."""
 
 from __future__ import annotations
 

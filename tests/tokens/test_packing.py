@@ -43,7 +43,6 @@ def test_packed_features_contain_boundaries_and_position_ids():
     assert features["position_ids"].tolist() == [[2, 3, 4, 2, 3]]
     assert features["cu_seq_lens_q"].tolist() == [0, 3, 5]
     assert features["max_length_q"] == 3
-    assert features["seq_idx"].tolist() == [[0, 0, 0, 1, 1]]
 
 
 def test_padded_features_are_padded_on_the_right():
