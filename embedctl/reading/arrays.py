@@ -23,14 +23,13 @@ class BrokenArrayError(ValueError):
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
-        self.line, self.message = line, message
+        self.line = line
 
 
 def split_array(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Yield the line number and the bytes of each element; the bytes are empty if an element is missing at a comma.
 
-    Args:
-        stream: a stream whose first byte other than white space is `[`.
+    The first byte of the stream other than white space must be `[`.
 
     Raises:
         BrokenArrayError: the array is not closed, or other content follows it.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import zstandard
+from zstandard import ZstdDecompressor, ZstdError
 
 from embedctl.errors import DataError
 
@@ -37,12 +37,9 @@ class _DecompressedReader(io.BufferedReader):
 # Suffix -> the bytes with which a compressed file begins, and a function that returns its decompressed stream.
 DECOMPRESSORS: dict[str, tuple[bytes, Callable[[BinaryIO], Any]]] = {
     ".gz": (b"\x1f\x8b", lambda stream: gzip.GzipFile(fileobj=stream)),
-    ".zst": (
-        b"\x28\xb5\x2f\xfd",
-        lambda stream: zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True),
-    ),
+    ".zst": (b"\x28\xb5\x2f\xfd", lambda stream: ZstdDecompressor().stream_reader(stream, read_across_frames=True)),
 }
-READ_ERRORS = (EOFError, OSError, zlib.error, zstandard.ZstdError)  # raised while a damaged file is read
+READ_ERRORS = (EOFError, OSError, zlib.error, ZstdError)  # raised while a damaged file is read
 
 
 def open_bytes(path: str) -> BinaryIO:

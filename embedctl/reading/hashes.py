@@ -25,20 +25,16 @@ def text_hash(text: str) -> int:
 
 
 class HashPartitions:
-    """Records of one or more 64-bit numbers on disk. The first number is a hash, by which the records can be sorted.
+    """Records of `width` 64-bit numbers on disk. The first number is a hash, by which the records can be sorted.
 
-    Memory: one block of records while writing, one partition while reading. Disk: 8 bytes per number.
-
-    Args:
-        folder: where a temporary file is written; the caller removes the folder.
-        width: numbers per record.
+    Memory: one block of records while writing, one partition while reading. Disk: 8 bytes per number, in a temporary
+    file in `folder`; the caller removes the folder.
     """
 
     def __init__(self, folder: Path, width: int = 1) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.width = width
         self._path = folder / "hashes.tmp"
-        self._path.touch()
         self._pending: list[Hashes] = []
         self._bounds: list[NDArray[np.int64]] = [np.zeros(1, dtype=np.int64)]  # per block: bounds of its partitions
 
@@ -50,7 +46,7 @@ class HashPartitions:
 
     def _write_block(self) -> None:
         """Append the pending records to the file, ordered by partition."""
-        records = np.concatenate(self._pending) if self._pending else np.zeros((0, self.width), dtype=np.uint64)
+        records = np.concatenate([np.zeros((0, self.width), dtype=np.uint64), *self._pending])
         partition = (records[:, 0] >> np.uint64(56)).astype(np.uint8)
         order = np.argsort(partition, kind="stable")
         with self._path.open("ab") as stream:

@@ -136,7 +136,7 @@ def _read_array(stream: BinaryIO) -> Iterator[JsonValue | Lines]:
         error = cause
     yield ArrayElements(numbers, raw)
     if isinstance(error, BrokenArrayError):
-        yield _with_problem(error.line, "not-json", f"not JSON: {error.message}", "file")
+        yield _with_problem(error.line, "not-json", f"not JSON: {error}", "file")
     elif error is not None:
         raise error
 

@@ -25,7 +25,7 @@ MAX_CELL_CHARACTERS = 2**31 - 1  # the default limit of the csv module, 131,072,
 
 
 def read_lines(path: str, _options: ReadOptions) -> Iterator[Record]:
-    """Yield one text per line; an empty line is an empty text, so that line n is row n."""
+    """Yield one text per line; an empty line is an empty text, so that line n is record n."""
     number = 0
     with open_bytes(path) as stream:
         try:
@@ -82,11 +82,10 @@ def reader_for(path: str, default: Reader) -> Reader:
 
 
 def read_texts(path: str, field: str) -> Iterator[str]:
-    """Return the texts of an input. If a record holds a list of texts, they follow one another.
+    """Return the texts of an input. If the key or column `field` holds a list of texts, they follow one another.
 
-    Args:
-        path: a file with a suffix in `READERS`, a text file with one text per line, a dataset folder, or `-` for stdin.
-        field: the key or column that holds the text or a list of texts.
+    The input is a file with a suffix in `READERS`, a text file with one text per line, a dataset folder, or `-` for
+    stdin.
 
     Raises:
         DataError: the input does not exist, or a value is not a text.
@@ -143,8 +142,7 @@ def _count_objects(path: str, field: str) -> int | None:
     with open_bytes(path) as stream:
         if stream.peek(CHUNK).removeprefix(BOM).lstrip()[:1] == b"[":  # type: ignore[attr-defined]
             return None
-    first = next(read_json_values(path), None)
-    value = first.value if first is not None else None
+    value = next((found.value for found in read_json_values(path)), None)
     has_one_text = isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get(field), str))
     return _count_lines(path, field) if has_one_text else None
 

@@ -10,17 +10,11 @@ from embedctl.errors import DataError
 
 
 class Record(NamedTuple):
-    """One record of a file: a line of text, a JSON value, or a row of a table as a mapping from column to value.
-
-    Attributes:
-        file: path of the file.
-        line: line number in the file, or row number in the table, from 1.
-        value: a string or a mapping. A JSON file may contain any other value, which the caller has to check.
-    """
+    """One record of a file: a line of text, a JSON value, or a row of a table as a mapping from column to value."""
 
     file: str
-    line: int
-    value: Any
+    line: int  # line number in the file, or row number in the table, from 1
+    value: Any  # a string or a mapping. A JSON file may contain any other value, which the caller has to check.
 
     @property
     def location(self) -> str:
@@ -30,17 +24,11 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """The columns to read, and the hints of error messages.
+    """The columns to read, and the hints of error messages."""
 
-    Args:
-        columns: the columns that the caller uses; the main text column comes first. Readers of tables read no others.
-        column_hint: hint if a table has none of these columns.
-        line_hint: hint if a line cannot be read.
-    """
-
-    columns: tuple[str, ...]
-    column_hint: str
-    line_hint: str
+    columns: tuple[str, ...]  # that the caller uses, the main text column first; readers of tables read no others
+    column_hint: str  # if a table has none of these columns
+    line_hint: str  # if a line cannot be read
 
     def select_columns(self, location: str, existing: Sequence[str]) -> list[str]:
         """Return the columns to read among the existing columns of a table, in the order of the table.
