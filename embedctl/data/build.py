@@ -37,8 +37,6 @@ from embedctl.tokens.tokenize import tokenize, tokenizer_fingerprint
 VERSION = 4  # of the arrays of a store; a store of another version is not reused
 ROWS_PER_BLOCK = 2048
 HASHES_PER_BLOCK = 1 << 20
-Block = tuple[int, list[Row]]  # index of the file, and some of its rows
-KIND_INDEX = {kind: index for index, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,8 @@ def _build(files: Sequence[str], tokenizer: Any, settings: TextSettings, folder:
     (folder / FACTS_FILE).write_text(json.dumps(facts | {"files": list_files(folder, files_of_store)}))
 
 
-def _blocks(files: Sequence[str]) -> Iterator[Block]:
-    """Yield the rows of all files in blocks, with the index of their file."""
+def _blocks(files: Sequence[str]) -> Iterator[tuple[int, list[Row]]]:
+    """Yield the rows of all files in blocks, each with the index of its file."""
     for source, name in enumerate(files):
         rows = read_rows(name)
         while block := list(islice(rows, ROWS_PER_BLOCK)):
@@ -143,7 +141,7 @@ def _write_rows(files: Sequence[str], settings: TextSettings, folder: Path) -> C
 def _arrays(source: int, block: list[Row], settings: TextSettings) -> dict[str, list[Any]]:
     """Return the values of a block of rows for each array, by the name of the array."""
     return {
-        "kind": [KIND_INDEX[row.kind] for row in block],
+        "kind": [KINDS.index(row.kind) for row in block],
         "source": [source] * len(block),
         "pos_count": [len(row.pos) for row in block],
         "score": [score for row in block for score in _scores(row)],

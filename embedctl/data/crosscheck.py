@@ -52,10 +52,8 @@ class CrossCheck:
             message = f"line {line} has the same query. Merge the two rows or delete one of them"
             yield location, Problem("query", "duplicate-query", message)
         for location, line in self.negatives_that_are_positives():
-            message = (
-                f"line {line} lists a negative of this row as a positive of the same query. "
-                f"Remove the text from `neg` of this row or from `pos` of line {line}"
-            )
+            fix = f"Remove the text from `neg` of this row or from `pos` of line {line}"
+            message = f"line {line} lists a negative of this row as a positive of the same query. {fix}"
             yield location, Problem("neg", "positive-is-negative", message)
 
     def duplicate_queries(self) -> Iterator[tuple[RowLocation, int]]:

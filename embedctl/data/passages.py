@@ -12,10 +12,8 @@ from embedctl.reading.records import ReadOptions, Record
 
 PASSAGE_HINT = 'write passages as lines of a .txt file, as records with "text", or as rows with "query" and "pos"'
 BEIR_HINT = 'write one record per text, with "_id" and "text"; "title" is optional'
-PASSAGE_OPTIONS = ReadOptions(
-    ("text", "title", *TEXT_KEYS, *SCORE_KEYS, *PROMPT_KEYS), column_hint=PASSAGE_HINT, line_hint=PASSAGE_HINT
-)
-BEIR_OPTIONS = ReadOptions(("text", "title", "_id"), column_hint=BEIR_HINT, line_hint=BEIR_HINT)
+PASSAGE_OPTIONS = ReadOptions(("text", "title", *TEXT_KEYS, *SCORE_KEYS, *PROMPT_KEYS), PASSAGE_HINT, PASSAGE_HINT)
+BEIR_OPTIONS = ReadOptions(("text", "title", "_id"), BEIR_HINT, BEIR_HINT)
 
 
 def read_passages(path: str) -> Iterator[str]:

@@ -41,9 +41,7 @@ def find_warnings(row: Row, neg_nums: int) -> list[Problem]:
         warnings.append(Problem(f"neg[{index}]", "positive-is-negative", message))
     if len(distinct) < len(row.neg):
         warnings += _first_duplicate("neg", row.neg)
-    if len(row.pos) > 1:
-        warnings += _first_duplicate("pos", row.pos)
-    return warnings
+    return [*warnings, *_first_duplicate("pos", row.pos)]
 
 
 def few_negatives(count: int, neg_nums: int) -> Problem:
@@ -79,8 +77,7 @@ def find_encoding_damage(row: Row) -> list[Problem]:
     warnings = []
     for key, texts in (("query", (row.query,)), ("pos", row.pos), ("neg", row.neg), ("prompt", (row.prompt or "",))):
         for index, text in enumerate(texts):
-            found = ENCODING_DAMAGE.search(text)
-            if found:
+            if found := ENCODING_DAMAGE.search(text):
                 field = f"{key}[{index}]" if key in ("pos", "neg") else key
                 if found[0] == "\ufffd":
                     kind, fix = "replacement character", "Convert the original file to UTF-8 again"

@@ -108,15 +108,9 @@ def find_errors(value: Any) -> list[Problem]:
 
 def to_row(fields: dict[str, Any]) -> Row:
     """Convert an object without errors (see `find_errors`) to a row."""
-    return Row(
-        query=fields["query"],
-        pos=tuple(fields["pos"]),
-        neg=tuple(fields.get("neg") or ()),
-        scores=tuple(fields.get("scores") or ()),
-        pos_scores=tuple(fields.get("pos_scores") or ()),
-        neg_scores=tuple(fields.get("neg_scores") or ()),
-        prompt=fields.get("prompt_for_query", fields.get("prompt")),
-    )
+    lists = {key: tuple(fields.get(key) or ()) for key in ("pos", "neg", *SCORE_KEYS)}
+    prompt = fields.get("prompt_for_query", fields.get("prompt"))
+    return Row(fields["query"], **lists, prompt=prompt)
 
 
 def _json_type(value: Any) -> str:

@@ -27,8 +27,7 @@ def parse_dataset_option(spec: str) -> Source:
     if not colon or Path(spec).exists() or not weight.replace(".", "", 1).isdigit():
         return Source(spec)
     if float(weight) <= 0:
-        hint = "omit the file to train without its rows"
-        raise ConfigError(f"--dataset {spec}: the weight must be above 0", hint)
+        raise ConfigError(f"--dataset {spec}: the weight must be above 0", "omit the file to train without its rows")
     return Source(path, float(weight))
 
 

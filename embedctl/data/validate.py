@@ -26,12 +26,9 @@ MEGABYTE = 1_000_000
 def validate(path: str, neg_nums: int, max_listed: int, tokens: TokenCounter | None, bar: Bar) -> dict[str, Any]:
     """Check one file and return its report: path, rows, kinds, errors, warnings and stats, as `--json` prints them.
 
-    Args:
-        path: the file; `-` is stdin.
-        neg_nums: a row with fewer negatives gets a warning.
-        max_listed: number of errors, and of warnings, in the report; all are counted.
-        tokens: counts the tokens of texts; None to report characters only.
-        bar: progress in megabytes read.
+    The path `-` is stdin. A row with fewer than `neg_nums` negatives gets a warning. All errors and warnings are
+    counted, and at most `max_listed` of each are listed. Without `tokens`, lengths are in characters only. The progress
+    of `bar` is in megabytes read.
 
     Raises:
         DataError: the file cannot be opened, or there is no disk space for the hashes.

@@ -37,12 +37,10 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
     Args:
         module: the attention layer; its attribute `is_causal` is used if the argument is None.
         query: (1, A, T, E), A attention heads of E dimensions.
-        key: (1, key heads, T, E); fewer key heads than A mean grouped-query attention (GQA).
-        value: the same shape as `key`.
+        key: (1, key heads, T, E), as `value`; fewer key heads than A mean grouped-query attention (GQA).
         cu_seq_lens_q: (texts + 1,) int32, the cumulative lengths of the texts, from 0 to T.
-        max_length_q: the number of tokens of the longest text.
-        dropout: ignored by the varlen kernel.
-        scaling: the factor of the scores; 1/sqrt(head size) by default.
+        max_length_q: number of tokens of the longest text.
+        scaling: factor of the scores; 1/sqrt(E) by default.
         sliding_window: W; a token attends to itself and W - 1 tokens before it, and W - 1 after it unless causal.
         is_causal: whether a token attends only to itself and the tokens before it.
 
@@ -53,9 +51,8 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
         ValueError: the layer requires soft-capped scores or attention sinks, which are not supported.
     """
     if _kwargs.get("softcap") is not None or _kwargs.get("s_aux") is not None:
-        raise ValueError(
-            'packed attention does not support soft-capped scores or attention sinks; use attention="padded"'
-        )
+        message = 'packed attention does not support soft-capped scores or attention sinks; use attention="padded"'
+        raise ValueError(message)
     causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
     # Numbers of tokens before and after a token that it attends to, -1 for all. `sliding_window` includes the token.
     size = -1 if sliding_window is None else sliding_window - 1
@@ -68,8 +65,7 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
         if group_size > 1:  # the kernel supports GQA only from torch 2.12 on
             key_TAE, value_TAE = (states.repeat_interleave(group_size, dim=1) for states in (key_TAE, value_TAE))
         lengths = cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q  # of queries and keys
-        output = varlen_attn(query_TAE, key_TAE, value_TAE, *lengths, scale=scaling, window_size=window)
-        assert isinstance(output, Tensor)  # it is a tuple only if auxiliary outputs are requested
+        output: Any = varlen_attn(query_TAE, key_TAE, value_TAE, *lengths, scale=scaling, window_size=window)
         return output[None], None
     sizes = cu_seq_lens_q.diff().tolist()
     texts = zip(*(torch.split(states, sizes) for states in (query_TAE, key_TAE, value_TAE)), strict=True)

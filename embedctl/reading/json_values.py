@@ -162,8 +162,7 @@ def _parse_leniently(number: int, raw: bytes) -> JsonValue:
         return _with_problem(number + cause.lineno - 1, "not-json", _describe_json_error(raw, cause))
     except (ValueError, RecursionError) as cause:
         return _with_problem(number, "not-json", f"not JSON: {cause}")
-    field = _field_with_surrogate(value)
-    if field:
+    if field := _field_with_surrogate(value):
         message = "contains an unpaired surrogate such as \\ud800, which is only half of a character"
         return _with_problem(number, "lone-surrogate", message, field)
     return JsonValue(number, value, None, raw)

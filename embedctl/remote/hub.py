@@ -10,6 +10,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from embedctl import console
@@ -36,13 +37,10 @@ def is_reachable(url: str, timeout: float) -> bool:
     responded = threading.Event()
 
     def _send_request() -> None:
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
-        except urllib.error.HTTPError:
-            pass  # a response too
-        except (OSError, ValueError):
-            return
-        responded.set()
+        with suppress(OSError, ValueError):
+            with suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=timeout).close()
+            responded.set()
 
     thread = threading.Thread(target=_send_request, daemon=True)
     thread.start()
