@@ -37,9 +37,11 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
     Args:
         module: the attention layer; its attribute `is_causal` is used if the argument is None.
         query: (1, A, T, E), A attention heads of E dimensions.
-        key: (1, key heads, T, E), as `value`; fewer key heads than A mean grouped-query attention (GQA).
+        key: (1, key heads, T, E); fewer key heads than A mean grouped-query attention (GQA).
+        value: the same shape as `key`.
         cu_seq_lens_q: (texts + 1,) int32, the cumulative lengths of the texts, from 0 to T.
         max_length_q: number of tokens of the longest text.
+        dropout: ignored by the varlen kernel.
         scaling: factor of the scores; 1/sqrt(E) by default.
         sliding_window: W; a token attends to itself and W - 1 tokens before it, and W - 1 after it unless causal.
         is_causal: whether a token attends only to itself and the tokens before it.
@@ -59,17 +61,25 @@ def packed_attention(  # noqa: PLR0913  the signature is defined by transformers
     window = size, 0 if causal else size
     query_TAE, key_TAE, value_TAE = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
-        from torch.nn.attention.varlen import varlen_attn
-
-        group_size = query.shape[1] // key.shape[1]
-        if group_size > 1:  # the kernel supports GQA only from torch 2.12 on
-            key_TAE, value_TAE = (states.repeat_interleave(group_size, dim=1) for states in (key_TAE, value_TAE))
         lengths = cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q  # of queries and keys
-        output: Any = varlen_attn(query_TAE, key_TAE, value_TAE, *lengths, scale=scaling, window_size=window)
-        return output[None], None
+        return _kernel_attention(query_TAE, key_TAE, value_TAE, lengths, window, scaling)[None], None
     sizes = cu_seq_lens_q.diff().tolist()
     texts = zip(*(torch.split(states, sizes) for states in (query_TAE, key_TAE, value_TAE)), strict=True)
     return torch.cat([_text_attention(text, window, dropout, scaling) for text in texts])[None], None
+
+
+def _kernel_attention(
+    query_TAE: Tensor, key_TAE: Tensor, value_TAE: Tensor, lengths: Any, window: tuple[int, int], scaling: float | None
+) -> Tensor:
+    """Compute the attention of all texts with PyTorch's kernel, on a GPU in half precision."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    group_size = query_TAE.shape[1] // key_TAE.shape[1]
+    if group_size > 1:  # the kernel supports GQA only from torch 2.12 on
+        key_TAE, value_TAE = (states.repeat_interleave(group_size, dim=1) for states in (key_TAE, value_TAE))
+    output: Any = varlen_attn(query_TAE, key_TAE, value_TAE, *lengths, scale=scaling, window_size=window)
+    assert isinstance(output, Tensor)  # it is a tuple only if auxiliary outputs are requested
+    return output
 
 
 def _text_attention(text: tuple[Tensor, ...], window: tuple[int, int], dropout: float, scaling: float | None) -> Tensor:
