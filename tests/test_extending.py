@@ -329,7 +329,7 @@ class CountConfig(Command):
 '''
 
 
-def test_a_command(checkout):
+def test_a_new_command_is_listed_in_the_help_and_reads_flags_and_yaml(checkout):
     checkout.create("commands/count.py", COUNT)
     checkout.create("config/counting.py", COUNT_CONFIG)
     checkout.insert("cli.py", '    "doctor": "doctor",', '    "count": "count",\n')

@@ -98,7 +98,7 @@ class Command(Section):
 
     @classmethod
     def implied_config(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """Return the configuration file that flags other than --config refer to, and the flags that follow from it."""
+        """Return a configuration file (None for none) and flags that the given flags imply. The given flags win."""
         return None, {}
 
     @property

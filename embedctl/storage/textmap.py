@@ -34,7 +34,7 @@ def store_texts(texts: Iterator[str], folder: Path) -> Iterator[str]:
 
 
 class TextMap:
-    """The texts of a folder by row number. They are read from disk, not held in memory."""
+    """The texts of a folder by row index (0-based). They are read from disk, not held in memory."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / TEXTS

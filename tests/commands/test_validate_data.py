@@ -58,7 +58,7 @@ def test_findings_go_to_stdout_with_quiet_too(capsys):
     ]
 
 
-def test_the_json_object(capsys):
+def test_the_json_object_describes_each_file_and_limits_the_listed_errors(capsys):
     with pytest.raises(CheckFailed):
         validate_data.command(files=["good.jsonl", "bad.jsonl"], max_errors="1", json_output=True)
     document = json.loads(capsys.readouterr().out)
