@@ -95,8 +95,7 @@ def parse_clean_rows(lines: Sequence[bytes]) -> RowTexts | None:
     A clean row has no errors, no warnings, no scores and no prompt. Each check is at least as strict as the slow path.
     The number of negatives is not checked here: the caller adds `few-negatives`, which depends on `--neg-nums`.
     """
-    values = _values_by_key(lines)
-    if values is None:
+    if (values := _values_by_key(lines)) is None:
         return None
     queries, pos, neg = values
     if {*map(type, pos), *map(type, neg)} != {list} or not all(pos):

@@ -57,8 +57,7 @@ def _table_files(path: str) -> list[Path]:
             raise DataError(f"{path}: the folder contains several splits: {', '.join(names)}", hint)
         return _table_files(str(folder / names[0]))
     if state.is_file():
-        data_files = json.loads(state.read_text(encoding="utf-8"))["_data_files"]
-        return [folder / entry["filename"] for entry in data_files]
+        return [folder / entry["filename"] for entry in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
     files = sorted(folder.glob("*.arrow")) or sorted(folder.glob("*.parquet"))
     if not files:
         hint = "give a file, or a folder written by `Dataset.save_to_disk` of Hugging Face datasets"

@@ -17,10 +17,9 @@ Result = TypeVar("Result")
 
 
 def prefetch_map(function: Callable[[Item], Result], items: Iterable[Item], depth: int) -> Generator[Result]:
-    """Yield `function(item)` for each item, in order, computed on a background thread.
+    """Yield `function(item)` for each item, in order. A background thread computes up to `depth` results ahead.
 
-    Up to `depth` results are computed before they are requested. `items` is iterated on the caller's thread. An
-    exception of `function` is raised here, in place of the item's result.
+    `items` is iterated on the caller's thread. An exception of `function` is raised in place of the item's result.
     """
     pending: deque[Future[Result]] = deque()
     gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
