@@ -70,7 +70,7 @@ class RunFolder:
             return [*map(str, listed), *reports]
         except FileNotFoundError:
             return [path.name for path in self.path.iterdir() if _is_run_name(path.name)]
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             return []  # a damaged list: nothing is removed, and the files are reported as files of the user
 
     def other_files(self) -> list[str]:

@@ -111,8 +111,10 @@ def find_damage(checkpoint: Path) -> str | None:
     """Return a description of what is wrong with a checkpoint, None if it is complete and undamaged."""
     try:
         expected = json.loads((checkpoint / MANIFEST_FILE).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return f"{MANIFEST_FILE} cannot be read"
+    if not isinstance(expected, dict) or PROGRESS_FILE not in expected:
+        return f"{MANIFEST_FILE} is damaged"
     for name, digest in expected.items():
         if not (checkpoint / name).exists():
             return f"{name} is missing"
