@@ -14,6 +14,8 @@ from typing import TypedDict
 
 from embedctl.outputs import record, was_recorded
 
+CHECKED = "checked files"  # the content of a record: see `embedctl.outputs.record`
+
 
 class FileFacts(TypedDict):
     """Size and digest of a file."""
@@ -35,13 +37,13 @@ def list_files(folder: Path, names: Iterable[str]) -> dict[str, FileFacts]:
 
 def find_damage(folder: Path, files: Mapping[str, FileFacts]) -> str | None:
     """Return which file of a folder is not as listed, and how; None if all files are."""
-    if was_recorded(folder):
+    if was_recorded(folder, CHECKED):
         return None
     for name, facts in files.items():
         problem = _file_problem(folder / name, facts)
         if problem:
             return f"{name} {problem}"
-    record(folder)
+    record(folder, CHECKED)
     return None
 
 

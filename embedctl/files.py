@@ -47,6 +47,7 @@ def atomic_path(path: Path, *, complete: Callable[[Path], None] | None = None) -
     Raises:
         OutputError: the file cannot be written.
     """
+    path = path.resolve() if path.is_symlink() else path  # a link of the user is kept
     temporary = temporary_for(path)
     with writing(path):
         temporary.touch(exist_ok=False)
@@ -90,6 +91,7 @@ def atomic_folder(
 
     An existing folder is replaced. With `sync`, all files are flushed to disk before the folder is renamed.
     """
+    folder = folder.resolve() if folder.is_symlink() else folder  # a link of the user is kept
     temporary = temporary_for(folder)
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -156,9 +158,12 @@ class writing(AbstractContextManager[None]):  # noqa: N801  used like a function
             return
         reason = write_problem(self.path, cause)
         if reason is not None:
-            message = f"{self.path}: cannot be written: {reason}{_free_space(self.path)}"
+            message, too_large = f"{self.path}: cannot be written: {reason}", reason == os.strerror(errno.EFBIG)
+            if too_large:
+                hint = "raise the limit of the size of a file (`ulimit -f`), or give a path on another file system"
+                raise OutputError(message, hint) from cause
             hint = "free disk space, make the folder writable, or give another path, and run the command again"
-            raise OutputError(message, hint) from cause
+            raise OutputError(message + _free_space(self.path), hint) from cause
 
 
 def write_problem(path: Path, cause: BaseException) -> str | None:

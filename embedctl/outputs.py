@@ -10,16 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedctl.errors import ConfigError
+from embedctl.errors import ConfigError, OutputError
 from embedctl.files import check_writable, remove, remove_temporary_files, write_atomically
 from embedctl.resources import private_cache
+from embedctl.signals import deferred_stop_signals
 
+LOCK_TEXT = "embedctl, process "
 LOCK_FILE = ".embedctl.lock"  # in a managed folder; the lock of another output is beside it
 
 
@@ -30,6 +33,7 @@ class Output:
     Args:
         option: the option that names it, or from which its name is derived.
         path: where it is written.
+        content: what is written, for example "embeddings"; an output with other content is not replaced unasked.
         kind: a file; a folder, which is replaced as a whole; or a "managed" folder, whose content the command checks
             itself, because it may contain an unfinished result that is continued.
         written: False for a file that an earlier run may have written and that would no longer fit to the new output.
@@ -37,6 +41,7 @@ class Output:
 
     option: str
     path: Path
+    content: str
     kind: Literal["file", "folder", "managed"] = "file"
     written: bool = True
 
@@ -71,23 +76,36 @@ def claim(
             check_writable(output.path.parent, str(output), f"give another path with {output.option}")
     locks: list[tuple[int, Path]] = []
     try:
-        locks.extend(lock(output) for output in outputs if output.written)
+        for output in outputs:
+            if output.written:
+                with deferred_stop_signals():
+                    locks.append(lock(output))
         for output in outputs:
             _check_replaceable(output, overwrite=overwrite)
-        for output in outputs:
             remove_temporary_files(output.path)
+            _states_at_claim[output.path.absolute()] = _state(output.path)
         yield [path for _, path in locks]
     finally:
         for handle, path in locks:
             path.unlink(missing_ok=True)
             os.close(handle)
+        _states_at_claim.clear()
+
+
+_states_at_claim: dict[Path, object] = {}  # the state of each claimed output when it was checked
 
 
 def remove_stale(outputs: Sequence[Output]) -> None:
     """Remove what an earlier run wrote and no longer fits to the outputs of a command that has succeeded."""
     for output in outputs:
-        if not output.written:
+        if not output.written and not _changed_since_claim(output.path):
             remove(output.path)
+
+
+def _changed_since_claim(path: Path) -> bool:
+    """Return whether another program created or changed an output that this process has claimed."""
+    key = path.absolute()
+    return key in _states_at_claim and _states_at_claim[key] != _state(path)
 
 
 def _check_distinct(outputs: Sequence[Output], inputs: Mapping[str, Iterable[str | Path]]) -> None:
@@ -118,12 +136,12 @@ def _check_type(output: Output) -> None:
 
 def _check_replaceable(output: Output, *, overwrite: bool) -> None:
     """Raise a ConfigError if the output exists and embedctl did not write it, or if it does not fit to the new one."""
-    if overwrite or output.kind == "managed" or not os.path.lexists(output.path):
+    if overwrite or output.kind == "managed" or not output.path.exists():
         return
     hint = f"give another path with {output.option}, or replace the existing one with --overwrite"
     if not output.written:
         raise ConfigError(f"{output.path} exists and belongs to the output that would be replaced", hint)
-    if not was_recorded(output.path):
+    if not was_recorded(output.path, output.content):
         raise ConfigError(f"{output} already exists and was not written by the same command", hint)
 
 
@@ -157,60 +175,90 @@ def lock(output: Output) -> tuple[int, Path]:
         check_writable(output.path, str(output), _other_path(output))
         folder, name = output.path, LOCK_FILE
     path = folder / name
-    if path.is_symlink():
-        path.unlink()
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        handle = _open_lock(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            process = os.read(handle, 20).decode("ascii", "replace").strip()
+            process = os.pread(handle, 40, 0).decode("ascii", "replace").removeprefix(LOCK_TEXT).strip()
             os.close(handle)
             message = f"{output} is in use: another embedctl command (process {process or 'unknown'}) writes to it"
             raise ConfigError(message, f"wait until it has ended, or give another path with {output.option}") from None
-        if _is_own_file(handle, path):
+        if _is_file_of(handle, path):
             os.ftruncate(handle, 0)
-            os.write(handle, f"{os.getpid()}\n".encode())
+            os.pwrite(handle, f"{LOCK_TEXT}{os.getpid()}\n".encode(), 0)
             os.set_inheritable(handle, True)
             return handle, path
-        os.close(handle)
+        os.close(handle)  # the holder removed the file between opening and locking
 
 
-def _is_own_file(handle: int, path: Path) -> bool:
-    """Return whether `path` still names the file of an open handle. A hard link to another file is removed."""
+def _open_lock(path: Path) -> int:
+    """Open a lock file, which is created if it does not exist, and return its file descriptor.
+
+    Raises:
+        ConfigError: the file is a link or has other content than a lock, so it is a file of the user.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
-        if os.fstat(handle).st_nlink > 1:
-            path.unlink()
+        handle = os.open(path, flags, 0o666)
+    except OSError as cause:
+        if not path.is_symlink():
+            raise ConfigError(f"{path}: cannot be written: {cause.strerror}", "move it, or make it writable") from None
+        raise ConfigError(f"{path} is a link, but embedctl needs this name for a lock", "move the link") from None
+    content = os.pread(handle, 40, 0).decode("ascii", "replace")
+    if os.fstat(handle).st_nlink > 1 or (content and not content.startswith(LOCK_TEXT)):
+        os.close(handle)
+        raise ConfigError(f"{path} is not a lock of embedctl, which needs this name for a lock", "move the file")
+    return handle
+
+
+def _is_file_of(handle: int, path: Path) -> bool:
+    """Return whether `path` still names the file of an open file descriptor."""
+    try:
         return os.path.samestat(os.fstat(handle), path.lstat())
-    except FileNotFoundError:  # the holder removed the file between opening and locking
+    except FileNotFoundError:
         return False
 
 
-def recorder(path: Path) -> Callable[[Path], None]:
-    """Return a function that records the complete temporary file of an output, before it is renamed to `path`."""
-    return lambda temporary: record(path, temporary)
+def recorder(path: Path, content: str) -> Callable[[Path], None]:
+    """Return a function that records the complete temporary file of an output, before it is renamed to `path`.
+
+    If another program changed `path` since the claim, the function keeps the temporary file under another name.
+
+    Raises:
+        OutputError: (the function) another program changed `path`.
+    """
+
+    def _record(temporary: Path) -> None:
+        if _changed_since_claim(path):
+            kept = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+            temporary.rename(kept)
+            message = f"{path} was created or changed by another program while the command ran"
+            raise OutputError(message, f"the new output is {kept}; rename it, or remove it")
+        record(path, content, temporary)
+
+    return _record
 
 
-def record(path: Path, written: Path | None = None) -> None:
+def record(path: Path, content: str, written: Path | None = None) -> None:
     """Record that embedctl wrote an output, so that the same command may replace it later.
 
     The previous record stays, because the command may be killed before the new output has its final name.
 
     Args:
         path: the output.
+        content: what the output contains: see `Output`.
         written: the temporary file or folder that will be renamed to it; default: the output itself.
     """
     with suppress(OSError):  # without a record, --overwrite is required
-        states = [_state(written or path), *_recorded_states(path)]
+        states = [[content, _state(written or path)], *_recorded_states(path)]
         write_atomically(_record_file(path), json.dumps({"path": str(path.absolute()), "states": states[:2]}))
 
 
-def was_recorded(path: Path) -> bool:
-    """Return whether embedctl wrote this output and it was not changed since."""
-    try:
-        return _state(path) in _recorded_states(path)
-    except OSError:
-        return False
+def was_recorded(path: Path, content: str) -> bool:
+    """Return whether embedctl wrote this output with this content and it was not changed since."""
+    state = _state(path)
+    return state is not None and [content, state] in _recorded_states(path)
 
 
 def _recorded_states(path: Path) -> list[object]:
@@ -224,7 +272,13 @@ def _record_file(path: Path) -> Path:
     return private_cache("outputs") / hashlib.blake2b(os.fsencode(path.absolute()), digest_size=16).hexdigest()
 
 
-def _state(path: Path) -> dict[str, list[int]]:
-    """Return what identifies the content of a file, or of a folder with its files: sizes and times."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return {str(file.relative_to(path)): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+def _state(path: Path) -> dict[str, list[int]] | None:
+    """Return what identifies the content of a file, or of a folder with its files: sizes and times.
+
+    Return None if the path does not exist or cannot be read.
+    """
+    try:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        return {str(file.relative_to(path)): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
+    except OSError:
+        return None

@@ -20,10 +20,11 @@ from embedctl.files import remove, write_atomically
 CONFIG_FILE, LIST_FILE, NEXT_FOLDER = "config.yaml", ".embedctl-files.json", ".embedctl-next"
 MODEL_FILE, SUMMARY_FILE = "modules.json", "embedctl.json"  # the first and the last file of a model that is removed
 CHECKPOINTS = "states"  # the folder of checkpoints for --resume
-FAILURE_REPORTS = "*.rank[0-9]*.*"  # error.rankN.json and traceback.rankN.txt; workers write them without listing them
+# Workers write these without listing them.
+FAILURE_REPORTS = ("error.rank[0-9]*.json", "traceback.rank[0-9]*.txt")
 # Names that a run may write. The files of earlier versions, which wrote no list, are recognised by them.
 RUN_NAMES = (
-    *("config.yaml", "accelerate.yaml", "metrics.jsonl", FAILURE_REPORTS),
+    *("config.yaml", "accelerate.yaml", "metrics.jsonl", *FAILURE_REPORTS),
     *("states", "checkpoints", "embedctl.json", "modules.json", "[0-9]*_*", "README.md"),
     *("*.safetensors", "*.safetensors.index.json", "config.json", "config_sentence_transformers.json"),
     *("sentence_bert_config.json", "tokenizer*", "vocab*", "merges.txt", "*.model", "chat_template*"),
@@ -64,10 +65,10 @@ class RunFolder:
         """Return the files and folders that runs wrote, relative to this folder."""
         if not self.is_run:
             return []
-        reports = [path.name for path in self.path.iterdir() if fnmatch(path.name, FAILURE_REPORTS)]
+        reports = [path.name for path in self.path.iterdir() if _matches(path.name, FAILURE_REPORTS)]
         try:
             listed = json.loads((self.path / LIST_FILE).read_text(encoding="utf-8"))
-            return [*map(str, listed), *reports]
+            return [*filter(_may_be_listed, map(str, listed)), *reports]
         except FileNotFoundError:
             return [path.name for path in self.path.iterdir() if _is_run_name(path.name)]
         except (ValueError, TypeError, RecursionError):
@@ -103,14 +104,23 @@ class RunFolder:
 
     def remove_run(self) -> None:
         """Remove the earlier run. If this is interrupted, no command takes the rest for a model."""
-        names = self.run_files()
-        for name in sorted(names, key=lambda name: (name != MODEL_FILE, name == SUMMARY_FILE)):
+        self.remove_files(self.run_files())
+        write_atomically(self.path / LIST_FILE, "[]")
+
+    def remove_files(self, names: Iterable[str]) -> None:
+        """Remove files of a run, and the folders that are empty then. modules.json is first, embedctl.json last."""
+        names = sorted(names, key=lambda name: (name != MODEL_FILE, name == SUMMARY_FILE))
+        for name in names:
             remove(self.path / name)
         folders = {parent for name in names for parent in Path(name).parents} - {Path()}
         for folder in sorted(folders, key=lambda folder: -len(folder.parts)):
             with suppress(OSError):  # it contains files of the user
                 (self.path / folder).rmdir()
-        write_atomically(self.path / LIST_FILE, "[]")
+
+    def remove_below(self, folder: Path) -> None:
+        """Remove the files of the run in a folder inside the output folder."""
+        root = folder.relative_to(self.path)
+        self.remove_files([name for name in self.run_files() if Path(name).is_relative_to(root)])
 
     def start_next(self) -> None:
         """Replace the earlier run by the one whose configuration is in `next`. Call this after its inputs are read."""
@@ -126,8 +136,18 @@ class RunFolder:
         shutil.rmtree(self.next, ignore_errors=True)
 
 
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
 def _is_run_name(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in RUN_NAMES)
+    return _matches(name, RUN_NAMES)
+
+
+def _may_be_listed(name: str) -> bool:
+    """Return whether a name in the list can be that of a file of a run; a list from elsewhere is not trusted."""
+    parts = Path(name).parts
+    return bool(parts) and ".." not in parts and _is_run_name(parts[0])
 
 
 def is_incomplete_model(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from embedctl.errors import ConfigError
+from embedctl.errors import ConfigError, OutputError
 from embedctl.files import temporary_for, write_atomically
 from embedctl.outputs import LOCK_FILE, Output, claim, recorder, remove_stale, was_recorded
 
@@ -19,7 +19,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from embedctl.outputs import Output, claim
-with claim([Output("--output", Path(sys.argv[1]), sys.argv[2])], {}, overwrite=True):
+with claim([Output("--output", Path(sys.argv[1]), "text", sys.argv[2])], {}, overwrite=True):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -35,11 +35,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(output: Output, text: str, *, overwrite: bool = False) -> None:
     """Do what a command does: claim the output, write it and finish."""
     with claim([output], {}, overwrite=overwrite):
-        write_atomically(output.path, text, complete=recorder(output.path))
+        write_atomically(output.path, text, complete=recorder(output.path, output.content))
 
 
 def test_the_same_command_replaces_its_own_output_without_overwrite():
-    output = Output("--output", Path("v.npy"))
+    output = Output("--output", Path("v.npy"), "text")
     for text in ("first", "second"):
         write(output, text)
         assert output.path.read_text() == text
@@ -47,7 +47,7 @@ def test_the_same_command_replaces_its_own_output_without_overwrite():
 
 
 def test_a_file_of_the_user_requires_overwrite():
-    output = Output("--output", Path("v.npy"))
+    output = Output("--output", Path("v.npy"), "text")
     output.path.write_text("mine")
     with pytest.raises(ConfigError, match=r"--output v\.npy already exists") as error:
         write(output, "new")
@@ -58,9 +58,9 @@ def test_a_file_of_the_user_requires_overwrite():
 
 
 def test_an_output_that_the_user_changed_requires_overwrite():
-    output = Output("--output", Path("v.npy"))
+    output = Output("--output", Path("v.npy"), "text")
     write(output, "new")
-    assert was_recorded(output.path)
+    assert was_recorded(output.path, "text")
     output.path.write_text("edited")
     with pytest.raises(ConfigError, match="already exists"):
         write(output, "newer")
@@ -68,7 +68,10 @@ def test_an_output_that_the_user_changed_requires_overwrite():
 
 
 def test_a_companion_of_another_output_is_refused_and_removed_with_overwrite():
-    output, stale = Output("--output", Path("v.npy")), Output("--index", Path("v.npy.index"), "folder", written=False)
+    output, stale = (
+        Output("--output", Path("v.npy"), "text"),
+        Output("--index", Path("v.npy.index"), "index", "folder", written=False),
+    )
     stale.path.mkdir()
     with (
         pytest.raises(ConfigError, match=r"v\.npy\.index exists and belongs to the output"),
@@ -82,11 +85,11 @@ def test_a_companion_of_another_output_is_refused_and_removed_with_overwrite():
 
 
 OUTPUTS = {
-    "encode --output FILE": Output("--output", Path("taken")),
-    "encode --output FOLDER/": Output("--output", Path("taken"), "managed"),
-    "encode --index": Output("--index", Path("taken"), "folder"),
-    "mine-negatives --output": Output("--output", Path("taken")),
-    "mine-negatives --report": Output("--report", Path("taken")),
+    "encode --output FILE": Output("--output", Path("taken"), "text"),
+    "encode --output FOLDER/": Output("--output", Path("taken"), "text", "managed"),
+    "encode --index": Output("--index", Path("taken"), "text", "folder"),
+    "mine-negatives --output": Output("--output", Path("taken"), "text"),
+    "mine-negatives --report": Output("--report", Path("taken"), "text"),
 }
 INPUTS = ("--input", "--dataset", "--corpus", "--model")
 
@@ -116,13 +119,13 @@ def test_a_link_to_an_input_is_the_input(link, folder):
     link(folder / "rows.jsonl", "other.jsonl")
     with (
         pytest.raises(ConfigError, match="is an input file"),
-        claim([Output("--output", Path("other.jsonl"))], {"--dataset": ["rows.jsonl"]}, overwrite=True),
+        claim([Output("--output", Path("other.jsonl"), "text")], {"--dataset": ["rows.jsonl"]}, overwrite=True),
     ):
         pass
 
 
 def test_two_outputs_must_differ():
-    outputs = [Output("--output", Path("a.jsonl")), Output("--report", Path("./a.jsonl"))]
+    outputs = [Output("--output", Path("a.jsonl"), "text"), Output("--report", Path("./a.jsonl"), "text")]
     with (
         pytest.raises(ConfigError, match=r"--report a\.jsonl is also the file of --output"),
         claim(outputs, {}, overwrite=True),
@@ -136,7 +139,7 @@ def test_two_outputs_must_differ():
 def test_an_output_of_another_type_is_refused(kind, message):
     path = Path("taken")
     path.mkdir() if kind == "file" else path.touch()
-    with pytest.raises(ConfigError, match=message), claim([Output("--output", path, kind)], {}, overwrite=True):
+    with pytest.raises(ConfigError, match=message), claim([Output("--output", path, "text", kind)], {}, overwrite=True):
         pass
 
 
@@ -148,7 +151,7 @@ def test_a_second_command_is_refused_while_the_first_one_lives(kind, folder):
     )
     assert first.stdout is not None
     assert first.stdout.readline() == "locked\n"
-    output = Output("--output", path, kind)
+    output = Output("--output", path, "text", kind)
     with pytest.raises(ConfigError, match=rf"is in use: .*process {first.pid}\)"), claim([output], {}, overwrite=True):
         pass
     first.kill()  # a crash releases the lock
@@ -183,7 +186,7 @@ def test_only_one_of_many_commands_that_start_together_gets_the_lock(folder):
 
 
 def test_temporary_files_of_a_killed_command_are_removed_and_others_kept():
-    output = Output("--output", Path("v.npy"))
+    output = Output("--output", Path("v.npy"), "text")
     stale, other = temporary_for(output.path), temporary_for(Path("w.npy"))
     stale.touch()
     other.touch()
@@ -195,9 +198,43 @@ def test_temporary_files_of_a_killed_command_are_removed_and_others_kept():
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])
-def test_a_link_in_the_place_of_the_lock_is_not_followed(link, folder):
+def test_a_link_in_the_place_of_the_lock_is_refused(link, folder):
     Path("precious").write_text("mine")
     link(folder / "precious", ".v.npy.lock")
-    write(Output("--output", Path("v.npy")), "new")
-    assert Path("precious").read_text() == "mine"
-    assert Path("v.npy").read_text() == "new"
+    with pytest.raises(ConfigError, match=r"\.v\.npy\.lock is "):
+        write(Output("--output", Path("v.npy"), "text"), "new")
+    assert Path("precious").read_text() == Path(".v.npy.lock").read_text() == "mine"
+
+
+def test_a_file_of_the_user_in_the_place_of_the_lock_is_refused():
+    Path(".v.npy.lock").write_text("mine")
+    with pytest.raises(ConfigError, match=r"\.v\.npy\.lock is not a lock of embedctl"):
+        write(Output("--output", Path("v.npy"), "text"), "new")
+    assert Path(".v.npy.lock").read_text() == "mine"
+
+
+def test_the_output_of_another_command_requires_overwrite():
+    write(Output("--output", Path("d.jsonl"), "mined rows"), "rows")
+    with pytest.raises(ConfigError, match="was not written by the same command"):
+        write(Output("--output", Path("d.jsonl"), "embeddings"), "vectors")
+    assert Path("d.jsonl").read_text() == "rows"
+
+
+def test_a_file_that_appears_while_the_command_runs_is_kept():
+    output = Output("--output", Path("v.npy"), "text")
+    with claim([output], {}, overwrite=False):
+        Path("v.npy").write_text("mine")
+        with pytest.raises(OutputError, match="was created or changed by another program") as error:
+            write_atomically(output.path, "new", complete=recorder(output.path, "text"))
+    assert Path("v.npy").read_text() == "mine"
+    kept = error.value.hint.removeprefix("the new output is ").partition(";")[0]
+    assert Path(kept).read_text() == "new"
+
+
+def test_an_output_that_is_a_link_of_the_user_stays_a_link():
+    Path("elsewhere").mkdir()
+    Path("v.npy").symlink_to("elsewhere/v.npy")
+    for text in ("first", "second"):
+        write(Output("--output", Path("v.npy"), "text"), text)
+        assert Path("v.npy").is_symlink()
+        assert Path("elsewhere/v.npy").read_text() == text

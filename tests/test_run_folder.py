@@ -145,3 +145,15 @@ def test_a_damaged_list_removes_nothing(run):
         check_output(config(run.path, overwrite=True), run)
     run.remove_run()
     assert contents(run.path) == before
+
+
+def test_a_list_from_elsewhere_cannot_name_other_files(run, tmp_path):
+    write(tmp_path / "victim.txt", "mine")
+    write(run.path / "data.csv", "mine")
+    write(run.path / "results.rank0.csv", "mine")
+    names = ["../victim.txt", str(tmp_path / "victim.txt"), "data.csv", "states/../../victim.txt", "config.yaml"]
+    (run.path / LIST_FILE).write_text(json.dumps(names))
+    run.remove_run()
+    assert not (run.path / "config.yaml").exists()
+    for path in (tmp_path / "victim.txt", run.path / "data.csv", run.path / "results.rank0.csv"):
+        assert path.read_text() == "mine"

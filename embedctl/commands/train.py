@@ -163,7 +163,7 @@ def prepare_output(config: TrainConfig) -> Path:
         ConfigError: the folder is in use, contains files of the user that the run would replace, or an input; or,
             without --overwrite, it contains a run or other files.
     """
-    output = Output("--output-dir", Path(config.run.output_dir), "managed")
+    output = Output("--output-dir", Path(config.run.output_dir), "training run", "managed")
     if config.launch.machine_rank:
         output.path.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="embedctl-train-"))

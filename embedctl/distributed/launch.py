@@ -82,12 +82,8 @@ class LaunchPlan:
 def choose_strategy(requested: str, processes: int, weight_bytes: int | None) -> tuple[str, str]:
     """Return the strategy (`none`, `ddp` or `fsdp`) and the reason for it.
 
-    The launcher and the workers call this with the same values and so choose the same strategy.
-
-    Args:
-        requested: auto, ddp or fsdp.
-        processes: total number over all machines.
-        weight_bytes: size of the model's weights, None if unknown.
+    The launcher and the workers call this with the same values and so choose the same strategy. `processes` is the
+    total over all machines; `weight_bytes` is None if unknown.
     """
     if processes == 1:
         return "none", "one process"

@@ -27,13 +27,7 @@ def random_bits(*parts: NDArray[np.integer] | int) -> Unsigned:
 
 
 def shuffled(indices: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
-    """Return the images of `indices` under a random permutation of range(size).
-
-    Args:
-        indices: (N,) each in [0, size).
-        size: length of the range.
-        key: selects the permutation.
-    """
+    """Return the images (N,) of N indices in [0, size) under the permutation of range(size) that `key` selects."""
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
     values = _feistel(indices.astype(np.uint64), half, key)
     while (outside := values >= size).any():

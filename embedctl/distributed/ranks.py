@@ -39,11 +39,7 @@ def owns(index: int) -> bool:
 
 
 def init_distributed(*, cpu: bool) -> str:
-    """Join the process group that the launcher describes in the environment.
-
-    Returns:
-        The device of this rank.
-    """
+    """Join the process group that the launcher describes in the environment, and return the device of this rank."""
     from accelerate import PartialState
 
     return str(PartialState(cpu=cpu, timeout=TIMEOUT).device)
@@ -81,17 +77,10 @@ def gather_values(value: T) -> list[T]:
 
 
 def gather_vectors(local: Tensor, counts: list[int]) -> Tensor:
-    """Return the vectors of all ranks; gradients flow to this rank's own vectors only.
+    """Return the vectors (sum(counts), H) of all ranks in their order; `local` has those of this rank.
 
-    Each rank computes the loss of the whole batch from the result and multiplies it by the world size. After the
-    average over the ranks, the gradients then equal those of one process.
-
-    Args:
-        local: (counts[rank], H).
-        counts: number of vectors per rank.
-
-    Returns:
-        (sum(counts), H), in the order of the ranks.
+    Gradients flow to this rank's own vectors only. Each rank computes the loss of the whole batch from the result and
+    multiplies it by the world size. After the average over the ranks, the gradients then equal those of one process.
     """
     if world_size() == 1:
         return local

@@ -39,11 +39,9 @@ class Outcome:
 
 
 def main(job: LaunchJob) -> int:
-    """Run the workers of a job, and print an error message if they fail.
+    """Run the workers of a job, print an error message if they fail, and return the exit code.
 
-    Returns:
-        The exit code: 0 for success, 2 for an error of the user, 128 + signal after a stop by Ctrl-C, SIGTERM or SIGHUP
-        and after a crash, 70 for a bug.
+    It is 0 for success, 2 for an error of the user, 128 + signal after a stop or a crash by a signal, 70 for a bug.
     """
     folder = Path(job.folder)
     console.configure(quiet=job.quiet)
@@ -55,9 +53,8 @@ def main(job: LaunchJob) -> int:
     except ConfigError as error:
         outcome = Outcome(error.exit_code, error.message, error.hint)
     if job.stop_hint and outcome.code - EXIT_SIGNAL in STOP_SIGNALS:
-        outcome = replace(
-            outcome, message=Stopped.by(Terminated(outcome.code - EXIT_SIGNAL)).message, hint=job.stop_hint
-        )
+        stopped = Stopped.by(Terminated(outcome.code - EXIT_SIGNAL))
+        outcome = replace(outcome, message=stopped.message, hint=job.stop_hint)
     if outcome.code:
         console.error(outcome.message, outcome.hint)
     for path in map(Path, job.lock_files):
@@ -131,10 +128,7 @@ def _outcome_of(code: int, worker: str) -> Outcome:
 
 
 def with_worker_report(folder: Path, outcome: Outcome) -> Outcome:
-    """Return the earliest failure that a worker reported.
-
-    Return `outcome` if the job succeeded, a worker was killed, or no worker reported a failure.
-    """
+    """Return the earliest failure that a worker reported; `outcome` after success, a kill or without reports."""
     reports = [json.loads(path.read_text()) for path in folder.glob("error.rank*.json")]
     if outcome.code == 0 or outcome.killed or not reports:
         return outcome

@@ -16,7 +16,7 @@ from embedctl.distributed.ranks import broadcast, gather_values, is_main, owns
 from embedctl.errors import DataError, ModelError
 from embedctl.model.embedder import Embedder
 from embedctl.outputs import recorder
-from embedctl.storage.names import ranges_path
+from embedctl.storage.names import EMBEDDINGS, ranges_of, ranges_path
 from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import ShardFolder
 from embedctl.storage.writers import open_writer, write_array
@@ -59,14 +59,17 @@ class Encoder:
             ModelError: a vector contains NaN or infinity.
         """
         counts = TextCounts()
-        with open_writer(path, complete=recorder(path)) as writer, console.progress("encode", total, "texts") as bar:
+        with (
+            open_writer(path, complete=recorder(path, EMBEDDINGS)) as writer,
+            console.progress("encode", total, "texts") as bar,
+        ):
             for block in _split_blocks(texts, BLOCK_TEXTS):
                 writer.write(block, self._encode_block(block, counts.rows, bar))
                 counts.add(block)
             _check_not_empty(counts)
             if self.quantize.ranges is not None:
                 ranges = ranges_path(path)
-                write_array(ranges, self.quantize.ranges, complete=recorder(ranges))
+                write_array(ranges, self.quantize.ranges, complete=recorder(ranges, ranges_of(path)))
         return counts
 
     def to_shards(

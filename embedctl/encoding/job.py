@@ -18,7 +18,7 @@ from embedctl.files import write_atomically
 from embedctl.outputs import Output
 from embedctl.reading.files import without_compression_suffix
 from embedctl.resources import input_or_example
-from embedctl.storage.names import index_folder_for, ranges_path
+from embedctl.storage.names import EMBEDDINGS, INDEX, index_folder_for, ranges_of, ranges_path
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class EncodeJob:
     @property
     def outputs(self) -> list[Output]:
         """What the job writes, and what an earlier job wrote beside the same output."""
-        vectors = Output("--output", self.output, "managed" if self.sharded else "file")
+        vectors = Output("--output", self.output, EMBEDDINGS, "managed" if self.sharded else "file")
         has_ranges = self.dtype == "int8" and not self.sharded
-        ranges = Output("--output", ranges_path(self.output), written=has_ranges)
-        index = Output("--index", index_folder_for(self.output), "folder", written=self.index is not None)
+        ranges = Output("--output", ranges_path(self.output), ranges_of(self.output), written=has_ranges)
+        index = Output("--index", index_folder_for(self.output), INDEX, "folder", written=self.index is not None)
         return [vectors, ranges, index]
 
     @property

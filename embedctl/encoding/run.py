@@ -20,7 +20,7 @@ from embedctl.outputs import recorder, remove_stale
 from embedctl.reading.readers import count_texts, read_texts
 from embedctl.resources import private_cache
 from embedctl.search.index_folder import write_index
-from embedctl.storage.names import index_folder_for
+from embedctl.storage.names import INDEX, index_folder_for
 from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import ShardFolder
 from embedctl.storage.textmap import store_texts
@@ -69,7 +69,7 @@ def write_output(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tupl
     if job.index is None or not is_main():
         return write_vectors(job, encoder, settings, texts), None
     index_folder = index_folder_for(job.output)
-    with atomic_folder(index_folder, sync=True, complete=recorder(index_folder)) as folder:
+    with atomic_folder(index_folder, sync=True, complete=recorder(index_folder, INDEX)) as folder:
         counts = write_vectors(job, encoder, settings, store_texts(texts, folder))
         model = str(Path(job.model).resolve()) if Path(job.model).is_dir() else job.model
         return counts, write_index(folder, job.output, job.index, {**settings, "name": model})

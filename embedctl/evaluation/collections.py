@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import BinaryIO
 
 from embedctl.console import plural
 from embedctl.data.passages import read_beir
 from embedctl.data.rows import read_rows
-from embedctl.errors import DataError
-from embedctl.reading.files import open_bytes
+from embedctl.errors import DataError, first_line
+from embedctl.reading.files import READ_ERRORS, open_bytes
 from embedctl.tokens.prompts import first_prompt
 
 Qrels = dict[str, dict[str, int]]  # query id to document id to grade; a document is relevant if its grade is above 0
@@ -108,7 +109,7 @@ def _drop_empty_queries(collection: Collection, source: str) -> Collection:
 def _read_qrels(path: str) -> Iterator[tuple[int, str, str, int]]:
     """Yield line number, query id, document id and grade. A first line is a header if its last column is no integer."""
     with open_bytes(path) as stream:
-        for number, raw in enumerate(stream, start=1):
+        for number, raw in enumerate(_read_lines(path, stream), start=1):
             line = raw.decode("utf-8-sig", "replace").rstrip("\r\n")
             cells = line.split("\t") if "\t" in line else line.split()
             if not line.strip() or (number == 1 and not _is_integer(cells[-1])):
@@ -120,5 +121,15 @@ def _read_qrels(path: str) -> Iterator[tuple[int, str, str, int]]:
             yield number, cells[0], cells[-2], int(cells[-1])
 
 
+def _read_lines(path: str, stream: BinaryIO) -> Iterator[bytes]:
+    try:
+        yield from stream
+    except READ_ERRORS as cause:
+        message = f"{path}: the file is damaged and cannot be read: {first_line(cause)}"
+        raise DataError(message, "restore the file from its source") from cause
+
+
 def _is_integer(cell: str) -> bool:
-    return cell.strip().removeprefix("-").isdecimal()
+    """Return whether a cell is an integer of at most 9 digits, which all libraries for metrics accept."""
+    digits = cell.strip().removeprefix("-")
+    return digits.isdecimal() and len(digits) < 10

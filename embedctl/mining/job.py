@@ -11,6 +11,8 @@ from typing import Any
 from embedctl.mining.candidates import Limits, MinedRow, Selection
 from embedctl.outputs import Output
 
+ROWS, SHORT_ROWS, REPORT = "mined rows", "rows with too few negatives", "mining report"  # contents: see `Output`
+
 
 @dataclass(frozen=True)
 class MiningJob:
@@ -47,8 +49,8 @@ class MiningJob:
     @property
     def outputs(self) -> list[Output]:
         """The files that the job may write."""
-        report = [Output("--report", self.report)] if self.report else []
-        return [Output("--output", self.output), Output("--output", self.short_file), *report]
+        report = [Output("--report", self.report, REPORT)] if self.report else []
+        return [Output("--output", self.output, ROWS), Output("--output", self.short_file, SHORT_ROWS), *report]
 
 
 @dataclass

@@ -11,7 +11,7 @@ from embedctl.files import atomic_file
 from embedctl.inputs import InputFiles
 from embedctl.mining.candidates import MinedRow
 from embedctl.mining.data import MiningData, Scorer
-from embedctl.mining.job import MiningJob, MiningResult
+from embedctl.mining.job import ROWS, SHORT_ROWS, MiningJob, MiningResult
 from embedctl.mining.report import Report
 from embedctl.outputs import recorder
 from embedctl.reading.json_values import read_json_values
@@ -37,8 +37,8 @@ def write_rows(
     """
     result, requested = MiningResult(corpus=data.corpus_size), job.selection.count
     with (
-        atomic_file(job.output, complete=recorder(job.output)) as stream,
-        atomic_file(job.short_file, complete=recorder(job.short_file)) as short_stream,
+        atomic_file(job.short_file, complete=recorder(job.short_file, SHORT_ROWS)) as short_stream,
+        atomic_file(job.output, complete=recorder(job.output, ROWS)) as stream,  # renamed first
         console.progress("mine", len(data.queries), "rows") as bar,
         inputs.unchanged(),
     ):
@@ -56,6 +56,7 @@ def write_rows(
                 report.add(mined, row["pos"])
             result.add(mined, requested)
             bar.advance()
+        short_stream.flush()  # a full disk is noticed before the output is renamed
     if result.short_rows:
         result.short_file = job.short_file
     else:

@@ -17,7 +17,7 @@ from embedctl.mining.cache import ArrayCache, cached_encode
 from embedctl.mining.candidates import reference_scores
 from embedctl.mining.data import MiningData, collect_data, pair_scores
 from embedctl.mining.filters import build_filters
-from embedctl.mining.job import MiningJob, MiningResult
+from embedctl.mining.job import REPORT, MiningJob, MiningResult
 from embedctl.mining.miner import CandidateFilter, FillFunction, Miner, RandomFill, fill_relaxed, rows_per_block
 from embedctl.mining.output import write_rows
 from embedctl.mining.report import Report, summary
@@ -53,7 +53,7 @@ def mine(job: MiningJob) -> MiningResult:
     report = Report(data, scorers, job.selection.seed) if job.report else None
     result = write_rows(job, data, mined_rows, (miner.reranker or encoded).scores, report, inputs)
     if report and job.report:
-        write_atomically(job.report, report.html(summary(job, result)), complete=recorder(job.report))
+        write_atomically(job.report, report.html(summary(job, result)), complete=recorder(job.report, REPORT))
     return result
 
 

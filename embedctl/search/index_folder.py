@@ -75,6 +75,25 @@ def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any])
     return manifest
 
 
+def _is_manifest(value: Any) -> bool:
+    """Return whether a JSON value is the manifest of an index."""
+    types = {"model": str, "name": str, "dim": int, "precision": str, "max_len": int, "rows": int}
+    if not isinstance(value, dict) or not all(isinstance(value.get(key), kind) for key, kind in types.items()):
+        return False
+    files = value.get("files", {})
+    return (
+        value["precision"] in ("float32", "bfloat16", "float16")
+        and isinstance(files, dict)
+        and all(
+            isinstance(facts, dict)
+            and isinstance(facts.get("bytes"), int)
+            and isinstance(facts.get("sha256"), str)
+            and name in (FAISS, TEXTS, OFFSETS)
+            for name, facts in files.items()
+        )
+    )
+
+
 @dataclass(frozen=True)
 class TextIndex:
     """An index folder that can be searched."""
@@ -94,7 +113,7 @@ class TextIndex:
         hint = "write the index again with `embedctl encode --index`"
         try:
             manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            if not {"model", "name", "dim", "precision", "max_len", "rows"} <= manifest.keys():
+            if not _is_manifest(manifest):
                 raise ValueError
         except FileNotFoundError:
             hint = (
@@ -102,13 +121,28 @@ class TextIndex:
                 "and give it with `--index OUTPUT.npy`"
             )
             raise ConfigError(f"--index {path}: there is no index; {folder / MANIFEST} does not exist", hint) from None
-        except (ValueError, AttributeError):
+        except (ValueError, RecursionError):
             message = f"{folder / MANIFEST}: the file is not a manifest of an index"
             raise ConfigError(message, hint) from None
         damage = find_damage(folder, manifest.get("files", {}))  # an index of an earlier version lists no files
         if damage:
             raise ConfigError(f"{folder}: the index is damaged: {damage}", hint)
         return cls(folder, manifest)
+
+    def _texts(self) -> TextMap:
+        """Open the texts.
+
+        Raises:
+            ConfigError: the files are damaged or do not belong to this index.
+        """
+        try:
+            texts = TextMap(self.folder)
+            if len(texts) == self.manifest["rows"] and texts.size == int(texts.offsets[-1]):
+                return texts
+        except (OSError, ValueError, IndexError):
+            pass
+        hint = "write the index again with `embedctl encode --index`"
+        raise ConfigError(f"{self.folder}: the texts of the index are damaged", hint) from None
 
     def _read_index(self) -> Any:
         """Read index.faiss.
@@ -157,7 +191,7 @@ class TextIndex:
     def search(self, query_QH: Vectors, k: int) -> list[list[dict[str, Any]]]:
         """Return the k nearest texts of each query in descending order: row, score (cosine similarity) and text."""
         scores, rows = faiss_index.search_index(self._read_index(), normalize(query_QH), k)
-        texts = TextMap(self.folder)
+        texts = self._texts()
         return [
             [
                 {"row": int(row), "score": round(float(score), 6), "text": texts[row]}

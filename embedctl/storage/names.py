@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+EMBEDDINGS, INDEX = "embeddings", "index of embeddings"  # contents of outputs: see `embedctl.outputs.Output`
+
 
 def index_folder_for(output: Path) -> Path:
     """Return the path of the index folder for an output of `encode`."""
     return output.with_name(f"{output.name}.index")
+
+
+def ranges_of(output: Path) -> str:
+    """Return the content of the file of ranges; v.npy and v.jsonl have the same name for it."""
+    return f"ranges of {output.name}"
 
 
 def ranges_path(path: Path) -> Path:

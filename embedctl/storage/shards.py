@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from embedctl.outputs import LOCK_FILE
 from embedctl.storage.writers import write_array
 
 MANIFEST = "manifest.json"
+SHARD_FILE = re.compile(r"shard-\d{5,}\.(npy|json)")
 FOLDER_HINT = (
     "give another folder with --output, or start again in this folder with --overwrite, which deletes only its shards"
 )
@@ -53,7 +55,7 @@ class ShardFolder:
     def _open(self, settings: dict[str, Any], *, overwrite: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
-            for old in self.folder.glob("shard-*"):
+            for old in [path for path in self.folder.iterdir() if SHARD_FILE.fullmatch(path.name) and path.is_file()]:
                 old.unlink()
         elif (self.folder / MANIFEST).exists():
             self.manifest = self._read_manifest(settings)
@@ -65,19 +67,24 @@ class ShardFolder:
 
     def _read_entries(self) -> None:
         """Read the entries of finished shards that are not in the manifest yet."""
-        for path in sorted(self.folder.glob("shard-*.json")):
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            self.manifest["ranges"] = entry.pop("ranges")
-            self.entries[int(path.stem.removeprefix("shard-"))] = entry
+        for path in self._entry_files():
+            index = int(path.stem.removeprefix("shard-"))
+            entry = _read_json(path)
+            if _is_entry(entry, index) and _are_ranges(entry.get("ranges", 0)):
+                self.manifest["ranges"] = entry.pop("ranges")
+                self.entries[index] = entry
+            else:
+                console.warn(f"{path}: the file is damaged, so the texts of this shard are encoded again")
+
+    def _entry_files(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("shard-*.json") if SHARD_FILE.fullmatch(path.name))
 
     def _read_manifest(self, settings: dict[str, Any]) -> dict[str, Any]:
-        try:
-            manifest: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-            changed = [name for name, value in settings.items() if manifest.get(name) != value]
-            is_valid = {"ranges", "rows", "shards", "complete"} <= manifest.keys()
-        except (ValueError, AttributeError):
-            changed, is_valid = [], False
-        if not is_valid:
+        manifest = _read_json(self.folder / MANIFEST)
+        is_valid = {"ranges", "rows", "shards", "complete"} <= manifest.keys() and _are_ranges(manifest["ranges"])
+        shards = manifest["shards"] if is_valid else None
+        changed = [name for name, value in settings.items() if manifest.get(name) != value]
+        if not isinstance(shards, list) or not all(_is_entry(entry, index) for index, entry in enumerate(shards)):
             raise ConfigError(f"{self.folder / MANIFEST}: the file is not a manifest of shards", FOLDER_HINT)
         if changed:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
@@ -139,8 +146,33 @@ class ShardFolder:
         rows = sum(entry["rows"] for entry in shards)
         self.manifest |= {"shards": shards, "rows": rows, "complete": True}
         _write_json(self.folder / MANIFEST, self.manifest)
-        for path in self.folder.glob("shard-*.json"):
+        for path in self._entry_files():
             path.unlink()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; empty if the file is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_entry(entry: Any, index: int) -> bool:
+    """Return whether a value describes shard `index`; a path to another file is not accepted."""
+    types = {"file": str, "rows": int, "sha256": str, "texts": str}
+    is_complete = isinstance(entry, dict) and all(isinstance(entry.get(name), kind) for name, kind in types.items())
+    return is_complete and entry["file"] == f"shard-{index:05d}.npy"
+
+
+def _are_ranges(value: Any) -> bool:
+    """Return whether a value is None, or two lists of numbers of the same length."""
+    if value is None:
+        return True
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(part, list) for part in value):
+        return False
+    return len(value[0]) == len(value[1]) and all(isinstance(number, float) for part in value for number in part)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

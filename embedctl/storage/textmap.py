@@ -38,6 +38,7 @@ class TextMap:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / TEXTS
+        self.size = self.path.stat().st_size  # bytes
         self.offsets = np.load(folder / OFFSETS, mmap_mode="r")[:, 0]
 
     def __len__(self) -> int:

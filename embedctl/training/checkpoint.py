@@ -116,9 +116,11 @@ def find_damage(checkpoint: Path) -> str | None:
     if not isinstance(expected, dict) or PROGRESS_FILE not in expected:
         return f"{MANIFEST_FILE} is damaged"
     for name, digest in expected.items():
-        if not (checkpoint / name).exists():
-            return f"{name} is missing"
-        if _hash(checkpoint / name) != digest:
+        try:
+            damaged = _hash(checkpoint / name) != digest
+        except OSError as cause:
+            return f"{name} is missing" if isinstance(cause, FileNotFoundError) else f"{name} cannot be read"
+        if damaged:
             return f"{name} is damaged"
     return None
 

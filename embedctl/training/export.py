@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from embedctl import __version__
 from embedctl.config import TINY
 from embedctl.data.rows import format_kinds
-from embedctl.errors import ModelError
+from embedctl.errors import ModelError, OutputError
 from embedctl.files import atomic_folder
 from embedctl.model.embedder import Embedder
 from embedctl.resources import display_path
@@ -48,16 +48,23 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
         (temporary / "README.md").write_text(model_card(embedder, summary), encoding="utf-8")
         contents = json.dumps(summary_contents(summary), indent=2, ensure_ascii=False)
         (temporary / SUMMARY_FILE).write_text(contents, encoding="utf-8")
-    run, files = RunFolder(summary.job.folder), [path.relative_to(complete) for path in complete.rglob("*")]
-    run.add(str(folder.relative_to(run.path) / file) for file in files if (complete / file).is_file())
+    run, root = RunFolder(summary.job.folder), folder.relative_to(summary.job.folder)
+    files = [path.relative_to(complete) for path in complete.rglob("*") if path.is_file()]
+    names = {str(root / file) for file in files}
+    listed = set(run.run_files())
+    others = [name for name in sorted(names) if (run.path / name).exists() and name not in listed]
+    if others:  # they were created while the run trained
+        kept = folder / f"model-of-step-{summary.steps}"
+        complete.replace(kept)
+        message = f"{', '.join(others)} in {run.path} is not a file of this run and was not replaced"
+        raise OutputError(message, f"the model is in {kept}")
+    run.add(names)
     (folder / MODEL_FILE).unlink(missing_ok=True)
     # While modules.json is missing, embedctl.json marks the folder as incomplete, so no command loads it.
-    for source in sorted(complete.iterdir(), key=lambda path: (path.name == MODEL_FILE, path.name != SUMMARY_FILE)):
-        target = folder / source.name
-        if target.is_dir():
-            shutil.rmtree(target)
-        source.replace(target)
-    complete.rmdir()
+    for file in sorted(files, key=lambda file: (str(file) == MODEL_FILE, str(file) != SUMMARY_FILE)):
+        (folder / file).parent.mkdir(exist_ok=True)
+        (complete / file).replace(folder / file)
+    shutil.rmtree(complete)
 
 
 def summary_contents(summary: RunSummary) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from embedctl import console
 from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import barrier, is_main
 from embedctl.model.embedder import Embedder
+from embedctl.run_folder import RunFolder
 from embedctl.search.vectors import normalize
 from embedctl.tokens.tokenize import tokenize
 from embedctl.training import checkpoint
@@ -60,14 +60,14 @@ class ModelSaver:
         live = encode_distributed(self.session, tokens)
         final_is_best = not self.history.entries or self.history.best["step"] == step
         if is_main() and final_is_best:
-            shutil.rmtree(self.best_folder, ignore_errors=True)
+            RunFolder(self.job.folder).remove_below(self.best_folder)
         trained = self._save(self.job.folder, step)
         if trained is not None:
             vectors = normalize(trained.encode(texts, prompt=""))
             minimum = MIN_SIMILARITY[self.session.runtime.compute_dtype]
             lowest_similarity(vectors, live, minimum, "float32 weights gathered from all ranks")
             similarity = verify(self.job.folder, texts, vectors, trust_remote_code=self.job.trust_remote_code)
-            shutil.rmtree(checkpoint.resume_folder(self.job.folder), ignore_errors=True)
+            RunFolder(self.job.folder).remove_below(checkpoint.resume_folder(self.job.folder))
             self._print_results(step, similarity, final_is_best)
         barrier()
 

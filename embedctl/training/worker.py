@@ -180,7 +180,9 @@ def main(config_file: str) -> NoReturn:
     def _work() -> None:
         job = TrainJob.from_config(load(TrainConfig, config_file))
         if LAUNCHER_PID not in os.environ and os.environ.get("RANK", "0") == "0":
-            lock(Output("--output-dir", job.folder, "managed"))  # a scheduler started this worker without the command
+            lock(
+                Output("--output-dir", job.folder, "training run", "managed")
+            )  # a scheduler started this worker without the command
         run(job, replaces_run=folder.resolve() == RunFolder(job.folder).next.resolve())
 
     run_worker(folder, _work)

@@ -35,7 +35,6 @@ def test_the_old_output_stays_and_no_temporary_file_is_left(name, commands, inpu
         ended = server.run(*arguments, folder=tmp_path, file_size=limit)
         assert ended.code == 2, ended.stderr
         assert re.search("cannot be written: (File too large|the disk is full)", ended.stderr)
-        assert "MiB of disk space free" in ended.stderr
         after = contents(tmp_path)
         assert [key for key in after if ".tmp" in key or key.endswith(".lock")] == []
         if "shards" not in name:  # an index is not written before its vectors are complete

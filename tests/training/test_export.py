@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from embedctl.config import TrainConfig, load
-from embedctl.errors import ModelError
+from embedctl.errors import ModelError, OutputError
 from embedctl.model.embedder import Embedder
+from embedctl.run_folder import LIST_FILE
 from embedctl.training.export import RunSummary, export, lowest_similarity
 from embedctl.training.job import TrainJob
 
@@ -18,20 +19,21 @@ FACTS = {"rows": 3, "texts": 5, "kinds": {"hard-negatives": 3}}
 
 
 @pytest.fixture
-def summary() -> RunSummary:
-    job = TrainJob.from_config(load(TrainConfig, None, {"mrl_dims": ["32", "64"], "lr": 1e-3, "neg_nums": 7}))
+def summary(tmp_path: Path) -> RunSummary:
+    flags = {"mrl_dims": ["32", "64"], "lr": 1e-3, "neg_nums": 7, "output_dir": str(tmp_path)}
+    job = TrainJob.from_config(load(TrainConfig, None, flags))
     return RunSummary(job, FACTS, {"nDCG@10": 0.5}, {"nDCG@10": 0.25}, 12)
 
 
 def test_export_replaces_the_model_and_keeps_other_files(tiny_model: str, tmp_path: Path, summary: RunSummary):
     (tmp_path / "metrics.jsonl").write_text("kept")
     (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "old.json").touch()
+    (tmp_path / "1_Pooling" / "mine.json").touch()
     export(Embedder.from_pretrained(tiny_model, device="cpu"), tmp_path, summary)
     assert (tmp_path / "modules.json").exists()
     assert (tmp_path / "metrics.jsonl").read_text() == "kept"
-    assert not (tmp_path / "1_Pooling" / "old.json").exists()
-    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert (tmp_path / "1_Pooling" / "mine.json").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == [LIST_FILE]
     assert json.loads((tmp_path / "embedctl.json").read_text())["mrl_dims"] == [32, 64]
 
 
@@ -45,7 +47,7 @@ def test_failed_export_keeps_the_older_model(tiny_model: str, tmp_path: Path, su
         raise OSError("No space left on device")
 
     monkeypatch.setattr(Embedder, "save", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError, match="No space left"):
         export(embedder, tmp_path, summary)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -54,7 +56,7 @@ def test_model_card_contains_data_metrics_and_parameters(tiny_model: str, tmp_pa
     export(Embedder.from_pretrained(tiny_model, device="cpu"), tmp_path, summary)
     card = (tmp_path / "README.md").read_text()
     for line in (
-        "# out",
+        f"# {tmp_path.name}",
         "3 rows (hard negatives: 3) with 5 distinct texts, from .",
         "| nDCG@10 | 0.2500 | 0.5000 |",
         "| steps | 12 |",
