@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 from embedctl.errors import EXIT_BUG, EXIT_SIGNAL, EmbedctlError, Terminated
@@ -48,20 +49,24 @@ def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:
 
     After a failure the process ends at once, because other ranks may wait for it in a collective operation.
     """
+
+    def _report_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        text = "".join(traceback.format_exception(kind, value, trace))
+        report_failure(folder, EXIT_BUG, f"{kind.__name__}: {value}", "", text)
+        sys.stderr.flush()
+        os._exit(EXIT_BUG)
+
+    sys.excepthook = _report_bug
+    die_with_parent()
+    raise_on_stop_signals()
     try:
-        die_with_parent()
-        raise_on_stop_signals()
         work()
-        exit_worker()
     except Terminated as stop:
         os._exit(EXIT_SIGNAL + stop.number)
     except EmbedctlError as error:
         report_failure(folder, error.exit_code, error.message, error.hint)
         os._exit(error.exit_code)
-    except Exception as bug:
-        report_failure(folder, EXIT_BUG, f"{type(bug).__name__}: {bug}", "", traceback.format_exc())
-        sys.stderr.flush()
-        os._exit(EXIT_BUG)
+    exit_worker()
 
 
 def exit_worker() -> NoReturn:
