@@ -19,11 +19,9 @@ from typing import Literal
 
 from embedctl.errors import ConfigError, OutputError
 from embedctl.files import check_writable, remove, remove_temporary_files, write_atomically
+from embedctl.locks import LOCK_FILE, acquire
 from embedctl.resources import private_cache
 from embedctl.signals import deferred_stop_signals
-
-LOCK_TEXT = "embedctl, process "
-LOCK_FILE = ".embedctl.lock"  # in a managed folder; the lock of another output is beside it
 
 
 @dataclass(frozen=True)
@@ -158,66 +156,20 @@ def _inside(path: Path, folder: Path) -> bool:
 
 
 def lock(output: Output) -> tuple[int, Path]:
-    """Lock an output until the returned handle is closed; a process that ends, or crashes, releases its locks.
-
-    The handle is inherited by a program that replaces this process.
+    """Lock an output until the returned file descriptor is closed.
 
     Returns:
-        The handle of the lock file, and its path. Remove the file before the handle is closed.
+        The file descriptor of the lock file, and its path. Remove the file before the descriptor is closed.
 
     Raises:
-        ConfigError: another process holds the lock.
+        ConfigError: another process holds the lock, or the lock file is a file of the user.
     """
-    import fcntl  # not available on Windows
-
     folder, name = output.path.parent, f".{output.path.name}.lock"
     if output.kind == "managed":
         check_writable(output.path, str(output), _other_path(output))
         folder, name = output.path, LOCK_FILE
-    path = folder / name
-    while True:
-        handle = _open_lock(path)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            process = os.pread(handle, 40, 0).decode("ascii", "replace").removeprefix(LOCK_TEXT).strip()
-            os.close(handle)
-            message = f"{output} is in use: another embedctl command (process {process or 'unknown'}) writes to it"
-            raise ConfigError(message, f"wait until it has ended, or give another path with {output.option}") from None
-        if _is_file_of(handle, path):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{LOCK_TEXT}{os.getpid()}\n".encode(), 0)
-            os.set_inheritable(handle, True)
-            return handle, path
-        os.close(handle)  # the holder removed the file between opening and locking
-
-
-def _open_lock(path: Path) -> int:
-    """Open a lock file, which is created if it does not exist, and return its file descriptor.
-
-    Raises:
-        ConfigError: the file is a link or has other content than a lock, so it is a file of the user.
-    """
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        handle = os.open(path, flags, 0o666)
-    except OSError as cause:
-        if not path.is_symlink():
-            raise ConfigError(f"{path}: cannot be written: {cause.strerror}", "move it, or make it writable") from None
-        raise ConfigError(f"{path} is a link, but embedctl needs this name for a lock", "move the link") from None
-    content = os.pread(handle, 40, 0).decode("ascii", "replace")
-    if os.fstat(handle).st_nlink > 1 or (content and not content.startswith(LOCK_TEXT)):
-        os.close(handle)
-        raise ConfigError(f"{path} is not a lock of embedctl, which needs this name for a lock", "move the file")
-    return handle
-
-
-def _is_file_of(handle: int, path: Path) -> bool:
-    """Return whether `path` still names the file of an open file descriptor."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.lstat())
-    except FileNotFoundError:
-        return False
+    hint = f"wait until it has ended, or give another path with {output.option}"
+    return acquire(folder / name, str(output), hint), folder / name
 
 
 def recorder(path: Path, content: str) -> Callable[[Path], None]:

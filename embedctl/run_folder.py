@@ -103,7 +103,7 @@ class RunFolder:
                     raise ConfigError(message, "give another folder with --output-dir")
 
     def remove_run(self) -> None:
-        """Remove the earlier run. If this is interrupted, no command takes the rest for a model."""
+        """Remove the earlier run. If this is interrupted, no command loads the remaining files as a model."""
         self.remove_files(self.run_files())
         write_atomically(self.path / LIST_FILE, "[]")
 

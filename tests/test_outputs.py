@@ -13,7 +13,8 @@ import pytest
 
 from embedctl.errors import ConfigError, OutputError
 from embedctl.files import temporary_for, write_atomically
-from embedctl.outputs import LOCK_FILE, Output, claim, recorder, remove_stale, was_recorded
+from embedctl.locks import LOCK_FILE
+from embedctl.outputs import Output, claim, recorder, remove_stale, was_recorded
 
 HOLD = """
 import sys

@@ -15,7 +15,8 @@ from embedctl.data.sources import parse_dataset_option
 from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.evaluation.names import check_metric
 from embedctl.files import remove_temporary_files, write_atomically
-from embedctl.outputs import LOCK_FILE, Output, lock
+from embedctl.locks import LOCK_FILE
+from embedctl.outputs import Output, lock
 from embedctl.resources import example_data
 from embedctl.run_folder import CONFIG_FILE, RunFolder
 
@@ -62,7 +63,9 @@ def command(config: TrainConfig) -> None:
 
 
 def resolve_resume(config: TrainConfig) -> TrainConfig:
-    """Remove --resume if the output folder contains no run yet, so that a scheduler can always pass --resume.
+    """Return the configuration without --resume if the output folder contains no run yet.
+
+    So a scheduler can always pass --resume.
 
     Raises:
         ConfigError: --resume names another folder, which contains no checkpoint.
@@ -98,7 +101,7 @@ def with_default_data(config: TrainConfig) -> TrainConfig:
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Make all paths absolute, so that the run can be resumed from any working folder."""
+    """Return the configuration with absolute paths, so that the run can be resumed from any working folder."""
 
     def _absolute(spec: str) -> str:
         path = parse_dataset_option(spec).path

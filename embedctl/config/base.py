@@ -48,7 +48,7 @@ def _split_commas(value: Any) -> Any:
 
 
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
-Integers = Annotated[tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(_split_commas)]
+PositiveIntegers = Annotated[tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(_split_commas)]
 Range = Annotated[str, Field(pattern=r"^\d+-\d+$")]
 # Options of several commands.
 Device = Annotated[
@@ -64,10 +64,10 @@ PassagePrompt = Annotated[
 ]
 
 
-def parse_range(positions: str) -> tuple[int, int]:
-    """Return the first position of a `Range`, and the position after its last one (which is not included)."""
-    first, last = map(int, positions.split("-"))
-    return first, last
+def parse_range(text: str) -> tuple[int, int]:
+    """Return start and stop (not included) of a `Range` written as START-STOP, for example 10-210."""
+    start, stop = map(int, text.split("-"))
+    return start, stop
 
 
 def check_range_size(flag: str, positions: str, neg_nums: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from embedctl.config.base import Integers, Section, option
+from embedctl.config.base import PositiveIntegers, Section, option
 
 
 class InfoNCESection(Section):
@@ -38,7 +38,7 @@ class CoSENTSection(Section):
 class MatryoshkaSection(Section):
     """Options of the Matryoshka loss, which applies every other loss to shortened embeddings as well."""
 
-    mrl_dims: Integers = option((), "Loss", metavar="INT,INT,...")
+    mrl_dims: PositiveIntegers = option((), "Loss", metavar="INT,INT,...")
     """also train these leading dimensions, so that embeddings can be shortened to them (Matryoshka), for example
     64,128,256 (default: none)"""
 

@@ -33,6 +33,7 @@ class LaunchJob:
     processes: int | None = None  # total number over all machines; None: one per GPU
     device: str | None = None  # "cpu", the name of a GPU, or None: the GPUs, or the CPU if there is no GPU
     cpu_option: str = "--cpu"  # the command's option for running on CPUs, for a hint
+    memory_option: str = "--tokens-per-forward"  # the command's option that limits memory, for a hint
     strategy: str = "auto"  # auto, ddp or fsdp
     weight_bytes: int | None = None  # size of the model's weights, None if unknown
     machines: int = 1  # number of machines
@@ -56,7 +57,7 @@ class LaunchPlan:
     """Number of processes, device and strategy of a `LaunchJob` on this machine."""
 
     processes: int  # total number over all machines
-    gpus: bool  # whether the processes run on GPUs
+    uses_gpus: bool  # whether the processes run on GPUs
     strategy: str  # none, ddp or fsdp
 
     @classmethod
@@ -113,7 +114,7 @@ def accelerate_config(job: LaunchJob, plan: LaunchPlan) -> dict[str, Any]:
         "main_process_port": job.main_process_port,
         # With use_cpu, accelerate starts several processes as independent runs of one process each. Several processes
         # on CPUs are therefore requested by ACCELERATE_USE_CPU (`write_launch`).
-        "use_cpu": not plan.gpus and plan.strategy == "none",
+        "use_cpu": not plan.uses_gpus and plan.strategy == "none",
     }
     if job.main_process_ip:
         config["main_process_ip"] = job.main_process_ip
@@ -132,14 +133,14 @@ def write_launch(job: LaunchJob) -> None:
     config = yaml.safe_dump(accelerate_config(job, plan), sort_keys=False)
     write_atomically(Path(job.folder) / "accelerate.yaml", config)
     cores = (os.cpu_count() or 1) // max(1, plan.processes // job.machines)
-    os.environ["ACCELERATE_USE_CPU"] = str(not plan.gpus).lower()
+    os.environ["ACCELERATE_USE_CPU"] = str(not plan.uses_gpus).lower()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
-    if not plan.gpus:
+    if not plan.uses_gpus:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow each other down on a busy machine
 
 
 def command_line(job: LaunchJob) -> str:
-    """Return the equivalent `accelerate launch` command, for `--dry-run`."""
+    """Write the launch files (see `write_launch`) and return the equivalent `accelerate launch` command."""
     write_launch(job)
     return f"ACCELERATE_USE_CPU={os.environ['ACCELERATE_USE_CPU']} accelerate launch {' '.join(job.arguments)}"
 

@@ -27,6 +27,8 @@ from embedctl.distributed.worker import LAUNCHER_PID
 from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_SIGNAL, ConfigError, Stopped, Terminated
 from embedctl.signals import STOP_SIGNALS, handled_stop_signals
 
+OUT_OF_MEMORY_HINT = "the machine may have run out of memory; use a smaller {memory_option}"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -56,7 +58,7 @@ def main(job: LaunchJob) -> int:
         stopped = Stopped.by(Terminated(outcome.code - EXIT_SIGNAL))
         outcome = replace(outcome, message=stopped.message, hint=job.stop_hint)
     if outcome.code:
-        console.error(outcome.message, outcome.hint)
+        console.error(outcome.message, outcome.hint.replace("{memory_option}", job.memory_option))
     for path in map(Path, job.lock_files):
         path.unlink(missing_ok=True)
     if job.remove_folder and outcome.code != EXIT_BUG:
@@ -81,7 +83,7 @@ def create_launcher(job: LaunchJob) -> Callable[[], None]:
 
 
 def run_launcher(launch: Callable[[], None]) -> Outcome:
-    """Run accelerate's launcher and return the outcome."""
+    """Install handlers of the stop signals, run accelerate's launcher, and return the outcome."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -121,7 +123,7 @@ def _outcome_of(code: int, worker: str) -> Outcome:
     if number in STOP_SIGNALS:
         return Outcome(EXIT_SIGNAL + number, f"stopped by {signal.Signals(number).name}; no new checkpoint was saved")
     if code < 0:
-        hint = "the machine may have run out of memory; use a smaller --tokens-per-forward" if number == 9 else ""
+        hint = OUT_OF_MEMORY_HINT if number == signal.SIGKILL else ""
         name = f"{signal.Signals(number).name} (signal {number})"
         return Outcome(EXIT_SIGNAL + number, f"{worker} was killed by {name}", hint, killed=True)
     return Outcome(code, f"{worker} exited with code {code}")

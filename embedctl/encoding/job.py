@@ -121,6 +121,7 @@ def launch_job(config: EncodeConfig, folder: Path, lock_files: Sequence[Path] = 
         processes=config.num_processes,
         device=config.device,
         cpu_option="--device cpu",
+        memory_option="--batch-tokens",
         strategy="ddp",
         quiet=config.quiet,
         stop_hint=config.interrupt_hint,

@@ -42,7 +42,7 @@ def encode(job: EncodeJob) -> EncodeResult:
     Raises:
         ConfigError: the model has fewer dimensions than requested, or the output folder contains vectors of another
             job.
-        DataError: the input contains no text, or a record without text.
+        DataError: the input contains no text, or a record without text; or it changed while it was read.
         OutputError: the output cannot be written.
         ModelError: the model cannot be loaded, or returns NaN or infinity.
     """
@@ -84,7 +84,7 @@ def write_vectors(job: EncodeJob, encoder: Encoder, settings: dict[str, Any], te
 
 
 def vector_settings(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
-    """Return, for manifests, all settings that the vectors depend on. Vectors of other settings are not reused."""
+    """Return the settings that must be equal for vectors to be reused; `model` is the digest of the weights."""
     return {
         "model": encoder.embedder.weights_hash(),
         "prompt": encoder.prompt,

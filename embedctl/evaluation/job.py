@@ -53,7 +53,8 @@ def evaluate(job: EvalJob) -> Evaluation:
 
     Raises:
         DataError: a file is missing or invalid.
-        ModelError: a model cannot be loaded, or has fewer dimensions than `dim`.
+        ConfigError: a model has fewer than `dim` dimensions.
+        ModelError: a model cannot be loaded.
     """
     collection = Collection.from_beir(*job.beir) if job.beir else Collection.from_rows(job.rows)
     for note in collection.notes:
@@ -69,7 +70,8 @@ def evaluate_model(job: EvalJob, model: str, collection: Collection) -> PerQuery
     """Load a model and return its metrics per query.
 
     Raises:
-        ModelError: the model cannot be loaded, or has fewer dimensions than `dim`.
+        ConfigError: the model has fewer than `dim` dimensions.
+        ModelError: the model cannot be loaded.
     """
     embedder = Embedder.from_pretrained(model, device=job.device, trust_remote_code=job.trust_remote_code)
     return evaluate_embedder(

@@ -89,7 +89,8 @@ def evaluate_embedder(
     """Encode a collection with a model and return each metric of each query. See `EvalJob` for the options.
 
     Raises:
-        ModelError: an embedding contains NaN or infinity, or the model has fewer dimensions than `dim`.
+        ConfigError: the model has fewer than `dim` dimensions.
+        ModelError: an embedding contains NaN or infinity.
     """
     queries, passages = list(collection.queries.values()), list(collection.corpus.values())
     prompts = [collection.prompts.get(query) for query in collection.queries]

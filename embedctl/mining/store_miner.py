@@ -33,8 +33,8 @@ class StoreMiner:
     query_R: Integers  # index into `query_Q` of each row; -1 for a row that keeps its negatives
     positives: list[Ids]  # positives of each query in all rows, as indices into `passage_P`; graded texts included
     reference_positives: list[Ids]  # those that are not graded texts: margins are measured from the lowest score
-    tokens_Q: Hashes  # token hash of each query's text as a passage, or as a query if it is not a passage
-    tokens_P: Hashes  # token hash of each passage
+    token_hash_Q: Hashes  # token hash of each query's text as a passage, or as a query if it is not a passage
+    token_hash_P: Hashes  # token hash of each passage
 
     @classmethod
     def from_data(cls, data: TrainingData) -> StoreMiner:
@@ -62,8 +62,8 @@ class StoreMiner:
             query_R=np.where(mined_R, np.searchsorted(query_Q, own_query), -1),
             positives=_positives(rows, len(query_Q), query, row, passage_P),
             reference_positives=_positives(rows, len(query_Q), query[ungraded], row[ungraded], passage_P),
-            tokens_Q=hashes[np.where(passage_of_Q >= 0, passage_of_Q, query_Q)],
-            tokens_P=hashes[passage_P],
+            token_hash_Q=hashes[np.where(passage_of_Q >= 0, passage_of_Q, query_Q)],
+            token_hash_P=hashes[passage_P],
         )
 
     def mine(
@@ -82,8 +82,8 @@ class StoreMiner:
         scores = [pair_scores(query_QH[query], passage_PH, self.reference_positives[query]) for query in queries]
         reference_Q[queries.start : queries.stop] = reference_scores(scores, "hardest")
         filters = {
-            "answers": exclude_near_duplicates(self.positives, self.tokens_P),
-            "the query itself": exclude_query(self.tokens_Q, self.tokens_P),
+            "answers": exclude_near_duplicates(self.positives, self.token_hash_P),
+            "the query itself": exclude_query(self.token_hash_Q, self.token_hash_P),
         }
         max_excluded = max(map(len, self.positives), default=0) + 1
         miner = Miner(CandidateFilter(filters, limits, reference_Q), selection, max_excluded)

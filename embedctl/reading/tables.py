@@ -26,7 +26,7 @@ def read_tables(path: str, options: ReadOptions) -> Iterator[Record]:
 
 
 def count_rows(path: str, field: str) -> int | None:
-    """Return the number of rows of all files from their metadata, or None if a row may hold several texts."""
+    """Return the number of rows of a Parquet file or dataset folder; None if a row may hold several texts."""
     from pyarrow import types
 
     total = 0

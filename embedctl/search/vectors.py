@@ -55,6 +55,6 @@ def passage_vectors(
     dim: int | None = None,
     encode: EncodeFunction | None = None,
 ) -> Vectors:
-    """Return the vectors (D, H) of passages as `query_vectors`, by default with the passage prompt of the model."""
+    """Encode passages and return their normalized vectors (D, H), by default with the passage prompt of the model."""
     prompt = first_prompt(prompt, embedder.prompt_for("passage"))
     return normalize((encode or embedder.encode)(passages, prompt=prompt, dim=dim, show_progress="passages"))

@@ -17,7 +17,7 @@ class Quantizer:
     """Converts float32 vectors to the stored type.
 
     Args:
-        dtype: float32; float16; int8: 256 steps between the minimum and the maximum of each dimension, with values
+        dtype: float32; float16; int8: 256 values in steps of (maximum - minimum) / 255 of each dimension, with values
             outside this range clipped; binary: the sign of each dimension as a bit, packed into bytes, minus 128.
         ranges: (2, H) minimum and maximum of each dimension for int8, or None to compute them from the first block.
     """
@@ -26,7 +26,7 @@ class Quantizer:
         self.dtype, self.ranges = dtype, ranges
 
     def __call__(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the vectors (N, H) in the stored type: (N, H), or (N, H / 8) for binary.
+        """Return the vectors (N, H) in the stored type: (N, H), or (N, ceil(H / 8)) for binary.
 
         Raises:
             ConfigError: the type is int8 and there are too few texts to compute the ranges.

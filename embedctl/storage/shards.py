@@ -22,7 +22,7 @@ from embedctl import console
 from embedctl.distributed.ranks import broadcast, is_main
 from embedctl.errors import ConfigError, OutputError
 from embedctl.files import write_atomically
-from embedctl.outputs import LOCK_FILE
+from embedctl.locks import LOCK_FILE
 from embedctl.storage.writers import write_array
 
 MANIFEST = "manifest.json"

@@ -114,6 +114,6 @@ def open_writer(path: Path, *, complete: Callable[[Path], None] | None = None) -
 
 
 def write_array(path: Path, array: NDArray[Any], *, complete: Callable[[Path], None] | None = None) -> None:
-    """Write an array (N, H) to a .npy file."""
+    """Write an array (N, H) atomically to a .npy file; `complete` is called as by `atomic_path`."""
     with open_writer(path, complete=complete) as writer:
         writer.write((), array)

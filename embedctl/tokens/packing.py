@@ -46,7 +46,8 @@ def longest_first(lengths: Integers) -> Integers:
 def split_by_budget(lengths: Integers, budget: int, *, padded: bool) -> list[slice]:
     """Split texts into consecutive chunks of at most `budget` tokens; a longer text is a chunk of its own.
 
-    If `padded`, each text counts with the length of the longest text of its chunk, and the lengths (N,) must decrease.
+    If `padded`, each text counts with the length of the longest text of its chunk. Texts sorted with `longest_first`
+    have the least padding.
     """
     chunks: list[slice] = []
     start, cost, longest = 0, 0, 0

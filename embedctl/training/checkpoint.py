@@ -31,8 +31,8 @@ from embedctl.run_folder import CHECKPOINTS, RunFolder
 MANIFEST_FILE, PROGRESS_FILE = "manifest.json", "position.json"
 
 
-def resume_folder(run: Path) -> Path:
-    """Return the folder with the checkpoints of a run; the folder `checkpoints` contains exported models."""
+def checkpoint_folder(run: Path) -> Path:
+    """Return RUN/states, the folder of the checkpoints of a run; RUN/checkpoints contains exported models."""
     return run / CHECKPOINTS
 
 
@@ -53,7 +53,7 @@ def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> N
     Raises:
         OutputError: the checkpoint cannot be written; the earlier ones stay.
     """
-    folder = resume_folder(run) / f"step-{progress.step:08d}"
+    folder = checkpoint_folder(run) / f"step-{progress.step:08d}"
     if is_main():
         RunFolder(run).add([f"{CHECKPOINTS}/{folder.name}"])
     with atomic_folder(folder, sync=True) if is_main() else nullcontext(folder) as own_name:
@@ -76,11 +76,11 @@ def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> N
 
 def list_checkpoints(run: Path) -> list[Path]:
     """Return the checkpoints of a run, newest first."""
-    return sorted(resume_folder(run).glob("step-*"), reverse=True)
+    return sorted(checkpoint_folder(run).glob("step-*"), reverse=True)
 
 
 def find(resume: str, run: Path) -> Path | None:
-    """Return the checkpoint that `--resume` refers to; None if the run was stopped before its first checkpoint.
+    """Return the checkpoint that `--resume` refers to; None if the run has no complete checkpoint.
 
     Args:
         resume: "latest", a checkpoint, or the folder of a run; for a run, its newest complete checkpoint is used.

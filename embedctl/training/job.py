@@ -11,7 +11,7 @@ from embedctl.config.runs import LaunchSection
 from embedctl.config.training import DataSection, TuneSection
 from embedctl.data.sources import Source, parse_dataset_options
 from embedctl.distributed.launch import LaunchJob
-from embedctl.outputs import LOCK_FILE
+from embedctl.locks import LOCK_FILE
 
 TINY_WEIGHT_BYTES = 40 << 20  # an upper estimate for the built-in model
 
@@ -68,7 +68,7 @@ class TrainJob:
         return Path(self.run.output_dir)
 
     def launch_job(self, folder: Path) -> LaunchJob:
-        """Return the processes of the run; `folder` contains their configuration."""
+        """Return the launch settings of the run's processes, which read config.yaml from `folder`."""
         return LaunchJob(
             worker="embedctl.training.worker",
             folder=str(folder),

@@ -28,7 +28,7 @@ from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.packing import longest_first
 from embedctl.tokens.spans import Integers
 from embedctl.training.batch_loader import Schedule
-from embedctl.training.checkpoint import resume_folder
+from embedctl.training.checkpoint import checkpoint_folder
 from embedctl.training.evaluator import encode_distributed
 from embedctl.training.monitor import Monitor
 from embedctl.training.session import Session
@@ -38,12 +38,12 @@ TEXTS_PER_BLOCK = 1 << 15  # limits the device memory that vectors need during e
 
 def negatives_file(run: Path, epoch: int) -> Path:
     """Return the file of the negatives of an epoch."""
-    return resume_folder(run) / f"negatives-{epoch:04d}.npy"
+    return checkpoint_folder(run) / f"negatives-{epoch:04d}.npy"
 
 
 def remove_negatives_after(run: Path, schedule: Schedule, start: int) -> None:
     """Remove negatives that were mined after step `start`: the model of a resumed run may differ from then on."""
-    for path in resume_folder(run).glob("negatives-*.npy"):
+    for path in checkpoint_folder(run).glob("negatives-*.npy"):
         if int(path.stem.removeprefix("negatives-")) * schedule.steps_per_epoch > start:
             path.unlink()
 

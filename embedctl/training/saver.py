@@ -67,7 +67,7 @@ class ModelSaver:
             minimum = MIN_SIMILARITY[self.session.runtime.compute_dtype]
             lowest_similarity(vectors, live, minimum, "float32 weights gathered from all ranks")
             similarity = verify(self.job.folder, texts, vectors, trust_remote_code=self.job.trust_remote_code)
-            RunFolder(self.job.folder).remove_below(checkpoint.resume_folder(self.job.folder))
+            RunFolder(self.job.folder).remove_below(checkpoint.checkpoint_folder(self.job.folder))
             self._print_results(step, similarity, final_is_best)
         barrier()
 

@@ -11,7 +11,7 @@ from embedctl.commands.train import check_data, command, prepare_output, resolve
 from embedctl.config import TrainConfig, load
 from embedctl.errors import ConfigError, DataError
 from embedctl.files import write_atomically
-from embedctl.outputs import LOCK_FILE
+from embedctl.locks import LOCK_FILE
 from embedctl.resources import display_path, example_data
 from embedctl.run_folder import LIST_FILE
 

@@ -49,11 +49,11 @@ def test_strategy_depends_on_processes_and_model_size(requested, processes, size
 
 @pytest.mark.usefixtures("two_gpus")
 def test_default_is_one_process_per_gpu_of_all_machines():
-    assert LaunchPlan.from_job(job(weight_bytes=1)) == LaunchPlan(2, gpus=True, strategy="ddp")
-    assert LaunchPlan.from_job(job(machines=3)) == LaunchPlan(6, gpus=True, strategy="fsdp")
-    assert LaunchPlan.from_job(job(device="cpu")) == LaunchPlan(1, gpus=False, strategy="none")
+    assert LaunchPlan.from_job(job(weight_bytes=1)) == LaunchPlan(2, uses_gpus=True, strategy="ddp")
+    assert LaunchPlan.from_job(job(machines=3)) == LaunchPlan(6, uses_gpus=True, strategy="fsdp")
+    assert LaunchPlan.from_job(job(device="cpu")) == LaunchPlan(1, uses_gpus=False, strategy="none")
     plan = LaunchPlan.from_job(job(device="cpu", processes=5, strategy="fsdp"))
-    assert plan == LaunchPlan(5, gpus=False, strategy="fsdp")
+    assert plan == LaunchPlan(5, uses_gpus=False, strategy="fsdp")
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -66,7 +66,7 @@ def test_more_processes_than_gpus_are_refused():
 
 def test_accelerate_config_describes_several_machines():
     two_machines = job(machines=2, machine_rank=1, main_process_ip="10.0.0.1", main_process_port=29500)
-    config = accelerate_config(two_machines, LaunchPlan(4, gpus=True, strategy="fsdp"))
+    config = accelerate_config(two_machines, LaunchPlan(4, uses_gpus=True, strategy="fsdp"))
     assert (config["num_processes"], config["num_machines"], config["machine_rank"]) == (4, 2, 1)
     assert (config["main_process_ip"], config["main_process_port"]) == ("10.0.0.1", 29500)
     assert config["distributed_type"] == "FSDP"

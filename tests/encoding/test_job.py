@@ -90,9 +90,9 @@ def two_gpus(monkeypatch):
 
 @pytest.mark.usefixtures("two_gpus")
 def test_each_process_requires_its_own_gpu():
-    assert plan() == LaunchPlan(2, gpus=True, strategy="ddp")
-    assert plan(device="cuda").gpus
-    assert not plan(device="cpu").gpus
+    assert plan() == LaunchPlan(2, uses_gpus=True, strategy="ddp")
+    assert plan(device="cuda").uses_gpus
+    assert not plan(device="cpu").uses_gpus
     with pytest.raises(ConfigError, match="this machine has only 2 GPUs") as raised:
         plan(num_processes="3")
     assert "--device cpu" in raised.value.hint

@@ -49,5 +49,5 @@ def test_launcher_and_workers_use_the_same_values_for_the_strategy():
     assert (launch.strategy, launch.weight_bytes) == (job.launch.strategy, job.weight_bytes)
     assert (launch.folder, launch.processes, launch.weight_bytes) == ("out", 2, weight_bytes("tiny"))
     assert (launch.device, launch.quiet, launch.remove_folder) == ("cpu", True, False)
-    assert LaunchPlan.from_job(launch) == LaunchPlan(2, gpus=False, strategy="ddp")
+    assert LaunchPlan.from_job(launch) == LaunchPlan(2, uses_gpus=False, strategy="ddp")
     assert LaunchJob(**json.loads(json.dumps(asdict(launch)))) == launch
