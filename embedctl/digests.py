@@ -52,6 +52,6 @@ def _file_problem(path: Path, facts: FileFacts) -> str | None:
         size = path.stat().st_size
         if size != facts["bytes"]:
             return f"has {size:,} bytes instead of {facts['bytes']:,}"
-        return "has another content than was written" if digest_file(path) != facts["sha256"] else None
+        return "was changed after it was written" if digest_file(path) != facts["sha256"] else None
     except OSError as cause:
         return "is missing" if isinstance(cause, FileNotFoundError) else f"cannot be read: {cause.strerror}"

@@ -138,9 +138,11 @@ def _check_replaceable(output: Output, *, overwrite: bool) -> None:
         return
     hint = f"give another path with {output.option}, or replace the existing one with --overwrite"
     if not output.written:
-        raise ConfigError(f"{output.path} exists and belongs to the output that would be replaced", hint)
+        raise ConfigError(f"{output.path} exists, and this command would remove it together with {output.option}", hint)
     if not was_recorded(output.path, output.content):
-        raise ConfigError(f"{output} already exists and was not written by the same command", hint)
+        raise ConfigError(
+            f"{output} already exists, and it was not written by the same command or was changed since", hint
+        )
 
 
 def _other_path(output: Output) -> str:

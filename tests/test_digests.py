@@ -23,8 +23,8 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 DAMAGE = {
     "cut": (lambda path: path.write_bytes(b"first"), "a.bin has 5 bytes instead of 10"),
-    "zeroed": (lambda path: path.write_bytes(bytes(10)), "a.bin has another content than was written"),
-    "swapped": (lambda path: shutil.copy2(path.with_name("b.bin"), path), "a.bin has another content than was written"),
+    "zeroed": (lambda path: path.write_bytes(bytes(10)), "a.bin was changed after it was written"),
+    "swapped": (lambda path: shutil.copy2(path.with_name("b.bin"), path), "a.bin was changed after it was written"),
     "removed": (lambda path: path.unlink(), "a.bin is missing"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "a.bin "),
 }

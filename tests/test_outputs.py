@@ -75,7 +75,7 @@ def test_a_companion_of_another_output_is_refused_and_removed_with_overwrite():
     )
     stale.path.mkdir()
     with (
-        pytest.raises(ConfigError, match=r"v\.npy\.index exists and belongs to the output"),
+        pytest.raises(ConfigError, match=r"v\.npy\.index exists, and this command would remove it"),
         claim([output, stale], {}, overwrite=False),
     ):
         pass
@@ -216,7 +216,7 @@ def test_a_file_of_the_user_in_the_place_of_the_lock_is_refused():
 
 def test_the_output_of_another_command_requires_overwrite():
     write(Output("--output", Path("d.jsonl"), "mined rows"), "rows")
-    with pytest.raises(ConfigError, match="was not written by the same command"):
+    with pytest.raises(ConfigError, match="it was not written by the same command"):
         write(Output("--output", Path("d.jsonl"), "embeddings"), "vectors")
     assert Path("d.jsonl").read_text() == "rows"
 

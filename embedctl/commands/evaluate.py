@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from embedctl.evaluation.job import EvalJob, Evaluation
 
 EXAMPLES = r"""
-# Evaluate the model that train wrote to ./out, on the rows that it used.
+# Evaluate the model in ./out on the evaluation rows of its training run.
 embedctl eval
 
 # Compare a fine-tuned model with its base model.

@@ -34,10 +34,11 @@ embedctl mine-negatives --model BAAI/bge-base-zh-v1.5 --dataset train.jsonl \
 
 @with_options(MineConfig)
 def command(config: MineConfig) -> None:
-    """Add hard negatives to training rows.
+    """Mine hard negatives for training rows.
 
     For each row, a model searches the corpus for passages that are similar to the query and are not listed as its
-    positives. The output is a new file of rows for `embedctl train`.
+    positives; they replace the row's negatives, unless --keep-negatives is set. The output is a new file of rows for
+    `embedctl train`.
     """
     files = input_files(config)
     job = build_job(config, files)

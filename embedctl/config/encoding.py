@@ -46,7 +46,7 @@ class EncodeConfig(Command):
     """also write a search index to OUTPUT.index/: flat is exact; hnsw and ivf are faster and approximate (default: no
     index)"""
     overwrite: bool = option(False, "Output")
-    """replace an existing output: a file, or the shards of a folder"""
+    """replace an existing output that this command did not write, or that was changed since; encode all shards again"""
     num_processes: int = option(1, HARDWARE, gt=0)
     """processes that encode the shards of an output folder, one per GPU"""
     device: Device = None

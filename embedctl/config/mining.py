@@ -84,7 +84,7 @@ class MineConfig(Command):
     """if a row has too few candidates: fewer leaves it with fewer negatives; random adds random passages; relax adds
     the rejected passages whose scores are closest to the limits"""
     keep_negatives: bool = option(False, "Negatives")
-    """keep the row's own negatives and add the mined ones after them"""
+    """keep the row's own negatives and add the mined ones after them (default: replace them)"""
     report: str | None = option(None, "Output", metavar="FILE")
     """file for an HTML report with score histograms and sample rows (default: no report)"""
     cache: bool = option(True, "Search")
@@ -97,13 +97,14 @@ class MineConfig(Command):
     limits: FilterSection = FilterSection()
     rerank: RerankSection = RerankSection()
     also: Literal["bm25"] | None = option(None, "Search")
-    """also search by common words with BM25, and interleave both result lists (default: none)"""
+    """also search with BM25, by the words that query and passage share, and interleave both result lists (default:
+    none)"""
     ann: Literal["hnsw", "ivf"] | None = option(None, "Search")
     """approximate search for a large corpus, hnsw or ivf; its recall is measured and printed (default: exact search)"""
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
     overwrite: bool = option(False, "Output")
-    """replace an existing output file"""
+    """replace an existing output that this command did not write, or that was changed since"""
     device: Device = None
 
     @model_validator(mode="after")

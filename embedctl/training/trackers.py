@@ -63,7 +63,7 @@ class GuardedTracker:
         `Accelerator.end_training` would also destroy the process group, which the export of the model requires.
         """
         if self.works:
-            with self._failure_is_a_warning("failed at its end"):
+            with self._failure_is_a_warning("could not be closed"):
                 for tracker in self.accelerator.trackers:
                     tracker.finish()
 

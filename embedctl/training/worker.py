@@ -149,7 +149,7 @@ def resume(job: TrainJob, session: Session) -> Progress:
     console.info(f"resumed from {path}, after step {progress.step}")
     if progress.world != world_size():
         change = f"the number of processes changed from {progress.world} to {world_size()}"
-        console.info(f"{change}: the order of the data is the same, results can differ by rounding errors")
+        console.info(f"{change}: the order of the data is the same, but results can differ by rounding errors")
     return progress
 
 

@@ -143,7 +143,7 @@ def test_truncated_vectors_are_normalized(run, reference_model):
 def test_an_output_file_is_replaced_and_an_output_folder_is_continued(run):
     write_texts("own.txt", TEXTS)
     Path("own.npy").write_bytes(b"a file of the user")
-    with pytest.raises(ConfigError, match=r"own\.npy already exists and was not written by the same command"):
+    with pytest.raises(ConfigError, match=r"own\.npy already exists, and it was not written by the same command"):
         run(input="own.txt")
     assert Path("own.npy").read_bytes() == b"a file of the user"
     run(input="own.txt", overwrite=True)
