@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,6 +87,22 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> dict[st
     return {"model": tiny_model} | {name.partition(".")[0]: str(folder / name) for name in names}
 
 
+COMMANDS = (
+    "encode to a file",
+    "encode to shards",
+    "encode with an index",
+    "encode shards with an index",
+    "mine",
+    "mine with the cache",
+)
+
+
+@pytest.fixture(params=COMMANDS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Return the name of one of the command lines; a test with this fixture runs with each of them."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def commands(inputs: dict[str, str]) -> dict[str, list[str]]:
     """Return the command lines whose faults are tested; they write to the working folder."""
@@ -100,3 +116,25 @@ def commands(inputs: dict[str, str]) -> dict[str, list[str]]:
         "mine": [*mine, "-o", "m.jsonl", "--range", "0-30", "--neg-nums", "5", "--report", "m.html", "--no-cache"],
         "mine with the cache": [*mine, "-o", "m.jsonl", "--range", "0-30", "--neg-nums", "5"],
     }
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Return a function that returns the content of all files under a folder, by relative path."""
+    return lambda folder: {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.fixture
+def uninterrupted_training(inputs: dict[str, str], server: Any) -> Callable[[int, Path], tuple[list[object], bytes]]:
+    """Return a function that trains for some epochs in a folder, and returns the command line and the weights."""
+
+    def train(epochs: int, folder: Path) -> tuple[list[object], bytes]:
+        command = ["train", "--model", inputs["model"], "--dataset", inputs["rows"], "--cpu", "--batch-size", 16]
+        command += ["--epochs", epochs, "--save-steps", 2, "--neg-nums", 0]
+        ended = server.run(*command, "-o", "whole", folder=folder)
+        assert ended.code == 0, ended.stderr
+        return command, (folder / "whole/model.safetensors").read_bytes()
+
+    return train

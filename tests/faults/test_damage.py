@@ -92,12 +92,8 @@ def test_damaged_cached_embeddings_are_computed_again(commands, server, tries, t
         assert (tmp_path / str(number) / "m.jsonl").read_bytes() == expected, kind
 
 
-def test_a_damaged_run_is_refused_or_resumed_to_the_same_weights(inputs, server, tries, tmp_path):
-    train = ["train", "--model", inputs["model"], "--dataset", inputs["rows"], "--cpu", "--batch-size", 16]
-    train += ["--epochs", 4, "--save-steps", 2, "--neg-nums", 0]
-    whole = server.run(*train, "-o", "whole", folder=tmp_path)
-    assert whole.code == 0, whole.stderr
-    weights = (tmp_path / "whole/model.safetensors").read_bytes()
+def test_a_damaged_run_is_refused_or_resumed_to_the_same_weights(uninterrupted_training, server, tries, tmp_path):
+    train, weights = uninterrupted_training(4, tmp_path)
     for name, seed in (("stopped", 42), ("other", 1)):
         stopped = server.run(
             *train, "--seed", seed, "-o", name, folder=tmp_path, stop_when=f"{name}/states/step-00000004"

@@ -5,26 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
-from pathlib import Path
-
-import pytest
-
-COMMANDS = (
-    "encode to a file",
-    "encode to shards",
-    "encode with an index",
-    "encode shards with an index",
-    "mine",
-    "mine with the cache",
-)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_old_output_stays_and_no_temporary_file_is_left(name, commands, inputs, server, tries, tmp_path):
+def test_the_old_output_stays_and_no_temporary_file_is_left(name, commands, contents, inputs, server, tries, tmp_path):
     old = [inputs["other"] if argument == inputs["texts"] else argument for argument in commands[name]]
     arguments = [*commands[name], "--overwrite"] if "shards" in name else commands[name]
     earlier = server.run(*old, folder=tmp_path)
@@ -45,12 +28,8 @@ def test_the_old_output_stays_and_no_temporary_file_is_left(name, commands, inpu
     assert last.code == 0, last.stderr
 
 
-def test_training_reports_it_and_can_be_resumed(inputs, server, tries, tmp_path):
-    train = ["train", "--model", inputs["model"], "--dataset", inputs["rows"], "--cpu", "--batch-size", 16]
-    train += ["--epochs", 2, "--save-steps", 2, "--neg-nums", 0]
-    whole = server.run(*train, "-o", "whole", folder=tmp_path)
-    assert whole.code == 0, whole.stderr
-    weights = (tmp_path / "whole/model.safetensors").read_bytes()
+def test_training_reports_it_and_can_be_resumed(uninterrupted_training, contents, server, tries, tmp_path):
+    train, weights = uninterrupted_training(2, tmp_path)
     for number, share in enumerate([0.5, *(random.Random(0).random() for _ in range(tries * 2 // 5 - 1))]):
         out = f"full-{number}"
         ended = server.run(*train, "-o", out, folder=tmp_path, file_size=int(share * len(weights)))

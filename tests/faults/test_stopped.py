@@ -4,22 +4,8 @@ from __future__ import annotations
 
 import random
 import signal
-from pathlib import Path
 
 import pytest
-
-COMMANDS = (
-    "encode to a file",
-    "encode to shards",
-    "encode with an index",
-    "encode shards with an index",
-    "mine",
-    "mine with the cache",
-)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def is_left_by_a_kill(name: str) -> bool:
@@ -27,8 +13,7 @@ def is_left_by_a_kill(name: str) -> bool:
     return ".tmp" in name or name.endswith(".lock")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_killed_runs_end_with_the_files_of_an_uninterrupted_run(name, commands, server, tries, tmp_path):
+def test_killed_runs_end_with_the_files_of_an_uninterrupted_run(name, commands, contents, server, tries, tmp_path):
     uninterrupted, killed = tmp_path / "uninterrupted", tmp_path / "killed"
     uninterrupted.mkdir()
     killed.mkdir()
@@ -50,8 +35,7 @@ def test_killed_runs_end_with_the_files_of_an_uninterrupted_run(name, commands, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_stop_signal_leaves_no_temporary_files(name, number, commands, server, tries, tmp_path):
+def test_a_stop_signal_leaves_no_temporary_files(name, number, commands, contents, server, tries, tmp_path):
     whole = server.run(*commands[name], folder=tmp_path)
     assert whole.code == 0, whole.stderr
     expected, draw, stops = contents(tmp_path), random.Random(f"{name} {number}"), 0
