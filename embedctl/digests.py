@@ -1,8 +1,8 @@
 """Sizes and digests of the files of a folder, with which a damaged file is recognised before it is used.
 
-A folder that was found undamaged is recorded in the cache with the times of its files. Their content is read again only
-if a time has changed since, for example after the folder was copied. Files are flushed to disk before they are listed,
-so a power cut cannot leave a file with the recorded time and other content.
+A folder that was written, or found undamaged, is recorded in the cache with the times of its files. Their content is
+read again only if a time has changed since, for example after the folder was copied. Files are flushed to disk before
+they are listed, so a power cut cannot leave a file with the recorded time and other content.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
-from embedctl.outputs import record, was_recorded
+from embedctl.outputs import is_recorded, record
 
 CHECKED = "checked files"  # the content of a record: see `embedctl.outputs.record`
 
@@ -35,15 +35,20 @@ def list_files(folder: Path, names: Iterable[str]) -> dict[str, FileFacts]:
     return {name: {"bytes": (folder / name).stat().st_size, "sha256": digest_file(folder / name)} for name in names}
 
 
+def mark_checked(folder: Path, written: Path | None = None) -> None:
+    """Record that the files of a folder are undamaged; `written` is the folder that will be renamed to it, if any."""
+    record(folder, CHECKED, written)
+
+
 def find_damage(folder: Path, files: Mapping[str, FileFacts]) -> str | None:
     """Return which file of a folder is not as listed, and how; None if all files are."""
-    if was_recorded(folder, CHECKED):
+    if is_recorded(folder):
         return None
     for name, facts in files.items():
         problem = _file_problem(folder / name, facts)
         if problem:
             return f"{name} {problem}"
-    record(folder, CHECKED)
+    mark_checked(folder)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Write files and folders atomically: under a temporary name, which is renamed at the end.
+"""Write files and folders atomically: under a temporary name, which is renamed at the end. Read small JSON files.
 
 A temporary name is unpredictable and is created exclusively, so it never follows a link that lies in its place. An
 error of writing, such as a full disk, becomes an OutputError that names the output. See outputs.py for the check
@@ -8,6 +8,7 @@ whether an output may be replaced.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import secrets
@@ -216,6 +217,20 @@ def check_writable(folder: Path, output: str, hint: str) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as cause:
         raise ConfigError(f"{output}: cannot be written: {cause.strerror}", hint) from None
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; None if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if the file is missing or damaged, or contains another value."""
+    content = read_json(path)
+    return content if isinstance(content, dict) else {}
 
 
 def sync_tree(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """The outputs of a command: which existing files it may replace, and a lock while it writes them.
 
 An existing file is replaced without `--overwrite` only if embedctl wrote it as the same output and it was not changed
-since. For this, size and time of every finished output are recorded in the cache folder. This page leaves out the
-output folder of training, whose contents are listed in the folder itself (training/run_folder.py).
+since. For this, size and time of every finished output are recorded in the cache folder. The output folder of training
+is left out here: the folder itself lists its files (run_folder.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from embedctl.errors import ConfigError, OutputError
-from embedctl.files import check_writable, remove, remove_temporary_files, write_atomically
+from embedctl.files import check_writable, read_json_object, remove, remove_temporary_files, write_atomically
 from embedctl.locks import LOCK_FILE, acquire
 from embedctl.resources import private_cache
 from embedctl.signals import deferred_stop_signals
@@ -215,11 +215,15 @@ def was_recorded(path: Path, content: str) -> bool:
     return state is not None and [content, state] in _recorded_states(path)
 
 
-def _recorded_states(path: Path) -> list[object]:
-    try:
-        return list(json.loads(_record_file(path).read_text(encoding="utf-8"))["states"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def is_recorded(path: Path) -> bool:
+    """Return whether embedctl wrote or checked this file or folder, with any content, and it was not changed since."""
+    state = _state(path)
+    return state is not None and any(state in recorded for recorded in _recorded_states(path))
+
+
+def _recorded_states(path: Path) -> list[list[object]]:
+    states = read_json_object(_record_file(path)).get("states")
+    return states if isinstance(states, list) else []
 
 
 def _record_file(path: Path) -> Path:

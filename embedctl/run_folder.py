@@ -16,6 +16,7 @@ from pathlib import Path
 
 from embedctl.errors import ConfigError
 from embedctl.files import remove, write_atomically
+from embedctl.outputs import Output
 
 CONFIG_FILE, LIST_FILE, NEXT_FOLDER = "config.yaml", ".embedctl-files.json", ".embedctl-next"
 MODEL_FILE, SUMMARY_FILE = "modules.json", "embedctl.json"  # the first and the last file of a model that is removed
@@ -37,6 +38,11 @@ class RunFolder:
     """The output folder of a run, which may contain an earlier run and other files."""
 
     path: Path
+
+    @property
+    def output(self) -> Output:
+        """The folder as an output of `train`."""
+        return Output("--output-dir", self.path, "training run", "managed")
 
     @property
     def next(self) -> Path:
@@ -124,12 +130,9 @@ class RunFolder:
 
     def start_next(self) -> None:
         """Replace the earlier run by the one whose configuration is in `next`. Call this after its inputs are read."""
-        config = self.next / CONFIG_FILE
-        if not config.exists():
-            return
         self.remove_run()
         self.add([CONFIG_FILE])
-        config.replace(self.path / CONFIG_FILE)
+        (self.next / CONFIG_FILE).replace(self.path / CONFIG_FILE)
 
     def discard_next(self) -> None:
         """Remove what a run left that was stopped before it replaced the earlier one."""

@@ -16,7 +16,7 @@ from embedctl.errors import ConfigError, DataError, ModelError
 from embedctl.evaluation.names import check_metric
 from embedctl.files import remove_temporary_files, write_atomically
 from embedctl.locks import LOCK_FILE
-from embedctl.outputs import Output, lock
+from embedctl.outputs import lock
 from embedctl.resources import example_data
 from embedctl.run_folder import CONFIG_FILE, RunFolder
 
@@ -166,18 +166,17 @@ def prepare_output(config: TrainConfig) -> Path:
         ConfigError: the folder is in use, contains files of the user that the run would replace, or an input; or,
             without --overwrite, it contains a run or other files.
     """
-    output = Output("--output-dir", Path(config.run.output_dir), "training run", "managed")
+    run = RunFolder(Path(config.run.output_dir))
     if config.launch.machine_rank:
-        output.path.mkdir(parents=True, exist_ok=True)
+        run.path.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="embedctl-train-"))
-    if output.path.exists() and not output.path.is_dir():
-        raise ConfigError(f"{output.option} {output.path} is a file", OTHER_FOLDER)
+    if run.path.exists() and not run.path.is_dir():
+        raise ConfigError(f"--output-dir {run.path} is a file", OTHER_FOLDER)
     if not config.launch.dry_run:
-        lock(output)  # held until the supervisor, which inherits it, has ended
-    run = RunFolder(output.path)
+        lock(run.output)  # held until the supervisor, which inherits it, has ended
     check_output(config, run)
     run.discard_next()
-    remove_temporary_files(output.path / "*")
+    remove_temporary_files(run.path / "*")
     replaces = run.is_run and not config.run.resume
     folder = run.next if replaces else run.path
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from embedctl import console
 from embedctl.data.rows import Row, RowKind, read_rows
 from embedctl.data.store import DTYPES, FACTS_FILE, KINDS, TrainingData, append_array, read_array, visits_with_explode
-from embedctl.digests import find_damage, list_files
+from embedctl.digests import find_damage, list_files, mark_checked
 from embedctl.files import build_once
 from embedctl.inputs import InputFiles
 from embedctl.reading.hashes import HashPartitions, text_hash
@@ -67,7 +67,12 @@ def open_or_build(files: Sequence[str], tokenizer: Any, settings: TextSettings, 
     """
     with InputFiles.of(files).unchanged():
         folder = cache / _digest(files, tokenizer, settings)
-        build_once(folder, lambda work: _build(files, tokenizer, settings, work), _is_undamaged)
+
+        def _build_and_mark(work: Path) -> None:
+            _build(files, tokenizer, settings, work)
+            mark_checked(folder, work)
+
+        build_once(folder, _build_and_mark, _is_undamaged)
     return TrainingData.open(folder)
 
 

@@ -27,8 +27,6 @@ from embedctl.distributed.worker import LAUNCHER_PID
 from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_SIGNAL, ConfigError, Stopped, Terminated
 from embedctl.signals import STOP_SIGNALS, handled_stop_signals
 
-OUT_OF_MEMORY_HINT = "the machine may have run out of memory; use a smaller {memory_option}"
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -57,8 +55,10 @@ def main(job: LaunchJob) -> int:
     if job.stop_hint and outcome.code - EXIT_SIGNAL in STOP_SIGNALS:
         stopped = Stopped.by(Terminated(outcome.code - EXIT_SIGNAL))
         outcome = replace(outcome, message=stopped.message, hint=job.stop_hint)
+    if outcome.killed and outcome.code == EXIT_SIGNAL + signal.SIGKILL:
+        outcome = replace(outcome, hint=f"the machine may have run out of memory; use a smaller {job.memory_option}")
     if outcome.code:
-        console.error(outcome.message, outcome.hint.replace("{memory_option}", job.memory_option))
+        console.error(outcome.message, outcome.hint)
     for path in map(Path, job.lock_files):
         path.unlink(missing_ok=True)
     if job.remove_folder and outcome.code != EXIT_BUG:
@@ -123,9 +123,8 @@ def _outcome_of(code: int, worker: str) -> Outcome:
     if number in STOP_SIGNALS:
         return Outcome(EXIT_SIGNAL + number, f"stopped by {signal.Signals(number).name}; no new checkpoint was saved")
     if code < 0:
-        hint = OUT_OF_MEMORY_HINT if number == signal.SIGKILL else ""
         name = f"{signal.Signals(number).name} (signal {number})"
-        return Outcome(EXIT_SIGNAL + number, f"{worker} was killed by {name}", hint, killed=True)
+        return Outcome(EXIT_SIGNAL + number, f"{worker} was killed by {name}", killed=True)
     return Outcome(code, f"{worker} exited with code {code}")
 
 

@@ -6,7 +6,6 @@ may run unless it receives an explicit answer, so every loader passes `trust_rem
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 import torch
 
 from embedctl.errors import ModelError
+from embedctl.files import read_json, read_json_object
 
 LIBRARY_CLASSES = "sentence_transformers."  # prefix of the classes that modules.json may name
 SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
@@ -37,15 +37,14 @@ def check_model_files(path: str, *, trust_remote_code: bool) -> None:
     folder = Path(path)
     if not folder.is_dir():
         return
-    modules = _read_json(folder / "modules.json") or []
+    modules = read_json(folder / "modules.json")  # the libraries report a damaged file
     for module in modules if isinstance(modules, list) else []:
         if isinstance(module, dict):
             _check_inside(folder / "modules.json", str(module.get("path", "")))
             if not trust_remote_code and not str(module.get("type", "")).startswith(LIBRARY_CLASSES):
                 raise code_refused(path, f"modules.json names the class {module.get('type')}")
     for index in folder.rglob("*.safetensors.index.json"):
-        content = _read_json(index)
-        weights = content.get("weight_map") if isinstance(content, dict) else None
+        weights = read_json_object(index).get("weight_map")
         for name in set(weights.values()) if isinstance(weights, dict) else ():
             _check_inside(index, str(name))
     for pickled in (file for name in PICKLED_WEIGHTS for file in folder.rglob(name)):
@@ -91,11 +90,3 @@ def _check_inside(file: Path, name: str) -> None:
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         message = f"{file}: the path {name} is outside the folder of the model"
         raise ModelError(message, "use a model whose files are all in its own folder")
-
-
-def _read_json(file: Path) -> Any:
-    """Return the content of a JSON file; None if it is missing or damaged, which the libraries report."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None

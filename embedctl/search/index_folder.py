@@ -27,6 +27,7 @@ from embedctl.storage.shards import MANIFEST
 from embedctl.storage.textmap import OFFSETS, TEXTS, TextMap
 
 FAISS = "index.faiss"
+WRITE_AGAIN = "write the index again with `embedctl encode --index`"  # a hint
 RECALL_QUERIES, RECALL_K = 100, 10  # recall@10 is measured with 100 vectors of the index as queries
 
 
@@ -110,7 +111,6 @@ class TextIndex:
         """
         given = Path(path)
         folder = given if (given / MANIFEST).is_file() and (given / OFFSETS).is_file() else index_folder_for(given)
-        hint = "write the index again with `embedctl encode --index`"
         try:
             manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             if not _is_manifest(manifest):
@@ -123,10 +123,10 @@ class TextIndex:
             raise ConfigError(f"--index {path}: there is no index; {folder / MANIFEST} does not exist", hint) from None
         except (ValueError, RecursionError):
             message = f"{folder / MANIFEST}: the file is not a manifest of an index"
-            raise ConfigError(message, hint) from None
+            raise ConfigError(message, WRITE_AGAIN) from None
         damage = find_damage(folder, manifest.get("files", {}))  # an index of an earlier version lists no files
         if damage:
-            raise ConfigError(f"{folder}: the index is damaged: {damage}", hint)
+            raise ConfigError(f"{folder}: the index is damaged: {damage}", WRITE_AGAIN)
         return cls(folder, manifest)
 
     def _texts(self) -> TextMap:
@@ -141,8 +141,7 @@ class TextIndex:
                 return texts
         except (OSError, ValueError, IndexError):
             pass
-        hint = "write the index again with `embedctl encode --index`"
-        raise ConfigError(f"{self.folder}: the texts of the index are damaged", hint) from None
+        raise ConfigError(f"{self.folder}: the texts of the index are damaged", WRITE_AGAIN) from None
 
     def _read_index(self) -> Any:
         """Read index.faiss.
@@ -152,14 +151,14 @@ class TextIndex:
         """
         import faiss
 
-        path, hint = self.folder / FAISS, "write the index again with `embedctl encode --index`"
+        path = self.folder / FAISS
         try:
             index = faiss.read_index(str(path))
         except (RuntimeError, MemoryError) as cause:
-            raise ConfigError(f"{path}: the index cannot be read: {first_line(cause)}", hint) from cause
+            raise ConfigError(f"{path}: the index cannot be read: {first_line(cause)}", WRITE_AGAIN) from cause
         if index.ntotal != self.manifest["rows"] or index.d != self.manifest["dim"]:
             expected = f"{self.manifest['rows']:,} vectors of {self.manifest['dim']} dimensions"
-            raise ConfigError(f"{path}: the file does not contain {expected}, as {MANIFEST} states", hint)
+            raise ConfigError(f"{path}: the file does not contain {expected}, as {MANIFEST} states", WRITE_AGAIN)
         return index
 
     def load_model(self, model: str | None, *, device: str | None, trust_remote_code: bool) -> Embedder:

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
+from embedctl.digests import digest_file
 from embedctl.distributed.ranks import broadcast, is_main
 from embedctl.errors import ConfigError, OutputError
-from embedctl.files import write_atomically
+from embedctl.files import read_json_object, write_atomically
 from embedctl.locks import LOCK_FILE
 from embedctl.storage.writers import write_array
 
@@ -69,7 +70,7 @@ class ShardFolder:
         """Read the entries of finished shards that are not in the manifest yet."""
         for path in self._entry_files():
             index = int(path.stem.removeprefix("shard-"))
-            entry = _read_json(path)
+            entry = read_json_object(path)
             if _is_entry(entry, index) and _are_ranges(entry.get("ranges", 0)):
                 self.manifest["ranges"] = entry.pop("ranges")
                 self.entries[index] = entry
@@ -80,7 +81,7 @@ class ShardFolder:
         return sorted(path for path in self.folder.glob("shard-*.json") if SHARD_FILE.fullmatch(path.name))
 
     def _read_manifest(self, settings: dict[str, Any]) -> dict[str, Any]:
-        manifest = _read_json(self.folder / MANIFEST)
+        manifest = read_json_object(self.folder / MANIFEST)
         is_valid = {"ranges", "rows", "shards", "complete"} <= manifest.keys() and _are_ranges(manifest["ranges"])
         shards = manifest["shards"] if is_valid else None
         changed = [name for name, value in settings.items() if manifest.get(name) != value]
@@ -111,7 +112,7 @@ class ShardFolder:
             message = f"--output {self.folder}: {entry['file']} was made from texts that differ from the input"
             raise ConfigError(message, FOLDER_HINT)
         path = self.folder / entry["file"]
-        if path.is_file() and _hash_file(path) == entry["sha256"]:
+        if path.is_file() and digest_file(path) == entry["sha256"]:
             return True
         console.warn(f"{path}: the file is missing or damaged, so its texts are encoded again")
         return False
@@ -122,7 +123,7 @@ class ShardFolder:
         """Write shard `index`: N texts, their vectors (N, H) in the stored type, and the ranges of int8."""
         path = self.folder / f"shard-{index:05d}.npy"
         write_array(path, vectors)
-        entry = {"file": path.name, "rows": len(texts), "sha256": _hash_file(path), "texts": _hash_texts(texts)}
+        entry = {"file": path.name, "rows": len(texts), "sha256": digest_file(path), "texts": _hash_texts(texts)}
         self.entries[index] = entry
         self.manifest["ranges"] = None if ranges is None else ranges.tolist()
         _write_json(path.with_suffix(".json"), {**entry, "ranges": self.manifest["ranges"]})
@@ -148,15 +149,6 @@ class ShardFolder:
         _write_json(self.folder / MANIFEST, self.manifest)
         for path in self._entry_files():
             path.unlink()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; empty if the file is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _is_entry(entry: Any, index: int) -> bool:
@@ -186,8 +178,3 @@ def _hash_texts(texts: Sequence[str]) -> str:
         digest.update(text.encode("utf-8"))
         digest.update(b"\xff")
     return digest.hexdigest()
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

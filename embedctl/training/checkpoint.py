@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from embedctl import console
 from embedctl.distributed.ranks import barrier, broadcast, is_main
 from embedctl.errors import ConfigError
-from embedctl.files import atomic_folder, writing
+from embedctl.files import atomic_folder, read_json, writing
 from embedctl.run_folder import CHECKPOINTS, RunFolder
 
 MANIFEST_FILE, PROGRESS_FILE = "manifest.json", "position.json"
@@ -109,9 +109,8 @@ def find(resume: str, run: Path) -> Path | None:
 
 def find_damage(checkpoint: Path) -> str | None:
     """Return a description of what is wrong with a checkpoint, None if it is complete and undamaged."""
-    try:
-        expected = json.loads((checkpoint / MANIFEST_FILE).read_text())
-    except (OSError, ValueError, RecursionError):
+    expected = read_json(checkpoint / MANIFEST_FILE)
+    if expected is None:
         return f"{MANIFEST_FILE} cannot be read"
     if not isinstance(expected, dict) or PROGRESS_FILE not in expected:
         return f"{MANIFEST_FILE} is damaged"

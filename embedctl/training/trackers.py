@@ -45,7 +45,7 @@ class GuardedTracker:
         """Start the tracker and record the settings of the run."""
         from accelerate.tracking import filter_trackers
 
-        with self._failure_is_a_warning("cannot be started"):
+        with _FailureIsAWarning(self, "cannot be started"):
             if self.name == "wandb":
                 configure_wandb(self.folder)
             self.accelerator.log_with = filter_trackers(tracker_for(self.name, self.folder), str(self.folder))
@@ -54,7 +54,7 @@ class GuardedTracker:
     def log(self, numbers: dict[str, Any], step: int) -> None:
         """Record numbers of a step."""
         if self.works:
-            with self._failure_is_a_warning("failed"):
+            with _FailureIsAWarning(self, "failed"):
                 self.accelerator.log(numbers, step=step)
 
     def finish(self) -> None:
@@ -63,16 +63,13 @@ class GuardedTracker:
         `Accelerator.end_training` would also destroy the process group, which the export of the model requires.
         """
         if self.works:
-            with self._failure_is_a_warning("could not be closed"):
+            with _FailureIsAWarning(self, "could not be closed"):
                 for tracker in self.accelerator.trackers:
                     tracker.finish()
 
-    def _failure_is_a_warning(self, what: str) -> AbstractContextManager[None]:
-        return _Failure(self, what)
-
 
 @dataclass
-class _Failure(AbstractContextManager[None]):
+class _FailureIsAWarning(AbstractContextManager[None]):
     """Turns every exception of a with-block into a warning. A tracker is foreign code that may raise any type."""
 
     tracker: GuardedTracker

@@ -33,7 +33,7 @@ from embedctl.losses.select import losses_for
 from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
-from embedctl.outputs import Output, lock
+from embedctl.outputs import lock
 from embedctl.resources import private_cache
 from embedctl.run_folder import RunFolder
 from embedctl.training import checkpoint
@@ -179,11 +179,10 @@ def main(config_file: str) -> NoReturn:
 
     def _work() -> None:
         job = TrainJob.from_config(load(TrainConfig, config_file))
+        run_folder = RunFolder(job.folder)
         if LAUNCHER_PID not in os.environ and os.environ.get("RANK", "0") == "0":
-            lock(
-                Output("--output-dir", job.folder, "training run", "managed")
-            )  # a scheduler started this worker without the command
-        run(job, replaces_run=folder.resolve() == RunFolder(job.folder).next.resolve())
+            lock(run_folder.output)  # a scheduler started this worker without the command
+        run(job, replaces_run=folder.resolve() == run_folder.next.resolve())
 
     run_worker(folder, _work)
 
