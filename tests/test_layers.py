@@ -12,7 +12,14 @@ import pytest
 import embedctl
 
 ROOT = Path(embedctl.__file__).parent
-BASE = ("embedctl.digests", "embedctl.inputs", "embedctl.outputs", "embedctl.run_folder", "embedctl.signals")
+BASE = (
+    "embedctl.credentials",
+    "embedctl.digests",
+    "embedctl.inputs",
+    "embedctl.outputs",
+    "embedctl.run_folder",
+    "embedctl.signals",
+)
 # One layer per line, the lowest first; the name of a folder includes its modules.
 LAYERS = (
     ("embedctl", "embedctl.errors", "embedctl.console", "embedctl.files", "embedctl.resources", *BASE),
