@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,15 @@ def test_an_option_with_a_credential_is_refused(value, tmp_path):
         assert value not in refused.value.message + refused.value.hint
     with pytest.raises(ConfigError, match="--output contains the"):
         load(EncodeConfig, None, {"output": value})
+
+
+def test_train_writes_nothing_with_a_credential_in_an_option(tmp_path):
+    arguments = ["train", "--model", "https://user:secret@host/model", "-o", "out"]
+    command = [sys.executable, "-m", "embedctl", *arguments]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "secret" not in ended.stdout + ended.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_messages_and_reports_of_failures_contain_no_credentials(tmp_path, capfd):
