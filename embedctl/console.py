@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from embedctl.credentials import masked
+
 PLAIN_LINE_SECONDS = 10.0
 # Characters that a terminal interprets or that change the order of the text around them: C0 and C1 controls except for
 # tab and newline, line separators, directional marks, embeddings, overrides and isolates, and lone surrogates.
@@ -47,22 +49,22 @@ def visible(text: str) -> str:
 
 def info(message: str, style: str | None = None) -> None:
     """Print one line to stderr, unless `--quiet` is set."""
-    _console.print(visible(message), style=style, markup=False, soft_wrap=True)
+    _console.print(visible(masked(message)), style=style, markup=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """Print a warning to stderr, also with `--quiet`."""
     Console(stderr=True, highlight=False).print(
-        visible(f"warning: {message}"), style="yellow", markup=False, soft_wrap=True
+        visible(masked(f"warning: {message}")), style="yellow", markup=False, soft_wrap=True
     )
 
 
 def error(message: str, hint: str = "") -> None:
     """Print an error and the next action to stderr, also with `--quiet`."""
     console = Console(stderr=True, highlight=False)
-    console.print(visible(f"error: {message}"), style="red", markup=False, soft_wrap=True)
+    console.print(visible(masked(f"error: {message}")), style="red", markup=False, soft_wrap=True)
     if hint:
-        console.print(visible(f"  -> {hint}"), markup=False, soft_wrap=True)
+        console.print(visible(masked(f"  -> {hint}")), markup=False, soft_wrap=True)
 
 
 def panel(title: str, facts: dict[str, str], *below: RenderableType, border: str = "none") -> None:

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from signal import SIGINT, Signals
 
+from embedctl.credentials import masked
+
 EXIT_CHECK_FAILED = 1
 EXIT_USER_ERROR = 2
 EXIT_BUG = 70
@@ -97,8 +99,8 @@ class Stopped(EmbedctlError):
 
 
 def first_line(exception: BaseException) -> str:
-    """Return the first line of another library's error message, at most 300 characters.
+    """Return the first line of another library's error message, at most 300 characters and without credentials.
 
     If the message is empty, return the name of the exception's type.
     """
-    return (str(exception).strip() or type(exception).__name__).splitlines()[0][:300]
+    return masked((str(exception).strip() or type(exception).__name__).splitlines()[0])[:300]

@@ -12,7 +12,9 @@ import pytest
 import embedctl
 
 ROOT = Path(embedctl.__file__).parent
-BASE = tuple(f"embedctl.{name}" for name in ("digests", "inputs", "locks", "outputs", "run_folder", "signals"))
+BASE = tuple(
+    f"embedctl.{name}" for name in ("credentials", "digests", "inputs", "locks", "outputs", "run_folder", "signals")
+)
 # One layer per line, the lowest first; the name of a folder includes its modules.
 LAYERS = (
     ("embedctl", "embedctl.errors", "embedctl.console", "embedctl.files", "embedctl.resources", *BASE),

@@ -20,6 +20,7 @@ from pathlib import Path
 from embedctl import __version__, console
 from embedctl.commands.flags import with_options
 from embedctl.config import DoctorConfig
+from embedctl.credentials import masked
 from embedctl.errors import CheckFailed
 from embedctl.remote import hub
 from embedctl.resources import cache_folder, shipped_path
@@ -167,12 +168,13 @@ def _check_cache(name: str, folder: Path, advice: str, *, required: bool) -> Fin
 
 def _check_hub() -> Finding:
     """Report whether models can be downloaded from the Hugging Face Hub."""
-    value = f"{hub.endpoint()} is not reachable"
+    name = masked(hub.endpoint())
+    value = f"{name} is not reachable"
     advice = "use a model folder, or a model that is already in the Hugging Face cache"
     if hub.is_offline():
         value = "offline mode (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)"
     elif hub.is_reachable(hub.endpoint(), HUB_TIMEOUT_SECONDS):
-        return Finding("hub", "Hugging Face Hub", f"{hub.endpoint()} is reachable")
+        return Finding("hub", "Hugging Face Hub", f"{name} is reachable")
     return Finding("hub", "Hugging Face Hub", value, advice)
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from embedctl.config.base import CliOption, Command, Section
+from embedctl.credentials import credential_in
 from embedctl.errors import ConfigError
 from embedctl.resources import config_file
 
@@ -75,11 +76,23 @@ def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None 
     set_paths = [path for path in option_fields(config) if path[-1] in flags]
     for path in set_paths:
         _set_value(merged, path, flags[path[-1]])
+    _check_credentials(merged)
     try:
         return config.model_validate(merged)
     except ValidationError as invalid:
         messages = [_message(error, set_paths, file) for error in invalid.errors()]
         raise ConfigError("\n  ".join(messages), _help_hint(config)) from None
+
+
+def _check_credentials(content: Any, name: str = "") -> None:
+    """Raise a ConfigError if a value contains a credential; values are written to files, messages and trackers."""
+    if isinstance(content, str) and (found := credential_in(content)):
+        hint = "remove it; set HF_TOKEN or run `hf auth login` to use a private model of the Hugging Face Hub"
+        raise ConfigError(f"{flag_of(name)} contains {found}, which would be written to files and messages", hint)
+    items = content.items() if isinstance(content, dict) else ()
+    parts = [(name, part) for part in content] if isinstance(content, list | tuple) else items
+    for key, part in parts:
+        _check_credentials(part, str(key))
 
 
 def _help_hint(config: type[Command]) -> str:

@@ -147,4 +147,7 @@ def command_line(job: LaunchJob) -> str:
 
 def exec_supervisor(job: LaunchJob) -> NoReturn:
     """Replace this process by the supervisor of the job's workers."""
+    if Path.cwd() != Path(__file__).parents[2]:  # unless embedctl itself is imported from the working folder
+        # `python -m` would import Python files of the working folder, which may be the folder of a model.
+        os.environ["PYTHONSAFEPATH"] = "1"
     os.execv(sys.executable, [sys.executable, "-m", "embedctl.distributed.supervise", json.dumps(asdict(job))])

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
+from embedctl.credentials import masked
 from embedctl.errors import EXIT_BUG, EXIT_SIGNAL, EmbedctlError, Terminated
 from embedctl.files import write_atomically
 from embedctl.signals import raise_on_stop_signals
@@ -35,12 +36,15 @@ def die_with_parent() -> None:
 
 
 def report_failure(folder: Path, code: int, message: str, hint: str, trace: str = "") -> None:
-    """Write a failure to FOLDER/error.rankN.json, and its traceback to FOLDER/traceback.rankN.txt."""
+    """Write a failure to FOLDER/error.rankN.json, and its traceback to FOLDER/traceback.rankN.txt.
+
+    Credentials are left out.
+    """
     rank = os.environ.get("RANK", "0")
     name = f"traceback.rank{rank}.txt"
     if trace:
-        write_atomically(folder / name, trace)
-    failure = {"code": code, "message": message, "hint": hint, "time": time.time(), "traceback": name}
+        write_atomically(folder / name, masked(trace))
+    failure = {"code": code, "message": masked(message), "hint": masked(hint), "time": time.time(), "traceback": name}
     write_atomically(folder / f"error.rank{rank}.json", json.dumps(failure))
 
 

@@ -34,8 +34,8 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
     import sentence_transformers
 
     hint = "give the folder or Hugging Face Hub name of a cross-encoder, e.g. BAAI/bge-reranker-v2-m3"
-    check_model_files(path, trust_remote_code=trust_remote_code)
     with loading_context(path, f"--rerank-with {path}: cannot be loaded", hint):
+        check_model_files(path, trust_remote_code=trust_remote_code)
         model: CrossEncoder = sentence_transformers.CrossEncoder(
             path, device=device, trust_remote_code=trust_remote_code, model_kwargs={"use_safetensors": True}
         )

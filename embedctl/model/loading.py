@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from embedctl.config import TINY
 from embedctl.errors import ModelError, first_line
-from embedctl.model.trust import check_model_files, code_refused, no_pickles
+from embedctl.model.trust import check_code, check_model_files, code_refused, hub_pickle_refused, safe_loading
 from embedctl.remote import hub
 from embedctl.run_folder import is_incomplete_model
 
@@ -39,8 +39,8 @@ def load_sentence_transformer(
         ModelError: the model does not exist or cannot be read, or its first module is not a transformer.
     """
     _check_model_path(path)
-    check_model_files(path, trust_remote_code=trust_remote_code)
     with loading_context(path, f"{path}: the embedding model cannot be loaded"), torch.random.fork_rng(devices=[]):
+        check_model_files(path, trust_remote_code=trust_remote_code)
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
@@ -76,11 +76,13 @@ def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
     hub.go_offline_if_unreachable(path)
     silence_transformers()
     try:
-        with no_pickles():
+        with safe_loading(path):
             yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as cause:
         if "trust_remote_code" in str(cause):
             raise code_refused(path, first_line(cause)) from cause
+        if not Path(path).exists() and "model.safetensors" in str(cause):
+            raise hub_pickle_refused(path) from cause
         raise ModelError(f"{problem}: {first_line(cause)}", hint) from cause
 
 
@@ -114,9 +116,14 @@ def _check_model_path(path: str) -> None:
 
 
 def load_tokenizer(path: str) -> Any:
-    """Load the tokenizer of a model without its weights; raise a ModelError if it cannot be loaded."""
+    """Load the tokenizer of a model without its weights.
+
+    Raises:
+        ModelError: it cannot be loaded, or the model comes with Python code, which this function never runs.
+    """
     _check_model_path(path)
     with loading_context(path, f"{path}: the tokenizer cannot be loaded"):
+        check_code(path, "omit --model: validate-data runs no code of a model")
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(path, trust_remote_code=False)

@@ -6,6 +6,7 @@ may run unless it receives an explicit answer, so every loader passes `trust_rem
 
 from __future__ import annotations
 
+import glob
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,72 +17,182 @@ import torch
 
 from embedctl.errors import ModelError
 from embedctl.files import read_json, read_json_object
+from embedctl.remote import hub
 
 LIBRARY_CLASSES = "sentence_transformers."  # prefix of the classes that modules.json may name
-SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
-PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin")
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+# beginnings of the names of files that trainers leave beside the weights, and that no command reads
+TRAINER_FILES = ("training_args", "optimizer", "scheduler", "scaler", "rng_state", "random_states")
+TRUST_HINT = "read the code of the model, and add --trust-remote-code only if you trust its author"
+NOT_READ = "not read, because loading a pickle can run any program"
 CONVERT = (
-    "import torch, safetensors.torch as s; "
-    "w = torch.load({source!r}, weights_only=True, map_location='cpu'); "
-    "s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, {target!r}, metadata={{'format': 'pt'}})"
+    "import torch, safetensors.torch as s; from pathlib import Path; d = Path({folder!r}); w = {{}}; "
+    "[w.update(torch.load(f, weights_only=True, map_location='cpu')) for f in sorted(d.glob({pattern!r}))]; "
+    "s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, d / {target!r}, metadata={{'format': 'pt'}})"
 )
 
 
-def check_model_files(path: str, *, trust_remote_code: bool) -> None:
-    """Check the files of a local model folder. A model of the Hub is checked by the libraries that load it.
+def check_code(path: str, hint: str = TRUST_HINT) -> None:
+    """Check that a model can be loaded without Python code of its own.
+
+    Args:
+        path: a folder or a Hugging Face Hub name; the configuration files of a Hub model are downloaded.
+        hint: the next action after an error.
 
     Raises:
-        ModelError: the folder contains pickled weights only, names a class of its own without `trust_remote_code`, or
-            names a file outside the folder.
+        ModelError: a configuration file names a class that is not part of transformers or sentence-transformers.
     """
-    folder = Path(path)
-    if not folder.is_dir():
+    import transformers
+
+    folder = hub.configuration_folder(path)
+    if folder is None:
         return
-    modules = read_json(folder / "modules.json")  # the libraries report a damaged file
-    for module in modules if isinstance(modules, list) else []:
-        if isinstance(module, dict):
-            _check_inside(folder / "modules.json", str(module.get("path", "")))
-            if not trust_remote_code and not str(module.get("type", "")).startswith(LIBRARY_CLASSES):
-                raise code_refused(path, f"modules.json names the class {module.get('type')}")
-    for index in folder.rglob("*.safetensors.index.json"):
-        weights = read_json_object(index).get("weight_map")
-        for name in set(weights.values()) if isinstance(weights, dict) else ():
-            _check_inside(index, str(name))
-    for pickled in (file for name in PICKLED_WEIGHTS for file in folder.rglob(name)):
-        if not any((pickled.parent / name).exists() for name in SAFE_WEIGHTS):
-            raise pickle_refused(pickled)
+    for file, name in _module_classes(folder):
+        if not name.startswith(LIBRARY_CLASSES):
+            raise code_refused(path, f"{file} names the class {name}", hint)
+    for part in _parts(folder):
+        for file in sorted(part.glob("*config*.json")):
+            # A class of the same name in transformers is loaded instead of the model's own.
+            for name in _auto_map_classes(file):
+                if not hasattr(transformers, name.rpartition(".")[2]):
+                    raise code_refused(path, f"{file} names the class {name}", hint)
 
 
-def code_refused(path: str, reason: str) -> ModelError:
+def check_weights(path: str) -> None:
+    """Check that the weights of a model are safetensors files in its own folder.
+
+    Args:
+        path: a folder or a Hugging Face Hub name; of a Hub model, only the configuration files are checked.
+
+    Raises:
+        ModelError: the folder contains pickled weights only, or a configuration file names a file outside the folder.
+    """
+    folder = hub.configuration_folder(path)
+    if folder is None:
+        return
+    for file, name in _module_paths(folder):
+        _check_inside(file, name)
+    for part in _parts(folder):
+        for index in part.glob("*.safetensors.index.json"):
+            names = _mapping(read_json_object(index).get("weight_map")).values()
+            for name in sorted({str(name) for name in names}):
+                _check_inside(index, name)
+        pickled = [file for file in sorted(part.glob("*")) if _is_pickled_weights(file)]
+        if pickled and Path(path).is_dir() and not any(part.glob("*.safetensors")):
+            raise pickle_refused(pickled[0])
+
+
+def check_model_files(path: str, *, trust_remote_code: bool) -> None:
+    """Check the files of a model before its weights are loaded.
+
+    Raises:
+        ModelError: see `check_weights` and, without `trust_remote_code`, `check_code`.
+    """
+    if not trust_remote_code:
+        check_code(path)
+    check_weights(path)
+
+
+def code_refused(path: str, reason: str, hint: str = TRUST_HINT) -> ModelError:
     """Return the error for a model that comes with Python code."""
     message = f"{path}: the model comes with Python code, which is not run without --trust-remote-code: {reason}"
-    return ModelError(message, "read the code of the model, and add --trust-remote-code if you trust its author")
+    return ModelError(message, hint)
 
 
 def pickle_refused(file: Path) -> ModelError:
-    """Return the error for pickled weights, with a command that converts them."""
-    message = f"{file}: the weights are pickled and are not read, because loading a pickle can run any program"
+    """Return the error for pickled weights of a local model, with a command that converts them."""
+    pattern = "pytorch_model*.bin" if file.name.startswith("pytorch_model") else glob.escape(file.name)
     target = "adapter_model.safetensors" if file.name.startswith("adapter") else "model.safetensors"
-    script = CONVERT.format(source=str(file), target=str(file.with_name(target)))
-    return ModelError(message, f"convert them to safetensors: python -c {shlex.quote(script)}")
+    script = CONVERT.format(folder=str(file.parent), pattern=pattern, target=target)
+    hint = f"convert them to safetensors: python -c {shlex.quote(script)}"
+    return ModelError(f"{file}: the weights are pickled and are {NOT_READ}", hint)
+
+
+def hub_pickle_refused(name: str) -> ModelError:
+    """Return the error for a model of the Hugging Face Hub whose weights are not safetensors files."""
+    folder = shlex.quote(name.rpartition("/")[2])
+    hint = (
+        f"run `hf download {shlex.quote(name)} --local-dir {folder}` and use the model {folder}; the next message then "
+        "contains the command that converts its weights to safetensors"
+    )
+    return ModelError(
+        f"{name}: the model has no weights in the safetensors format; pickled weights are {NOT_READ}", hint
+    )
 
 
 @contextmanager
-def no_pickles() -> Iterator[None]:
-    """Make every library raise an error if it loads pickled weights in a with-block.
+def safe_loading(path: str) -> Iterator[None]:
+    """Make every library raise an error if it loads a pickle, or asks whether code may run, in a with-block.
+
+    Args:
+        path: the model that is loaded, for the message.
 
     Raises:
         ModelError: a library called `torch.load`.
+        ValueError: a library did not pass `trust_remote_code`; the message contains this word.
     """
+    from transformers import dynamic_module_utils
 
     def _refuse(file: Any, *_arguments: Any, **_options: Any) -> NoReturn:
-        raise pickle_refused(Path(str(file)))
+        raise pickle_refused(Path(str(file))) if Path(path).exists() else hub_pickle_refused(path)
 
-    original, torch.load = torch.load, _refuse  # type: ignore[assignment]
+    load, seconds = torch.load, dynamic_module_utils.TIME_OUT_REMOTE_CODE
+    torch.load, dynamic_module_utils.TIME_OUT_REMOTE_CODE = _refuse, 0  # type: ignore[assignment]
     try:
         yield
     finally:
-        torch.load = original
+        torch.load, dynamic_module_utils.TIME_OUT_REMOTE_CODE = load, seconds
+
+
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    """Return the entries of modules.json; one for the folder itself if this file is missing."""
+    if not (folder / "modules.json").is_file():
+        return [{"path": "", "type": LIBRARY_CLASSES}]
+    modules = read_json(folder / "modules.json")
+    return [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
+
+
+def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Iterate over the module classes of a model: the file that names the class, and the class."""
+    for module in _modules(folder):
+        yield folder / "modules.json", str(module.get("type"))
+        for file, routes in _routes(folder / str(module.get("path", ""))):
+            yield from ((file, str(kind)) for kind in routes.values())
+
+
+def _module_paths(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Iterate over the paths of a model's modules: the file that names the path, and the path."""
+    for module in _modules(folder):
+        yield folder / "modules.json", str(module.get("path", ""))
+        for file, routes in _routes(folder / str(module.get("path", ""))):
+            yield from ((file, name) for name in routes)
+
+
+def _routes(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Iterate over the configuration files of a Router module, with the class of each of its modules by its path."""
+    for file in (folder / "router_config.json", folder / "config.json"):
+        config = read_json_object(file)
+        if "structure" in config:
+            yield file, _mapping(config.get("types"))
+
+
+def _parts(folder: Path) -> list[Path]:
+    """Return the folders that contain the modules of a model, and those of the base models of its adapters."""
+    parts = [folder / str(module.get("path", "")) for module in _modules(folder)]
+    parts += [part / name for part in parts for _file, routes in _routes(part) for name in routes]
+    adapters = (read_json_object(part / "adapter_config.json") for part in parts)
+    bases = [str(adapter.get("base_model_name_or_path") or "") for adapter in adapters]
+    return parts + [Path(base) for base in bases if base and Path(base).is_dir()]
+
+
+def _auto_map_classes(file: Path) -> Iterator[str]:
+    """Iterate over the classes in the `auto_map` of a configuration file, for example `modeling.Model`."""
+    for names in _mapping(read_json_object(file).get("auto_map")).values():
+        yield from (name for name in (names if isinstance(names, list) else [names]) if isinstance(name, str))
+
+
+def _is_pickled_weights(file: Path) -> bool:
+    return file.suffix in PICKLE_SUFFIXES and not file.name.startswith(TRAINER_FILES)
 
 
 def _check_inside(file: Path, name: str) -> None:
@@ -90,3 +201,8 @@ def _check_inside(file: Path, name: str) -> None:
     if path.is_absolute() or ".." in path.parts or "\\" in name:
         message = f"{file}: the path {name} is outside the folder of the model"
         raise ModelError(message, "use a model whose files are all in its own folder")
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """Return a value of a JSON file if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}

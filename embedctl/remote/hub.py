@@ -1,7 +1,8 @@
-"""Check once whether the Hugging Face Hub is reachable, and switch to offline mode if it is not.
+"""Configuration files of models on the Hugging Face Hub, and offline mode if the Hub is not reachable.
 
-Without this check, the retries of huggingface_hub take about a minute and print nothing. In offline mode, which is the
-same as HF_HUB_OFFLINE=1, a cached model is loaded and any other model is an error immediately.
+Whether the Hub is reachable is checked once. Without this check, the retries of huggingface_hub take about a minute and
+print nothing. In offline mode, which is the same as HF_HUB_OFFLINE=1, a cached model is loaded and any other model is
+an error immediately.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from embedctl import console
 
 TIMEOUT_SECONDS = 10.0  # huggingface_hub's timeout for one file; without a network, the request fails immediately
 TRUE_VALUES = {"1", "true", "yes", "on"}
+CONFIGURATION = ("modules.json", "*config*.json", "*.safetensors.index.json")  # files of a model that name other files
 
 
 def endpoint() -> str:
@@ -57,3 +59,20 @@ def go_offline_if_unreachable(model: str) -> None:
     console.info(f"{endpoint()} is not reachable, so only local folders and cached models can be loaded")
     os.environ["HF_HUB_OFFLINE"] = "1"  # for subprocesses
     constants.HF_HUB_OFFLINE = True  # for this process, in which huggingface_hub may already have read the variable
+
+
+def configuration_folder(model: str) -> Path | None:
+    """Return the folder with a model's configuration files. Those of a Hub model are downloaded to the cache.
+
+    None if the model is not found, or if its name has no owner, which the libraries add; they report a missing model.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    if model.count("/") != 1:
+        return None
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=list(CONFIGURATION)))
+    except (OSError, ValueError):
+        return None

@@ -18,6 +18,8 @@ from embedctl.data.rows import format_kinds
 from embedctl.errors import ModelError, OutputError
 from embedctl.files import atomic_folder
 from embedctl.model.embedder import Embedder
+from embedctl.model.loading import loading_context
+from embedctl.model.trust import check_model_files
 from embedctl.resources import display_path
 from embedctl.run_folder import MODEL_FILE, SUMMARY_FILE, RunFolder
 from embedctl.training.job import TrainJob
@@ -90,11 +92,16 @@ def verify(folder: Path, texts: list[str], expected: NDArray[np.float32], *, tru
         The lowest cosine similarity.
 
     Raises:
-        ModelError: it is lower than 0.9999.
+        ModelError: it is lower than 0.9999, or the model cannot be loaded.
     """
-    from sentence_transformers import SentenceTransformer
+    with loading_context(str(folder), f"{folder}: the exported model cannot be loaded"):
+        check_model_files(str(folder), trust_remote_code=trust_remote_code)
+        from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=trust_remote_code)
+        settings = {"use_safetensors": True}
+        model = SentenceTransformer(
+            str(folder), device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings
+        )
     found = model.encode(texts, prompt="", normalize_embeddings=True, show_progress_bar=False)
     return lowest_similarity(found, expected, MIN_SIMILARITY, str(folder))
 
