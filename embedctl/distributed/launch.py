@@ -83,8 +83,7 @@ class LaunchPlan:
 def choose_strategy(requested: str, processes: int, weight_bytes: int | None) -> tuple[str, str]:
     """Return the strategy (`none`, `ddp` or `fsdp`) and the reason for it.
 
-    The launcher and the workers call this with the same values and so choose the same strategy. `processes` is the
-    total over all machines; `weight_bytes` is None if unknown.
+    The launcher and the workers call this with the same values; `processes` is the total over all machines.
     """
     if processes == 1:
         return "none", "one process"
@@ -124,11 +123,7 @@ def accelerate_config(job: LaunchJob, plan: LaunchPlan) -> dict[str, Any]:
 
 
 def write_launch(job: LaunchJob) -> None:
-    """Write FOLDER/accelerate.yaml and set the environment variables that it requires.
-
-    Raises:
-        ConfigError: this machine has fewer GPUs than processes, or one GPU is named for several processes.
-    """
+    """Write FOLDER/accelerate.yaml and set the environment variables that it requires."""
     plan = LaunchPlan.from_job(job)
     config = yaml.safe_dump(accelerate_config(job, plan), sort_keys=False)
     write_atomically(Path(job.folder) / "accelerate.yaml", config)

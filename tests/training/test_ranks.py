@@ -110,7 +110,7 @@ def gradients_of_ranks(
         if weight.grad is not None:
             gradient = weight.grad.full_tensor() if hasattr(weight.grad, "full_tensor") else weight.grad
             found[name.removeprefix("module.")] = gradient.clone()
-    session.zero_grad()
+    session.optimizer.zero_grad()
     return found, loss
 
 
