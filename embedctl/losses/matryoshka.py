@@ -36,9 +36,8 @@ class Matryoshka(Loss):
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Return the mean of the losses of the truncated embeddings and of the whole embeddings."""
-        dimension = query_QH.shape[1]
-        check_dims(self.dims, dimension)
-        dims = sorted({dimension, *self.dims})
+        check_dims(self.dims, query_QH.shape[1])
+        dims = sorted({query_QH.shape[1], *self.dims})
         losses = [self.loss(_truncate(query_QH, dim), _truncate(document_DH, dim), targets) for dim in dims]
         return torch.stack(losses).mean()
 

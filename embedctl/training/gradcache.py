@@ -78,11 +78,8 @@ class GradCache:
     def __call__(self, prepared: PreparedBatch, number: int, *, last: bool = True, scale: float = 1.0) -> Tensor:
         """Add `scale` times the gradient of the batch's loss to the gradients, and return the loss, detached.
 
-        Args:
-            prepared: the batch.
-            number: the number of the batch, unique within the run; it determines dropout.
-            last: whether this is the last batch of the step, after which gradients are averaged over the ranks.
-            scale: factor of the gradient, for gradient accumulation.
+        `number`, unique within the run, determines dropout. After the `last` batch of a step, the gradients are
+        averaged over the ranks.
         """
         single_pass = prepared.keep_graphs or len(prepared.features) == 1
         vectors = []

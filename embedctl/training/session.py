@@ -128,9 +128,8 @@ class Session:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set weights and optimizer to a state in the form of `state_dict`. Called by all ranks."""
-        model, optimizer = state["model"], state["optimizer"]
-        optim = self.optimizer.optimizer
-        dcp.set_state_dict(self.trained_module, optim, model_state_dict=model, optim_state_dict=optimizer)
+        module, optimizer = self.trained_module, self.optimizer.optimizer
+        dcp.set_state_dict(module, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         if self.masters:
             self.masters.copy_to_model()
 

@@ -1,3 +1,5 @@
+"""CoSENT: value, gradients, invariances and memory."""
+
 from __future__ import annotations
 
 import math
