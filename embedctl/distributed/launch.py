@@ -83,8 +83,7 @@ class LaunchPlan:
 def choose_strategy(requested: str, processes: int, weight_bytes: int | None) -> tuple[str, str]:
     """Return the strategy (`none`, `ddp` or `fsdp`) and the reason for it.
 
-    The launcher and the workers call this with the same values and so choose the same strategy. `processes` is the
-    total over all machines; `weight_bytes` is None if unknown.
+    The launcher and the workers call this with the same values; `processes` is the total over all machines.
     """
     if processes == 1:
         return "none", "one process"

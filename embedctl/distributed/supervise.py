@@ -27,6 +27,9 @@ from embedctl.distributed.worker import LAUNCHER_PID
 from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_SIGNAL, ConfigError, Stopped, Terminated
 from embedctl.signals import STOP_SIGNALS, handled_stop_signals
 
+CRASH_HINT = "read the worker's messages above; if they do not name the cause, report this as a bug in embedctl"
+RESTART_HINT = "run the command again; continue a training run with `embedctl train --resume RUN`"
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -92,9 +95,9 @@ def run_launcher(launch: Callable[[], None]) -> Outcome:
     try:
         launch()
     except SignalException as stop:
-        return Outcome(EXIT_SIGNAL + int(stop.sigval), f"stopped by {stop.sigval.name}")
+        return Outcome(EXIT_SIGNAL + int(stop.sigval), f"stopped by {stop.sigval.name}", RESTART_HINT)
     except KeyboardInterrupt:
-        return Outcome(EXIT_INTERRUPTED, "interrupted")
+        return Outcome(EXIT_INTERRUPTED, "interrupted", RESTART_HINT)
     except subprocess.CalledProcessError as child:
         return _outcome_of(child.returncode, "the worker")
     except ChildFailedError as failed:
@@ -121,11 +124,12 @@ def _outcome_of(code: int, worker: str) -> Outcome:
     """Return the outcome for a worker's exit code; -N if signal N killed it."""
     number = -code if code < 0 else code - EXIT_SIGNAL
     if number in STOP_SIGNALS:
-        return Outcome(EXIT_SIGNAL + number, f"stopped by {signal.Signals(number).name}; no new checkpoint was saved")
+        message = f"stopped by {signal.Signals(number).name}; no new checkpoint was saved"
+        return Outcome(EXIT_SIGNAL + number, message, RESTART_HINT)
     if code < 0:
         name = f"{signal.Signals(number).name} (signal {number})"
-        return Outcome(EXIT_SIGNAL + number, f"{worker} was killed by {name}", killed=True)
-    return Outcome(code, f"{worker} exited with code {code}")
+        return Outcome(EXIT_SIGNAL + number, f"{worker} was killed by {name}", CRASH_HINT, killed=True)
+    return Outcome(code, f"{worker} exited with code {code}", CRASH_HINT)
 
 
 def with_worker_report(folder: Path, outcome: Outcome) -> Outcome:
@@ -134,10 +138,8 @@ def with_worker_report(folder: Path, outcome: Outcome) -> Outcome:
     if outcome.code == 0 or outcome.killed or not reports:
         return outcome
     first = min(reports, key=lambda report: report["time"])
-    hint = first["hint"]
-    if first["code"] == EXIT_BUG:
-        hint = f"this is a bug in embedctl; report it with the traceback in {folder / first['traceback']}"
-    return Outcome(first["code"], first["message"], hint)
+    bug_hint = f"this is a bug in embedctl; report it with the traceback in {folder / first['traceback']}"
+    return Outcome(first["code"], first["message"], bug_hint if first["code"] == EXIT_BUG else first["hint"])
 
 
 if __name__ == "__main__":

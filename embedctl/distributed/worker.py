@@ -70,14 +70,6 @@ def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:
     except EmbedctlError as error:
         report_failure(folder, error.exit_code, error.message, error.hint)
         os._exit(error.exit_code)
-    exit_worker()
-
-
-def exit_worker() -> NoReturn:
-    """End the process with exit code 0.
-
-    The interpreter's own shutdown is skipped: threads of a process group that are still running can abort it.
-    """
     import torch.distributed
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -85,4 +77,4 @@ def exit_worker() -> NoReturn:
             torch.distributed.destroy_process_group()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(0)  # threads of a process group that are still running could abort the interpreter's own shutdown

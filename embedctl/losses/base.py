@@ -31,7 +31,7 @@ class Targets:
 
     own_QC: Tensor  # document index of each own candidate, MISSING for padding
     weight_QD: Tensor  # how many times a document counts as a candidate; 0 if it is none, at least 1 for the positive
-    teacher_QC: Tensor | None = None  # teacher score or grade of each own candidate, NaN if missing; None: no scores
+    score_QC: Tensor | None = None  # teacher score or grade of each own candidate, NaN if missing; None: no scores
 
     def scores(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the scores (Q, C) of the own candidates, 0 where missing, and a mask (Q, C) of those that exist.
@@ -39,10 +39,11 @@ class Targets:
         Raises:
             ValueError: the rows have no scores.
         """
-        if self.teacher_QC is None:
-            raise ValueError("this loss requires rows with scores, but the batch contains rows without scores")
-        scored_QC = (self.own_QC != MISSING) & ~self.teacher_QC.isnan()
-        return self.teacher_QC.to(dtype).masked_fill(~scored_QC, 0.0), scored_QC
+        if self.score_QC is None:
+            message = "this loss requires rows with scores, but the batch contains rows without scores"
+            raise ValueError(f"{message}; call it with rows of the kinds in `Loss.kinds` only")
+        scored_QC = (self.own_QC != MISSING) & ~self.score_QC.isnan()
+        return self.score_QC.to(dtype).masked_fill(~scored_QC, 0.0), scored_QC
 
 
 class Loss(BaseModel, ABC):
@@ -50,14 +51,10 @@ class Loss(BaseModel, ABC):
 
     It is a mean over queries unless the class documents something else, so that losses of different batch sizes are
     comparable. To write one: fields for its settings, `kinds`, `from_options` and `compute`.
-
-    Attributes:
-        kinds: the kinds of rows that the loss is for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    kinds: ClassVar[tuple[RowKind, ...]] = ()
+    kinds: ClassVar[tuple[RowKind, ...]] = ()  # the kinds of rows that the loss is for
 
     @classmethod
     @abstractmethod
@@ -72,13 +69,7 @@ class Loss(BaseModel, ABC):
     def __call__(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the loss in float32, also under autocast, or in float64 for inputs in float64.
 
-        Args:
-            query_QH: L2-normalized embeddings of the queries.
-            document_DH: L2-normalized embeddings of the distinct documents.
-            targets: the candidates of each query.
-
-        Returns:
-            A scalar whose gradient is finite. A query without candidates contributes 0 to the mean.
+        The embeddings are L2-normalized. The gradient is finite. A query without candidates contributes 0 to the mean.
         """
         dtype = torch.promote_types(query_QH.dtype, torch.float32)
         with torch.autocast(query_QH.device.type, enabled=False):

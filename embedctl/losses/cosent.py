@@ -30,7 +30,7 @@ class CoSENT(Loss):
 
     @classmethod
     def from_options(cls, options: LossSection) -> CoSENT:
-        """Return the loss with the settings of the options; None if they select another loss."""
+        """Return the loss with the settings of the options."""
         return cls(scale=options.cosent_scale)
 
     @property

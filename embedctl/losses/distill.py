@@ -47,10 +47,10 @@ class KLDistillation(Distillation):
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Return the mean loss over the queries."""
-        teacher_QC, scored_QC = targets.scores(query_QH.dtype)
-        student_QC = own_similarities(query_QH, document_DH, targets.own_QC)
-        log_teacher_QC = _log_softmax(teacher_QC / self.teacher_temperature, scored_QC)
-        log_student_QC = _log_softmax(student_QC / self.temperature, scored_QC)
+        score_QC, scored_QC = targets.scores(query_QH.dtype)
+        cosine_QC = own_similarities(query_QH, document_DH, targets.own_QC)
+        log_teacher_QC = _log_softmax(score_QC / self.teacher_temperature, scored_QC)
+        log_student_QC = _log_softmax(cosine_QC / self.temperature, scored_QC)
         return kl_div(log_student_QC, log_teacher_QC, reduction="batchmean", log_target=True)
 
 
@@ -74,18 +74,18 @@ class MarginMSE(Distillation):
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
         """Compute the mean over all pairs of two scored texts; 0 if there are no such pairs."""
-        teacher_QC, scored_QC = targets.scores(query_QH.dtype)
-        student_QC = own_similarities(query_QH, document_DH, targets.own_QC)
-        error_QN = _margins(student_QC / self.temperature) - _margins(teacher_QC / self.teacher_temperature)
+        score_QC, scored_QC = targets.scores(query_QH.dtype)
+        cosine_QC = own_similarities(query_QH, document_DH, targets.own_QC)
+        error_QN = _margins(cosine_QC / self.temperature) - _margins(score_QC / self.teacher_temperature)
         pairs_QN = scored_QC[:, :1] & scored_QC[:, 1:]
         return error_QN.square().masked_fill(~pairs_QN, 0.0).sum() / pairs_QN.sum().clamp(min=1)
 
 
-def _margins(score_QC: Tensor) -> Tensor:
-    """Return the score of the first candidate, the positive, minus the score of each other candidate: (Q, C - 1)."""
-    return score_QC[:, :1] - score_QC[:, 1:]
+def _margins(value_QC: Tensor) -> Tensor:
+    """Return the value of the first candidate, the positive, minus the value of each other candidate: (Q, C - 1)."""
+    return value_QC[:, :1] - value_QC[:, 1:]
 
 
-def _log_softmax(score_QC: Tensor, mask_QC: Tensor) -> Tensor:
+def _log_softmax(logit_QC: Tensor, mask_QC: Tensor) -> Tensor:
     """Return log-probabilities (Q, C) over the candidates in the mask; the other values are finite too."""
-    return score_QC.masked_fill(~mask_QC, torch.finfo(score_QC.dtype).min).log_softmax(dim=1)
+    return logit_QC.masked_fill(~mask_QC, torch.finfo(logit_QC.dtype).min).log_softmax(dim=1)

@@ -27,15 +27,13 @@ class InfoNCE(Loss):
 
     A negative with weight k has the same effect as k copies of it in the batch.
 
-    Args:
-        temperature: divides the similarities.
-        symmetric: average this loss with that of the reverse direction, from the positive to its query among the
-            queries of the batch (Radford et al. 2021, arXiv:2103.00020). The reverse direction leaves out other queries
-            for which the positive is not a candidate, or is the positive too.
+    If symmetric, it is averaged with the loss of the reverse direction, from the positive to its query among the
+    queries of the batch (Radford et al. 2021, arXiv:2103.00020). The reverse direction leaves out other queries for
+    which the positive is not a candidate, or is the positive too.
     """
 
     kinds: ClassVar = (RowKind.IN_BATCH, RowKind.HARD)
-    temperature: float = Field(DEFAULTS.temperature, gt=0)
+    temperature: float = Field(DEFAULTS.temperature, gt=0)  # divides the similarities
     symmetric: bool = DEFAULTS.symmetric
 
     @classmethod

@@ -35,24 +35,19 @@ class Matryoshka(Loss):
         return self.loss.separable
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
-        """Return the mean of the losses of the shortened embeddings and of the whole embeddings.
+        """Return the mean of the losses of the truncated embeddings and of the whole embeddings.
 
         Raises:
             ConfigError: one of `dims` is greater than the dimension of the embeddings.
         """
-        dimension = query_QH.shape[1]
-        check_dims(self.dims, dimension)
-        dims = sorted({dimension, *self.dims})
+        check_dims(self.dims, query_QH.shape[1])
+        dims = sorted({query_QH.shape[1], *self.dims})
         losses = [self.loss(_truncate(query_QH, dim), _truncate(document_DH, dim), targets) for dim in dims]
         return torch.stack(losses).mean()
 
 
 def check_dims(dims: Sequence[int], dimension: int) -> None:
-    """Check that no value of `dims` is greater than the dimension of the embeddings.
-
-    Raises:
-        ConfigError: one is greater.
-    """
+    """Raise a ConfigError if a value of `dims` is greater than the dimension of the embeddings."""
     if max(dims, default=0) > dimension:
         hint = f"give values below {dimension}; the whole embedding with {dimension} dimensions is always trained"
         raise ConfigError(f"--mrl-dims: {max(dims)} is more than the model's {dimension} dimensions", hint)

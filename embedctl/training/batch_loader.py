@@ -71,9 +71,8 @@ class BatchLoader:
         tokens = self.texts.tokens_of(batch.texts)
         partition = partition_texts(tokens.lengths, budget, padded=not embedder.packed, ranks=world_size(), rank=rank())
         # All ranks must run equally many forward passes; a rank without a text in a chunk encodes this one instead.
-        placeholder = partition.order[:1]
-        chunks = [tokens.take(chunk if len(chunk) else placeholder) for chunk in partition.chunks]
-        features = [embedder.features(chunk) for chunk in chunks]
+        chunks = [chunk if len(chunk) else partition.order[:1] for chunk in partition.chunks]
+        features = [embedder.features(tokens.take(chunk)) for chunk in chunks]
         total = int(tokens.lengths.sum())
         keep_graphs = world_size() == 1 and total <= self.session.budget
         weights = CandidateWeights.from_batch(batch, self.in_batch)

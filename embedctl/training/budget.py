@@ -25,8 +25,8 @@ MIN_TOKENS, MAX_TOKENS_CPU, MAX_TOKENS_GPU = 1024, 16_384, 262_144
 def find_budget(embedder: Embedder, device: torch.device, forward_backward: Callable[[Ragged], None]) -> int:
     """Return the token budget, which is the same on every rank and in every run on the same machine.
 
-    On a GPU, the memory of two small passes is extrapolated linearly to a fraction of the free memory.
-    `forward_backward` runs forward and backward pass of texts, and clears the gradients.
+    `forward_backward` runs forward and backward pass of texts, and clears the gradients. The memory of two such passes
+    is extrapolated linearly to a fraction of the free memory.
     """
     if device.type != "cuda":
         return cpu_budget(embedder)
@@ -39,11 +39,7 @@ def find_budget(embedder: Embedder, device: torch.device, forward_backward: Call
 
 @contextlib.contextmanager
 def explain_out_of_memory(tokens: int, *, gradient_checkpointing: bool) -> Iterator[None]:
-    """Convert torch's out-of-memory error to one with advice for the user.
-
-    Args:
-        tokens: tokens per forward pass.
-        gradient_checkpointing: whether it is used already.
+    """Convert torch's out-of-memory error to one with advice for the user; `tokens` is the token budget.
 
     Raises:
         TrainingError: the GPU ran out of memory.
@@ -58,10 +54,7 @@ def explain_out_of_memory(tokens: int, *, gradient_checkpointing: bool) -> Itera
 
 
 def cpu_budget(embedder: Embedder) -> int:
-    """Return the number of tokens whose float32 activations fit into a fraction of this process's memory.
-
-    The processes share the machine's memory equally.
-    """
+    """Return the number of tokens whose float32 activations fit into a fraction of this process's share of memory."""
     config = embedder.backbone.config
     intermediate = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     heads = config.num_attention_heads

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
@@ -31,11 +30,6 @@ from embedctl.run_folder import CHECKPOINTS, RunFolder
 MANIFEST_FILE, PROGRESS_FILE = "manifest.json", "position.json"
 
 
-def checkpoint_folder(run: Path) -> Path:
-    """Return RUN/states, the folder of the checkpoints of a run; RUN/checkpoints contains exported models."""
-    return run / CHECKPOINTS
-
-
 @dataclass(frozen=True)
 class Progress:
     """Progress of a run. The names of the fields are keys of position.json."""
@@ -44,7 +38,7 @@ class Progress:
     batch_size: int  # queries per batch over all ranks
     budget: int  # token budget of a forward pass
     evaluations: list[dict[str, Any]]  # step and metrics of each evaluation
-    world: int  # number of ranks
+    world: int  # number of processes
 
 
 def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> None:
@@ -53,21 +47,22 @@ def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> N
     Raises:
         OutputError: the checkpoint cannot be written; the earlier ones stay.
     """
-    folder = checkpoint_folder(run) / f"step-{progress.step:08d}"
+    folder = run / CHECKPOINTS / f"step-{progress.step:08d}"
     if is_main():
         RunFolder(run).add([f"{CHECKPOINTS}/{folder.name}"])
     with atomic_folder(folder, sync=True) if is_main() else nullcontext(folder) as own_name:
         temporary = broadcast(own_name)
         with _ignore_single_process_warning(), writing(folder):
-            no_dist = not torch.distributed.is_initialized()
             try:
-                save_tensors(tensors, checkpoint_id=str(temporary / "tensors"), no_dist=no_dist)
+                save_tensors(tensors, checkpoint_id=str(temporary / "tensors"))
             except CheckpointException as failed:  # of a rank, which may be another one
                 raise next(iter(failed.failures.values()))[0] from failed
         barrier()
         if is_main():
             (temporary / PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
-            (temporary / MANIFEST_FILE).write_text(json.dumps(_hashes(temporary)))
+            files = sorted(path for path in temporary.rglob("*") if path.is_file())
+            hashes = {str(path.relative_to(temporary)): _hash(path) for path in files}
+            (temporary / MANIFEST_FILE).write_text(json.dumps(hashes))
     if is_main():
         for old in list_checkpoints(run)[keep:]:
             shutil.rmtree(old)
@@ -76,15 +71,13 @@ def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> N
 
 def list_checkpoints(run: Path) -> list[Path]:
     """Return the checkpoints of a run, newest first."""
-    return sorted(checkpoint_folder(run).glob("step-*"), reverse=True)
+    return sorted((run / CHECKPOINTS).glob("step-*"), reverse=True)
 
 
 def find(resume: str, run: Path) -> Path | None:
     """Return the checkpoint that `--resume` refers to; None if the run has no complete checkpoint.
 
-    Args:
-        resume: "latest", a checkpoint, or the folder of a run; for a run, its newest complete checkpoint is used.
-        run: output folder of this run.
+    `resume` is a checkpoint, or the folder of a run or "latest" (this run): the newest complete checkpoint of it.
 
     Raises:
         ConfigError: `resume` does not exist, or contains no complete checkpoint and is not this run.
@@ -127,8 +120,7 @@ def find_damage(checkpoint: Path) -> str | None:
 def load(checkpoint: Path, tensors: dict[str, Any]) -> Progress:
     """Load a checkpoint into `tensors`, in place, and return its progress. Called by all ranks."""
     with _ignore_single_process_warning():
-        no_dist = not torch.distributed.is_initialized()
-        load_tensors(tensors, checkpoint_id=str(checkpoint / "tensors"), no_dist=no_dist)
+        load_tensors(tensors, checkpoint_id=str(checkpoint / "tensors"))
     return Progress(**json.loads((checkpoint / PROGRESS_FILE).read_text()))
 
 
@@ -138,11 +130,6 @@ def _ignore_single_process_warning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         yield
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
-    return {str(path.relative_to(folder)): _hash(path) for path in files}
 
 
 def _hash(path: Path) -> str:

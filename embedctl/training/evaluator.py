@@ -41,8 +41,8 @@ class Evaluator:
         """Return an evaluator with the prompts of training and the model's maximum length, as `embedctl eval` uses."""
         queries = collection.prompted_queries(text_settings.query_prompt)
         documents = [text_settings.passage_prompt + text for text in collection.corpus.values()]
-        embedder = session.embedder
-        return cls(session, collection, tokenize(embedder.tokenizer, queries + documents, embedder.max_len), dims)
+        texts = tokenize(session.embedder.tokenizer, queries + documents, session.embedder.max_len)
+        return cls(session, collection, texts, dims)
 
     def __call__(self) -> dict[str, float]:
         """Return the current metrics, the same on every rank; for leading dimensions, as in `nDCG@10 dim 64`."""
@@ -81,11 +81,7 @@ class EvaluationHistory:
     entries: list[dict[str, Any]] = field(default_factory=list)  # step and metrics of each evaluation
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
-        """Add an evaluation.
-
-        Raises:
-            TrainingError: it does not contain the metric by which models are compared.
-        """
+        """Add an evaluation, or raise a TrainingError if it lacks the metric by which models are compared."""
         if self.metric not in metrics:
             message = f"--metric {self.metric}: this metric is not computed"
             raise TrainingError(message, f"use one of {', '.join(metrics)}")

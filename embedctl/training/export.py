@@ -25,6 +25,20 @@ from embedctl.run_folder import MODEL_FILE, SUMMARY_FILE, RunFolder
 from embedctl.training.job import TrainJob
 
 MIN_SIMILARITY = 0.9999
+DIFFERENCE_HINT = "do not use this model. Train with --mixed-precision no, or report this as a bug in embedctl"
+HEAD = """---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+tags: [sentence-transformers, feature-extraction, embedctl]
+"""
+USAGE = """```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{folder}")
+queries = model.encode_query(["..."])
+passages = model.encode_document(["..."])
+scores = model.similarity(queries, passages)
+```"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,21 @@ class RunSummary:
     base_metrics: dict[str, float]  # metrics of the base model
     steps: int  # number of optimizer steps done
 
+    @property
+    def contents(self) -> dict[str, Any]:
+        """Contents of embedctl.json, which other commands read."""
+        return {
+            "embedctl": __version__,
+            "base_model": self.job.model,
+            "eval_dataset": [str(Path(name).resolve()) for name in self.job.data.eval_dataset],
+            "steps": self.steps,
+            "metrics": self.metrics,
+            "metrics_before": self.base_metrics,
+            "mrl_dims": list(self.job.loss.mrl_dims),
+            "query_max_len": self.job.text.query_max_len,
+            "passage_max_len": self.job.text.passage_max_len,
+        }
+
 
 def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
     """Write a model, which is on the CPU, to `folder`; an older model is replaced and other files are kept.
@@ -48,8 +77,8 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
     with atomic_folder(complete, sync=True) as temporary:
         embedder.save(temporary)
         (temporary / "README.md").write_text(model_card(embedder, summary), encoding="utf-8")
-        contents = json.dumps(summary_contents(summary), indent=2, ensure_ascii=False)
-        (temporary / SUMMARY_FILE).write_text(contents, encoding="utf-8")
+        summary_json = json.dumps(summary.contents, indent=2, ensure_ascii=False)
+        (temporary / SUMMARY_FILE).write_text(summary_json, encoding="utf-8")
     run, root = RunFolder(summary.job.folder), folder.relative_to(summary.job.folder)
     files = [path.relative_to(complete) for path in complete.rglob("*") if path.is_file()]
     names = {str(root / file) for file in files}
@@ -69,30 +98,11 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
     shutil.rmtree(complete)
 
 
-def summary_contents(summary: RunSummary) -> dict[str, Any]:
-    """Return the contents of embedctl.json, which other commands read."""
-    job = summary.job
-    return {
-        "embedctl": __version__,
-        "base_model": job.model,
-        "eval_dataset": [str(Path(name).resolve()) for name in job.data.eval_dataset],
-        "steps": summary.steps,
-        "metrics": summary.metrics,
-        "metrics_before": summary.base_metrics,
-        "mrl_dims": list(job.loss.mrl_dims),
-        "query_max_len": job.text.query_max_len,
-        "passage_max_len": job.text.passage_max_len,
-    }
-
-
 def verify(folder: Path, texts: list[str], expected: NDArray[np.float32], *, trust_remote_code: bool) -> float:
     """Load an exported model with SentenceTransformer and compare its embeddings of N texts with those expected (N, H).
 
-    Returns:
-        The lowest cosine similarity.
-
     Raises:
-        ModelError: it is lower than 0.9999, or the model cannot be loaded.
+        ModelError: the lowest cosine similarity, which is returned, is lower than 0.9999, or loading fails.
     """
     with loading_context(str(folder), f"{folder}: the exported model cannot be loaded"):
         check_model_files(str(folder), trust_remote_code=trust_remote_code)
@@ -114,7 +124,8 @@ def lowest_similarity(found: NDArray[np.float32], expected: NDArray[np.float32],
     """
     similarity = float((found * expected).sum(axis=1).min())
     if not similarity >= minimum:
-        raise ModelError(f"{source}: the embeddings differ from the trained model's (cosine {similarity:.5f})")
+        message = f"{source}: the embeddings differ from the trained model's (cosine {similarity:.5f})"
+        raise ModelError(message, DIFFERENCE_HINT)
     return similarity
 
 
@@ -124,31 +135,14 @@ def model_card(embedder: Embedder, summary: RunSummary) -> str:
     base, dims = display_path(job.model), ", ".join(map(str, job.loss.mrl_dims))
     origin = "the built-in model (random weights)" if job.model == TINY else f"`{base}`"
     prompts = ", ".join(f'{name} "{text}"' for name, text in embedder.prompts.items() if text) or "none"
-    head = [
-        "---",
-        "library_name: sentence-transformers",
-        "pipeline_tag: sentence-similarity",
-        "tags: [sentence-transformers, feature-extraction, embedctl]",
-        *([f"base_model: {base}"] if "/" in base and not Path(base).exists() else []),
-        "---",
-    ]
-    use = [
-        "```python",
-        "from sentence_transformers import SentenceTransformer",
-        "",
-        f'model = SentenceTransformer("{job.run.output_dir}")',
-        'queries = model.encode_query(["..."])',
-        'passages = model.encode_document(["..."])',
-        "scores = model.similarity(queries, passages)",
-        "```",
-    ]
+    base_model = f"base_model: {base}\n" if "/" in base and not Path(base).exists() else ""
     paragraphs = [
-        "\n".join(head),
+        f"{HEAD}{base_model}---",
         f"# {job.folder.name}",
         f"A text-embedding model with {embedder.dimension} dimensions. It was fine-tuned from {origin} with embedctl "
         f"{__version__}.",
         "## Usage",
-        "\n".join(use),
+        USAGE.format(folder=job.run.output_dir),
         f"Texts are truncated to {embedder.max_len} tokens. In training, queries were truncated to "
         f"{job.text.query_max_len} tokens and passages to {job.text.passage_max_len} tokens. Prompts: {prompts}.",
         f"The model was trained for truncation to {dims} dimensions (`truncate_dim`)." if dims else "",

@@ -45,12 +45,7 @@ class TextPartition:
 def partition_texts(lengths: Integers, budget: int, *, padded: bool, ranks: int, rank: int) -> TextPartition:
     """Sort texts by decreasing length, split them into chunks of `budget` tokens per rank, and split these by rank.
 
-    Args:
-        lengths: (U,) number of tokens of each text.
-        budget: tokens per chunk and rank.
-        padded: count padding as tokens.
-        ranks: number of ranks.
-        rank: the rank whose chunks are returned.
+    `lengths` (U,) are numbers of tokens; `padded` counts padding as tokens; the chunks of `rank` are returned.
     """
     order = longest_first(lengths)
     joint_chunks = [order[chunk] for chunk in split_by_budget(lengths[order], budget * ranks, padded=padded)]
@@ -81,38 +76,31 @@ class GradCache:
     seed: int  # of dropout
 
     def __call__(self, prepared: PreparedBatch, number: int, *, last: bool = True, scale: float = 1.0) -> Tensor:
-        """Add `scale` times the gradient of the batch's loss to the gradients.
+        """Add `scale` times the gradient of the batch's loss to the gradients, and return the loss, detached.
 
-        Args:
-            prepared: the batch.
-            number: the number of the batch, unique within the run; it determines dropout.
-            last: whether this is the last batch of the step, after which gradients are averaged over the ranks.
-            scale: factor of the gradient, for gradient accumulation.
-
-        Returns:
-            The loss, a detached scalar.
+        `number`, unique within the run, determines dropout. After the `last` batch of a step, the gradients are
+        averaged over the ranks.
         """
         single_pass = prepared.keep_graphs or len(prepared.features) == 1
         vectors = []
-        for chunk, features in enumerate(prepared.features):
+        for chunk in range(len(prepared.features)):
             with torch.set_grad_enabled(single_pass), contextlib.nullcontext() if last else self.session.no_sync():
-                vectors.append(self._encode(features, number, chunk, len(prepared.partition.chunks[chunk])))
+                vectors.append(self._encode(prepared, number, chunk))
         leaf = torch.cat(vectors).detach().requires_grad_()
         loss = self._loss(leaf, prepared, scale)
         gradient_UH = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
         gradients = torch.split(gradient_UH, [len(part) for part in vectors])
-        for chunk, (features, gradient) in enumerate(zip(prepared.features, gradients, strict=True)):
+        for chunk, gradient in enumerate(gradients):
             synchronize = last and chunk == len(gradients) - 1
             with contextlib.nullcontext() if synchronize else self.session.no_sync():
-                texts = len(prepared.partition.chunks[chunk])
-                part = vectors[chunk] if single_pass else self._encode(features, number, chunk, texts)
+                part = vectors[chunk] if single_pass else self._encode(prepared, number, chunk)
                 self.session.backward((part * gradient).sum())
         return loss
 
-    def _encode(self, features: Any, number: int, chunk: int, texts: int) -> Tensor:
-        """Return the normalized vectors (texts, H) of a chunk; 0 `texts` if it contains only a placeholder."""
+    def _encode(self, prepared: PreparedBatch, number: int, chunk: int) -> Tensor:
+        """Return the normalized vectors (texts, H) of the texts of a chunk, without that of a placeholder."""
         torch.manual_seed(int(random_bits(self.seed, number, rank(), chunk)[0] >> np.uint64(1)))
-        return normalize(self.session(features), dim=-1)[:texts]
+        return normalize(self.session(prepared.features[chunk]), dim=-1)[: len(prepared.partition.chunks[chunk])]
 
     def _loss(self, leaf: Tensor, prepared: PreparedBatch, scale: float) -> Tensor:
         """Return the loss of the whole batch, and leave the gradient of this rank's vectors in `leaf.grad`."""

@@ -28,14 +28,14 @@ from embedctl.training.runtime import stop_signals
 from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
 
+NO_NEGATIVES_HINT = "add negatives with `embedctl mine-negatives`, raise --batch-size, or use --in-batch all"
+
 
 @dataclass(frozen=True)
 class UnreportedStep:
     """A finished step that is not yet recorded: its losses and gradient norm are still being copied to the CPU."""
 
     step: int
-    epoch: int
-    lr: float
     values: HostCopy  # the loss of each batch, then the gradient norm
     batches: list[PreparedBatch]
 
@@ -56,10 +56,7 @@ class Loop:
     unreported: UnreportedStep | None = None
 
     def run(self, start: int) -> int:
-        """Train from step `start` (counted from 0) to the last step or until early stopping.
-
-        Returns:
-            The number of steps done.
+        """Train from step `start` to the last step or until early stopping, and return the number of steps done.
 
         Raises:
             TrainingError: the loss is not finite, or no query of a batch has a negative.
@@ -71,7 +68,7 @@ class Loop:
                 self._train_step(step, batches)
                 done = step + 1
                 self._after_step(done)
-                if any_rank(bool(received), self.session.device):
+                if any_rank(bool(received), self.session.runtime.device):
                     self.save_checkpoint(done)
                     code = EXIT_SIGNAL + (received[-1] if received else signal.SIGINT)
                     hint = f"continue with `embedctl train --resume {self.job.folder}`"
@@ -84,18 +81,19 @@ class Loop:
         return self.schedule.total_steps
 
     def _train_step(self, step: int, batches: list[PreparedBatch]) -> None:
-        lr = lr_at(step, self.schedule.total_steps, self.job.optim)
-        set_lr(self.session.optimizer, lr)
+        set_lr(self.session.optimizer, lr_at(step, self.schedule.total_steps, self.job.optim))
         losses = []
         for index, batch in enumerate(batches):
-            self._check_negatives(batch)
+            if batch.weights.without_negatives == len(batch.batch):
+                message = "no query of the batch has a negative: the loss is 0 and the model learns nothing"
+                raise TrainingError(message, NO_NEGATIVES_HINT)
             number = step * self.job.optim.gradient_accumulation_steps + index
             last = index == len(batches) - 1
             losses.append(self.add_gradient(batch, number, last=last, scale=1 / len(batches)))
         norm = self.session.optimizer_step(self.job.optim.max_grad_norm)
         self._report()
         values = HostCopy(torch.stack([*losses, norm.to(losses[0])]))
-        self.unreported = UnreportedStep(step, self.schedule.epoch(step), lr, values, batches)
+        self.unreported = UnreportedStep(step, values, batches)
 
     def _report(self) -> None:
         """Print and record the previous step, if this is not done yet.
@@ -111,7 +109,8 @@ class Loop:
         if not math.isfinite(loss) or not (math.isfinite(norm) or self.session.uses_grad_scaler):
             message = f"the loss is {loss} and the gradient norm is {norm} at step {previous.step + 1}"
             raise TrainingError(message, self._divergence_hint())
-        numbers = {"epoch": previous.epoch, "loss": loss, "lr": previous.lr, "grad_norm": norm}
+        lr = lr_at(previous.step, self.schedule.total_steps, self.job.optim)
+        numbers = {"epoch": self.schedule.epoch(previous.step), "loss": loss, "lr": lr, "grad_norm": norm}
         masked = sum(batch.weights.masked for batch in previous.batches)
         rows = sum(len(batch.batch) for batch in previous.batches)
         tokens = sum(batch.tokens for batch in previous.batches)
@@ -122,13 +121,6 @@ class Loop:
             return "use `--mixed-precision bf16` or `--mixed-precision no`, because values overflow easily in fp16"
         optim, loss = self.job.optim, self.job.loss
         return f"use an --lr below {optim.lr:g}, or a --temperature above {loss.temperature:g}"
-
-    def _check_negatives(self, batch: PreparedBatch) -> None:
-        if batch.weights.without_negatives == len(batch.batch):
-            raise TrainingError(
-                "no query of the batch has a negative: the loss is 0 and the model learns nothing",
-                "add negatives with `embedctl mine-negatives`, raise --batch-size, or use --in-batch all",
-            )
 
     def _after_step(self, done: int) -> None:
         """Evaluate, save models and save a checkpoint if they are due after `done` steps."""

@@ -22,8 +22,7 @@ METRICS_FILE = "metrics.jsonl"
 def remove_metrics_after(path: Path, step: int) -> None:
     """Remove the lines of metrics.jsonl after a step; the resumed run writes them again.
 
-    At step 0, the run starts anew, and all lines are removed. A damaged line, such as half a line at the end, and the
-    lines after it are removed.
+    At step 0, all lines are removed. A damaged line, such as half a line at the end, ends the part that is kept.
     """
     if not path.exists():
         return

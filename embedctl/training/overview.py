@@ -27,23 +27,21 @@ def show_overview(
     compute = str(session.runtime.compute_dtype).removeprefix("torch.")
     float32 = "" if compute == "float32" else "; weights, optimizer and loss in float32"
     strategy = f", {session.runtime.strategy} ({session.runtime.reason})" if world_size() > 1 else ""
-    console.panel(
-        "embedctl train",
-        {
-            "model": _model(job, session),
-            "data": f"{plural(facts['rows'], 'row')} ({format_kinds(facts['kinds'])}), {texts}",
-            **_batch(job, session, data, plan),
-            **_negatives(job),
-            "steps": _steps(schedule, start),
-            "optimizer": f"AdamW, learning rate {optim.lr:g} ({optim.lr_scheduler}, warm-up "
-            f"{optim.warmup_proportion:.0%} of the steps), seed {optim.seed}",
-            "precision": compute + float32,
-            "processes": f"{world_size()} on {session.device.type}{strategy}",
-            "evaluation": ", ".join(map(display_path, job.data.eval_dataset))
-            or "none (use --eval-dataset FILE to evaluate during training)",
-            "output": job.run.output_dir,
-        },
-    )
+    warmup = f"warm-up {optim.warmup_proportion:.0%} of the steps"
+    evaluation = ", ".join(map(display_path, job.data.eval_dataset))
+    entries = {
+        "model": _model(job, session),
+        "data": f"{plural(facts['rows'], 'row')} ({format_kinds(facts['kinds'])}), {texts}",
+        **_batch(job, session, data, plan),
+        **_negatives(job),
+        "steps": _steps(schedule, start),
+        "optimizer": f"AdamW, learning rate {optim.lr:g} ({optim.lr_scheduler}, {warmup}), seed {optim.seed}",
+        "precision": compute + float32,
+        "processes": f"{world_size()} on {session.runtime.device.type}{strategy}",
+        "evaluation": evaluation or "none (use --eval-dataset FILE to evaluate during training)",
+        "output": job.run.output_dir,
+    }
+    console.panel("embedctl train", entries)
 
 
 def _batch(job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan) -> dict[str, str]:

@@ -23,12 +23,11 @@ from embedctl.distributed.ranks import barrier, gather_vectors, is_main, rank, w
 from embedctl.files import atomic_file
 from embedctl.mining.candidates import Limits, Selection
 from embedctl.mining.store_miner import StoreMiner
-from embedctl.run_folder import RunFolder
+from embedctl.run_folder import CHECKPOINTS, RunFolder
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.packing import longest_first
 from embedctl.tokens.spans import Integers
 from embedctl.training.batch_loader import Schedule
-from embedctl.training.checkpoint import checkpoint_folder
 from embedctl.training.evaluator import encode_distributed
 from embedctl.training.monitor import Monitor
 from embedctl.training.session import Session
@@ -38,12 +37,12 @@ TEXTS_PER_BLOCK = 1 << 15  # limits the device memory that vectors need during e
 
 def negatives_file(run: Path, epoch: int) -> Path:
     """Return the file of the negatives of an epoch."""
-    return checkpoint_folder(run) / f"negatives-{epoch:04d}.npy"
+    return run / CHECKPOINTS / f"negatives-{epoch:04d}.npy"
 
 
 def remove_negatives_after(run: Path, schedule: Schedule, start: int) -> None:
     """Remove negatives that were mined after step `start`: the model of a resumed run may differ from then on."""
-    for path in checkpoint_folder(run).glob("negatives-*.npy"):
+    for path in (run / CHECKPOINTS).glob("negatives-*.npy"):
         if int(path.stem.removeprefix("negatives-")) * schedule.steps_per_epoch > start:
             path.unlink()
 
@@ -90,7 +89,7 @@ class EpochMiner:
         first, last = parse_range(self.options.remine_range)
         seed = int(random_bits(self.plan.settings.seed, epoch, 7)[0])
         selection = Selection(first, last, self.plan.settings.neg_nums, "random", seed)
-        limits, device = Limits(margin=self.options.remine_margin), self.session.device
+        limits, device = Limits(margin=self.options.remine_margin), self.session.runtime.device
         results = self.miner.mine(own_queries, vectors, selection, limits, str(device))
         counts = np.diff(bounds).tolist()
         mined, above = (gather_vectors(torch.from_numpy(own).to(device), counts).cpu().numpy() for own in results)

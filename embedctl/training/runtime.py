@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from embedctl import console
 from embedctl.console import plural
@@ -44,12 +45,18 @@ def init_runtime(job: TrainJob) -> Runtime:
         ConfigError: accelerate was started for another strategy, or the device does not support the precision.
         ModelError: the workers did not join one process group.
     """
+    from accelerate import Accelerator
+    from accelerate.utils import ProjectConfiguration
+
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     strategy, reason = choose_strategy(job.launch.strategy, processes, job.weight_bytes)
     plugin = _fsdp_plugin() if strategy == "fsdp" else None
     if plugin is None:
         os.environ.pop(USE_FSDP, None)
-    accelerator = _create_accelerator(job, plugin)
+    # fp16 is the only precision that requires accelerate's gradient scaler.
+    precision = "fp16" if job.launch.mixed_precision == "fp16" else "no"
+    project = ProjectConfiguration(project_dir=job.run.output_dir, logging_dir=job.run.output_dir)
+    accelerator = Accelerator(mixed_precision=precision, cpu=job.launch.cpu, project_config=project, fsdp_plugin=plugin)
     if accelerator.num_processes != processes:
         found = plural(accelerator.num_processes, "process", "processes")
         message = f"accelerate reports {found}, but {processes:,} were started"
@@ -61,22 +68,10 @@ def init_runtime(job: TrainJob) -> Runtime:
             console.warn(f"--strategy fsdp: {reason}; the run uses ddp")
     _check_strategy(accelerator, strategy)
     compute_dtype = choose_precision(job.launch.mixed_precision, accelerator.device)
-    if strategy == "fsdp":
-        _set_fsdp_precision(accelerator, compute_dtype)
+    if strategy == "fsdp" and compute_dtype != torch.float32:  # weights stay in float32
+        policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
+        accelerator.state.fsdp_plugin.mixed_precision_policy = policy
     return Runtime(accelerator, accelerator.device, compute_dtype, strategy, reason)
-
-
-def _create_accelerator(job: TrainJob, plugin: Any) -> Any:
-    from accelerate import Accelerator
-    from accelerate.utils import ProjectConfiguration
-
-    fp16 = job.launch.mixed_precision == "fp16"  # the only precision that requires accelerate's gradient scaler
-    return Accelerator(
-        mixed_precision="fp16" if fp16 else "no",
-        cpu=job.launch.cpu,
-        project_config=ProjectConfiguration(project_dir=job.run.output_dir, logging_dir=job.run.output_dir),
-        fsdp_plugin=plugin,
-    )
 
 
 def _fsdp_plugin() -> Any:
@@ -93,10 +88,8 @@ def _check_strategy(accelerator: Any, strategy: str) -> None:
     distributed_type = str(accelerator.distributed_type.value)
     multi = "ddp" if distributed_type.startswith("MULTI_") else distributed_type
     if {"NO": "none", "FSDP": "fsdp"}.get(distributed_type, multi) != strategy:
-        raise ConfigError(
-            f"accelerate was started for {distributed_type}, but the strategy of this run is {strategy}",
-            "start the workers with the accelerate.yaml that `embedctl train --dry-run` writes",
-        )
+        message = f"accelerate was started for {distributed_type}, but the strategy of this run is {strategy}"
+        raise ConfigError(message, "start the workers with the accelerate.yaml that `embedctl train --dry-run` writes")
 
 
 def choose_precision(requested: str, device: torch.device) -> torch.dtype:
@@ -112,20 +105,10 @@ def choose_precision(requested: str, device: torch.device) -> torch.dtype:
     return {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[requested]
 
 
-def _set_fsdp_precision(accelerator: Any, compute_dtype: torch.dtype) -> None:
-    """Make FSDP keep float32 weights, compute in `compute_dtype` and reduce gradients in float32."""
-    from torch.distributed.fsdp import MixedPrecisionPolicy
-
-    if compute_dtype != torch.float32:
-        policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
-        accelerator.state.fsdp_plugin.mixed_precision_policy = policy
-
-
 def _enable_fsdp_on_cpu(accelerator: Any, plugin: Any) -> bool:
-    """Set an accelerator on CPUs (gloo) to FSDP, which accelerate itself supports on GPUs only.
+    """Set an accelerator on CPUs (gloo) to FSDP, which accelerate supports on GPUs only; return whether it worked.
 
-    Returns:
-        Whether it worked. If this version of accelerate lacks the required attributes, nothing is changed.
+    If this version of accelerate lacks the required attributes, nothing is changed.
     """
     from accelerate import state
     from accelerate.utils import DistributedType

@@ -12,10 +12,9 @@ from embedctl import console
 from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import barrier, is_main
 from embedctl.model.embedder import Embedder
-from embedctl.run_folder import RunFolder
+from embedctl.run_folder import CHECKPOINTS, RunFolder
 from embedctl.search.vectors import normalize
 from embedctl.tokens.tokenize import tokenize
-from embedctl.training import checkpoint
 from embedctl.training.evaluator import EvaluationHistory, encode_distributed
 from embedctl.training.export import RunSummary, export, lowest_similarity, verify
 from embedctl.training.job import TrainJob
@@ -23,6 +22,7 @@ from embedctl.training.session import Session
 
 # Lowest cosine similarity allowed between embeddings computed in this type and in float32.
 MIN_SIMILARITY = {torch.float32: 0.9999, torch.bfloat16: 0.99, torch.float16: 0.999}
+BEST_MODEL = Path("checkpoints", "best")  # in the output folder, if the best model is not the final one
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,9 @@ class ModelSaver:
     history: EvaluationHistory
     texts: list[str]  # a few texts of the rows, whose embeddings by the saved model are compared with those expected
 
-    @property
-    def best_folder(self) -> Path:
-        """Folder of the best model, if the best is not the final one."""
-        return self.job.folder / "checkpoints" / "best"
-
     def save_best(self, step: int) -> None:
         """Save the current model as the best one. Called by all ranks."""
-        self._save(self.best_folder, step)
+        self._save(self.job.folder / BEST_MODEL, step)
 
     def save_epoch(self, epoch: int, step: int) -> None:
         """Save the model at the end of an epoch (counted from 1), with --save-on-epoch-end. Called by all ranks."""
@@ -60,14 +55,14 @@ class ModelSaver:
         live = encode_distributed(self.session, tokens)
         final_is_best = not self.history.entries or self.history.best["step"] == step
         if is_main() and final_is_best:
-            RunFolder(self.job.folder).remove_below(self.best_folder)
+            RunFolder(self.job.folder).remove_below(self.job.folder / BEST_MODEL)
         trained = self._save(self.job.folder, step)
         if trained is not None:
             vectors = normalize(trained.encode(texts, prompt=""))
             minimum = MIN_SIMILARITY[self.session.runtime.compute_dtype]
             lowest_similarity(vectors, live, minimum, "float32 weights gathered from all ranks")
             similarity = verify(self.job.folder, texts, vectors, trust_remote_code=self.job.trust_remote_code)
-            RunFolder(self.job.folder).remove_below(checkpoint.checkpoint_folder(self.job.folder))
+            RunFolder(self.job.folder).remove_below(self.job.folder / CHECKPOINTS)
             self._print_results(step, similarity, final_is_best)
         barrier()
 
@@ -94,7 +89,7 @@ class ModelSaver:
             rows = [[name, *_table_cells(base.get(name), value)] for name, value in summary.metrics.items()]
             console.table("evaluation", ["metric", "base model", "fine-tuned model", "difference"], rows)
             best, metric = self.history.best, self.history.metric
-            where = f", saved in {self.job.folder if final_is_best else self.best_folder}"
+            where = f", saved in {self.job.folder if final_is_best else self.job.folder / BEST_MODEL}"
             if best["step"] == 0:
                 where = " (base model). Training did not improve the model: use a lower --lr or more data"
             facts["best model"] = f"{metric} {best['metrics'][metric]:.4f} at step {best['step']}{where}"

@@ -8,26 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed.checkpoint.state_dict as dcp
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_state_dict,
-    set_model_state_dict,
-    set_state_dict,
-)
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from embedctl.distributed.ranks import is_main, world_size
 from embedctl.errors import ModelError
+from embedctl.model import tuning
 from embedctl.model.embedder import Embedder
-from embedctl.model.tuning import (
-    MasterWeights,
-    add_adapters,
-    compile_layers,
-    enable_gradient_checkpointing,
-    freeze_unused,
-    merge_adapters,
-)
 from embedctl.tokens.packing import Ragged
 from embedctl.training.budget import PROBE_TOKENS, explain_out_of_memory, find_budget
 from embedctl.training.job import TrainJob
@@ -43,8 +32,8 @@ class Session:
 
     runtime: Runtime
     embedder: Embedder  # the model without wrappers, which makes model inputs
-    model: Any  # the same model, wrapped by accelerate, which computes vectors
-    masters: MasterWeights | None  # float32 weights, if the model itself is in half precision
+    model: torch.nn.Module  # the same model, wrapped by accelerate, which computes vectors
+    masters: tuning.MasterWeights | None  # float32 weights, if the model itself is in half precision
     optimizer: Any  # of the float32 weights
     export_template: Embedder | None  # on rank 0: a copy of the base model on the CPU, for exports
     budget: int  # token budget of a forward pass
@@ -58,33 +47,28 @@ class Session:
             TrainingError: the GPU ran out of memory.
         """
         tune, budget = job.tune, job.launch.tokens_per_forward
-        tokens = budget or PROBE_TOKENS[-1]
-        with explain_out_of_memory(tokens, gradient_checkpointing=tune.gradient_checkpointing):
+        with explain_out_of_memory(budget or PROBE_TOKENS[-1], gradient_checkpointing=tune.gradient_checkpointing):
             if tune.lora_rank:
-                add_adapters(embedder, tune)
-            freeze_unused(embedder)
+                tuning.add_adapters(embedder, tune)
+            tuning.freeze_unused(embedder)
             template = copy.deepcopy(embedder) if is_main() else None
             embedder.to(runtime.device).train()
             embedder.choose_attention(job.launch.attention, runtime.compute_dtype)
             if tune.gradient_checkpointing:
-                enable_gradient_checkpointing(embedder)
+                tuning.enable_gradient_checkpointing(embedder)
             # With FSDP, with ddp (autocast) and with fp16 (gradient scaler), the model itself has float32 weights.
             half = runtime.strategy == "none" and runtime.compute_dtype == torch.bfloat16
-            masters = MasterWeights(embedder, runtime.compute_dtype) if half else None
+            masters = tuning.MasterWeights(embedder, runtime.compute_dtype) if half else None
             if tune.compile and runtime.device.type == "cuda":
-                compile_layers(embedder)
+                tuning.compile_layers(embedder)
             optimizer = adamw(masters.model if masters else embedder, job.optim)
             model, optimizer = runtime.accelerator.prepare(embedder, optimizer)
-            if runtime.strategy == "fsdp":
-                _check_sharded(model)
+            # One sharded module is the root alone.
+            if runtime.strategy == "fsdp" and sum(isinstance(module, FSDPModule) for module in model.modules()) < 2:
+                raise ModelError("FSDP found no layers to shard in this model", "use --strategy ddp")
             session = cls(runtime, embedder, model, masters, optimizer, template, budget=0)
             session.budget = budget or find_budget(embedder, runtime.device, session._forward_backward)
         return session
-
-    @property
-    def device(self) -> torch.device:
-        """Device of this rank."""
-        return self.runtime.device
 
     @property
     def uses_grad_scaler(self) -> bool:
@@ -98,20 +82,18 @@ class Session:
         It is less than the budget on a CPU with one process, where the graphs of all chunks are kept. With several
         processes, small chunks would be slower, because each chunk of a batch is encoded twice.
         """
-        single_cpu = self.device.type == "cpu" and world_size() == 1
+        single_cpu = self.runtime.device.type == "cpu" and world_size() == 1
         return min(self.budget, MAX_CPU_CHUNK_TOKENS) if single_cpu else self.budget
 
     @property
     def trained_module(self) -> torch.nn.Module:
         """The module whose parameters the optimizer updates."""
-        module: torch.nn.Module = self.masters.model if self.masters else self.model
-        return module
+        return self.masters.model if self.masters else self.model
 
     def __call__(self, features: dict[str, Any]) -> Tensor:
         """Return the vectors (N, H) of N texts, computed in the precision of the run."""
-        half = self.runtime.compute_dtype != torch.float32
-        autocast = half and self.runtime.strategy == "ddp"
-        with torch.autocast(self.device.type, self.runtime.compute_dtype, enabled=autocast):
+        autocast = self.runtime.strategy == "ddp" and self.runtime.compute_dtype != torch.float32
+        with torch.autocast(self.runtime.device.type, self.runtime.compute_dtype, enabled=autocast):
             vectors: Tensor = self.model(features)
         return vectors
 
@@ -125,58 +107,39 @@ class Session:
         self.runtime.accelerator.backward(scalar)
 
     def optimizer_step(self, max_norm: float) -> Tensor:
-        """Clip the gradients to `max_norm` (0: no clipping), update the weights and clear the gradients.
-
-        Returns:
-            The gradient norm before clipping, a scalar on the device.
-        """
+        """Clip the gradients to `max_norm` (0: no clipping), update the weights and return the norm before clipping."""
         weights = [weight for weight in self.trained_module.parameters() if weight.requires_grad]
-        norm = self.runtime.accelerator.clip_grad_norm_(weights, max_norm or float("inf"))
+        norm: Tensor = self.runtime.accelerator.clip_grad_norm_(weights, max_norm or float("inf"))
         self.optimizer.step()
-        self.zero_grad()
+        self.optimizer.zero_grad()
         if self.masters:
             self.masters.copy_to_model()
-        full_norm: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        return full_norm.detach()
+        return (norm.full_tensor() if isinstance(norm, DTensor) else norm).detach()
 
     def _forward_backward(self, texts: Ragged) -> None:
         """Run forward and backward pass, to measure their memory."""
         self.backward(self(self.embedder.features(texts)).sum())
-        self.zero_grad()
-
-    def zero_grad(self) -> None:
-        """Clear the gradients."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of weights and optimizer for a checkpoint. Called by all ranks."""
-        model, optimizer = get_state_dict(self.trained_module, self.optimizer.optimizer)
+        model, optimizer = dcp.get_state_dict(self.trained_module, self.optimizer.optimizer)
         return {"model": model, "optimizer": optimizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Set weights and optimizer to a state in the form of `state_dict`. Called by all ranks."""
-        model, optimizer = state["model"], state["optimizer"]
-        optim = self.optimizer.optimizer
-        set_state_dict(self.trained_module, optim, model_state_dict=model, optim_state_dict=optimizer)
+        module, optimizer = self.trained_module, self.optimizer.optimizer
+        dcp.set_state_dict(module, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         if self.masters:
             self.masters.copy_to_model()
 
     def export_model(self) -> Embedder | None:
         """Return the current model in float32 on the CPU on rank 0, else None. Called by all ranks."""
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = get_model_state_dict(self.trained_module, options=options)
+        options = dcp.StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = dcp.get_model_state_dict(self.trained_module, options=options)
         if self.export_template is None:
             return None
         trained = copy.deepcopy(self.export_template)
-        set_model_state_dict(trained, state, options=StateDictOptions(strict=True))
-        merge_adapters(trained)
+        dcp.set_model_state_dict(trained, state, options=dcp.StateDictOptions(strict=True))
+        tuning.merge_adapters(trained)
         return trained.eval()
-
-
-def _check_sharded(model: torch.nn.Module) -> None:
-    """Raise a ModelError if FSDP sharded only the root module."""
-    from torch.distributed.fsdp import FSDPModule
-
-    sharded = sum(isinstance(module, FSDPModule) for module in model.modules())
-    if sharded < 2:
-        raise ModelError("FSDP found no layers to shard in this model", "use --strategy ddp")

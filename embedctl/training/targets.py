@@ -92,5 +92,5 @@ class CandidateWeights:
         return Targets(
             own_QC=array_to_device(self.batch.own_QC[queries], device),
             weight_QD=array_to_device(self.matrix(queries), device),
-            teacher_QC=array_to_device(self.batch.score_QC[queries], device),
+            score_QC=array_to_device(self.batch.score_QC[queries], device),
         )

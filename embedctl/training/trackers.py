@@ -20,22 +20,8 @@ from embedctl.remote.hub import TIMEOUT_SECONDS, is_reachable
 from embedctl.training.job import TrainJob
 
 
-def tracker_for(name: str, folder: Path) -> Any:
-    """Return the value of accelerate's `log_with` for a value of --log-with; None if no tracker is used.
-
-    Args:
-        name: a key of `TRACKERS`.
-        folder: the output folder of the run.
-    """
-    module, colon, attribute = TRACKERS[name].partition(":")
-    return getattr(import_module(module), attribute)(folder) if colon else module or None
-
-
 class GuardedTracker:
-    """The tracker of a run. Whatever fails in it costs a warning and the rest of its records, but never the run.
-
-    metrics.jsonl does not depend on the tracker.
-    """
+    """The tracker of a run. Any failure of it is a warning, and the run continues without it."""
 
     def __init__(self, accelerator: Any, job: TrainJob) -> None:
         self.accelerator, self.name, self.folder = accelerator, job.run.log_with, job.folder
@@ -45,31 +31,30 @@ class GuardedTracker:
         """Start the tracker and record the settings of the run."""
         from accelerate.tracking import filter_trackers
 
-        with _FailureIsAWarning(self, "cannot be started"):
+        with _FailureAsWarning(self, "cannot be started"):
             if self.name == "wandb":
                 configure_wandb(self.folder)
-            self.accelerator.log_with = filter_trackers(tracker_for(self.name, self.folder), str(self.folder))
+            module, colon, attribute = TRACKERS[self.name].partition(":")
+            tracker = getattr(import_module(module), attribute)(self.folder) if colon else module or None
+            self.accelerator.log_with = filter_trackers(tracker, str(self.folder))
             self.accelerator.init_trackers("embedctl", config=settings)
 
     def log(self, numbers: dict[str, Any], step: int) -> None:
         """Record numbers of a step."""
         if self.works:
-            with _FailureIsAWarning(self, "failed"):
+            with _FailureAsWarning(self, "failed"):
                 self.accelerator.log(numbers, step=step)
 
     def finish(self) -> None:
-        """End the tracker.
-
-        `Accelerator.end_training` would also destroy the process group, which the export of the model requires.
-        """
+        """End the tracker; `Accelerator.end_training` would also destroy the process group, which the export needs."""
         if self.works:
-            with _FailureIsAWarning(self, "could not be closed"):
+            with _FailureAsWarning(self, "could not be closed"):
                 for tracker in self.accelerator.trackers:
                     tracker.finish()
 
 
 @dataclass
-class _FailureIsAWarning(AbstractContextManager[None]):
+class _FailureAsWarning(AbstractContextManager[None]):
     """Turns every exception of a with-block into a warning. A tracker is foreign code that may raise any type."""
 
     tracker: GuardedTracker
@@ -79,10 +64,9 @@ class _FailureIsAWarning(AbstractContextManager[None]):
         if not isinstance(cause, Exception):
             return False
         self.tracker.works = False
-        message = (
-            f"--log-with {self.tracker.name}: the tracker {self.what}: {type(cause).__name__}: {first_line(cause)}"
-        )
-        console.warn(f"{message}. The run continues without it; all metrics are in metrics.jsonl.")
+        failure = f"the tracker {self.what}: {type(cause).__name__}: {first_line(cause)}"
+        consequence = "The run continues without it; all metrics are in metrics.jsonl."
+        console.warn(f"--log-with {self.tracker.name}: {failure}. {consequence}")
         return True
 
 

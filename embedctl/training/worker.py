@@ -58,16 +58,12 @@ def run(job: TrainJob, *, replaces_run: bool = False) -> None:
     """Train, evaluate and save the model.
 
     With `replaces_run`, an earlier run in the output folder is removed after all inputs are read and checked.
-
-    Raises:
-        EmbedctlError: an error of the user, or a stop by a signal.
     """
     runtime = init_runtime(job)
     console.configure(quiet=job.quiet or not is_main())
     embedder = load_model(job)
-    check_texts = [
-        text for row in islice(read_rows(job.sources[0].path), CHECK_ROWS) for text in (row.query, row.pos[0])
-    ]
+    check_rows = islice(read_rows(job.sources[0].path), CHECK_ROWS)
+    check_texts = [text for row in check_rows for text in (row.query, row.pos[0])]
     text_settings = text_settings_of(job, embedder)
     files = [source.path for source in job.sources]
     data = open_or_build(files, embedder.tokenizer, text_settings, private_cache("stores"))
@@ -128,12 +124,9 @@ def load_model(job: TrainJob) -> Embedder:
 
 def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
     """Return the maximum lengths, limited by the model's own, and the prompts of the run."""
-    return TextSettings(
-        min(job.text.query_max_len, embedder.max_len),
-        min(job.text.passage_max_len, embedder.max_len),
-        embedder.prompt_for("query"),
-        embedder.prompt_for("passage"),
-    )
+    text, limit = job.text, embedder.max_len
+    query_len, passage_len = min(text.query_max_len, limit), min(text.passage_max_len, limit)
+    return TextSettings(query_len, passage_len, embedder.prompt_for("query"), embedder.prompt_for("passage"))
 
 
 def resume(job: TrainJob, session: Session) -> Progress:
@@ -144,10 +137,10 @@ def resume(job: TrainJob, session: Session) -> Progress:
     state = session.state_dict()
     progress = checkpoint.load(path, state)
     session.load_state_dict(state)
+    console.info(f"resumed from {path}, after step {progress.step}")
     if progress.world == world_size():
         session.budget = progress.budget  # other chunks would give other rounding errors
-    console.info(f"resumed from {path}, after step {progress.step}")
-    if progress.world != world_size():
+    else:
         change = f"the number of processes changed from {progress.world} to {world_size()}"
         console.info(f"{change}: the order of the data is the same, but results can differ by rounding errors")
     return progress

@@ -27,6 +27,7 @@ def test_exit_code_of_the_worker_determines_the_outcome(monkeypatch, returned, c
     outcome = run_launcher(launch)
     assert outcome.code == code
     assert message in outcome.message
+    assert outcome.hint
 
 
 def write_report(folder: Path, rank: int, time: float, **facts) -> None:

@@ -1,3 +1,5 @@
+"""Random unit vectors for the tests of losses."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -31,7 +31,7 @@ each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 RAGGED = Targets(
     own_QC=torch.tensor([[0, 3, 4, 3], [1, 5, -1, -1], [-1, -1, -1, -1]]),
     weight_QD=torch.tensor([[1.0, 1.0, 0.0, 2.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0, 3.0, 1.0], [0.0] * 6]),
-    teacher_QC=torch.tensor([[4.0, 1.0, NAN, 1.0], [2.0, 2.0, 3.0, NAN], [NAN, 1.0, NAN, NAN]]),
+    score_QC=torch.tensor([[4.0, 1.0, NAN, 1.0], [2.0, 2.0, 3.0, NAN], [NAN, 1.0, NAN, NAN]]),
 )
 
 
@@ -111,7 +111,7 @@ def test_the_order_of_queries_and_documents_does_not_change_the_loss(loss, unit)
     shuffled = Targets(
         own_QC=torch.where(own >= 0, new_index[own.clamp(min=0)], own),
         weight_QD=RAGGED.weight_QD[queries][:, documents],
-        teacher_QC=RAGGED.teacher_QC[queries],
+        score_QC=RAGGED.score_QC[queries],
     )
     value = loss(query[queries], document[documents], shuffled)
     torch.testing.assert_close(value, loss(query, document, RAGGED), atol=1e-12, rtol=0)

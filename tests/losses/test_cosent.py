@@ -1,3 +1,5 @@
+"""CoSENT: value, gradients, invariances and memory."""
+
 from __future__ import annotations
 
 import math
@@ -25,7 +27,7 @@ def graded_targets(queries: int, texts: int, grades: int) -> Targets:
 def double_loop(query: Tensor, document: Tensor, targets: Targets, scale: float) -> float:
     """Return the loss computed with two loops over the pairs."""
     pairs = []
-    for q, (own, grades) in enumerate(zip(targets.own_QC.tolist(), targets.teacher_QC.tolist(), strict=True)):
+    for q, (own, grades) in enumerate(zip(targets.own_QC.tolist(), targets.score_QC.tolist(), strict=True)):
         for d, grade in zip(own, grades, strict=True):
             if d >= 0 and not math.isnan(grade):
                 row, text = query[q].tolist(), document[d].tolist()
@@ -49,9 +51,9 @@ def test_equals_the_double_loop(grades, scale, unit):
 def test_gradients_equal_those_of_the_matrix_of_all_comparisons(dtype, unit):
     query, document, targets = unit(30, 16), unit(240, 16), graded_targets(30, 8, 5)
     query, document = (vectors.detach().to(dtype).requires_grad_() for vectors in (query, document))
-    mask = (targets.own_QC >= 0) & ~targets.teacher_QC.isnan()
+    mask = (targets.own_QC >= 0) & ~targets.score_QC.isnan()
     cosine = (query[:, None] * document[targets.own_QC]).sum(dim=2)[mask]
-    grade = targets.teacher_QC[mask]
+    grade = targets.score_QC[mask]
     comparisons = 20 * (cosine[None, :] - cosine[:, None])[grade[:, None] > grade[None, :]]
     expected = torch.cat([comparisons.new_zeros(1), comparisons]).logsumexp(dim=0)
     value = CoSENT()(query, document, targets)
@@ -71,7 +73,7 @@ def test_value_computed_by_hand_for_pairs_of_different_queries():
 
 def test_only_the_order_of_the_grades_matters(unit):
     query, document, targets = unit(4), unit(16), graded_targets(4, 4, 4)
-    other_grades = Targets(targets.own_QC, targets.weight_QD, targets.teacher_QC**3 * 100 - 7)
+    other_grades = Targets(targets.own_QC, targets.weight_QD, targets.score_QC**3 * 100 - 7)
     assert CoSENT()(query, document, other_grades) == CoSENT()(query, document, targets)
 
 

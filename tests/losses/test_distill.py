@@ -1,3 +1,5 @@
+"""KLDistillation and MarginMSE: values, temperatures, padding and extreme scores."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""InfoNCE: values, weights of candidates, the symmetric loss and extreme similarities."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Matryoshka: mean over truncated embeddings, settings and gradients."""
+
 from __future__ import annotations
 
 import math

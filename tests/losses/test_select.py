@@ -1,3 +1,5 @@
+"""The loss that the options select for each kind of row."""
+
 from __future__ import annotations
 
 import pytest

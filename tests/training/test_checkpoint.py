@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from embedctl.errors import ConfigError
+from embedctl.run_folder import CHECKPOINTS
 from embedctl.training import checkpoint
 from embedctl.training.checkpoint import Progress
 
 
 def save(run: Path, step: int) -> Path:
     checkpoint.save(run, Progress(step, 8, 100, [], 1), {"weight": torch.ones(2)}, keep=5)
-    return checkpoint.checkpoint_folder(run) / f"step-{step:08d}"
+    return run / CHECKPOINTS / f"step-{step:08d}"
 
 
 def test_newest_complete_checkpoint_is_found(tmp_path: Path):
@@ -52,5 +53,5 @@ def test_failed_save_leaves_no_files_and_keeps_older_checkpoints(tmp_path: Path)
     older = save(tmp_path, 4)
     with pytest.raises(TypeError):
         checkpoint.save(tmp_path, Progress(8, 8, 100, [{"step": object()}], 1), {"weight": torch.ones(2)}, keep=1)
-    assert [path.name for path in checkpoint.checkpoint_folder(tmp_path).iterdir()] == [older.name]
+    assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == [older.name]
     assert checkpoint.find_damage(older) is None

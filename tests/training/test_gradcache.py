@@ -144,8 +144,7 @@ def test_both_passes_of_a_chunk_have_the_same_dropout():
     found, _ = gradients(TokenModel(0.3), 40)
     model = TokenModel(0.3)
     add_gradient = GradCache(SimpleSession(model), dict.fromkeys(RowKind, InfoNCE(temperature=0.1)), 11)
-    chunks = enumerate(zip(prepared.features, prepared.partition.chunks, strict=True))
-    parts = [add_gradient._encode(features, 0, index, len(chunk)) for index, (features, chunk) in chunks]
+    parts = [add_gradient._encode(prepared, 0, chunk) for chunk in range(len(prepared.features))]
     leaf = torch.cat(parts).detach().requires_grad_()
     add_gradient._loss(leaf, prepared, 1.0)
     torch.cat(parts).backward(leaf.grad)

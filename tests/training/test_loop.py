@@ -51,7 +51,7 @@ def loop(folder: Path, recorder: Recorder, values: list[float], **flags: Any) ->
         session=SimpleNamespace(
             optimizer=SimpleNamespace(param_groups=[]),
             optimizer_step=lambda _norm: torch.tensor(1.0),
-            device=torch.device("cpu"),
+            runtime=SimpleNamespace(device=torch.device("cpu")),
             state_dict=lambda: {"weight": torch.ones(2)},
             budget=1,
             uses_grad_scaler=False,

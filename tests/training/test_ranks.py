@@ -110,7 +110,7 @@ def gradients_of_ranks(
         if weight.grad is not None:
             gradient = weight.grad.full_tensor() if hasattr(weight.grad, "full_tensor") else weight.grad
             found[name.removeprefix("module.")] = gradient.clone()
-    session.zero_grad()
+    session.optimizer.zero_grad()
     return found, loss
 
 
@@ -162,8 +162,7 @@ def test_gradients_of_ranks_equal_those_of_one_process(ranks, strategy, folder):
         process.join()
 
 
-def test_batch_has_all_properties_under_test(folder):
-    """It has hard negatives, other known positives, texts of several rows, and tokens for several chunks."""
+def test_batch_has_hard_negatives_known_positives_repeated_texts_and_tokens_for_several_chunks(folder):
     _, data = load_model_and_data(folder)
     batch = BatchPlan(data.rows, BatchSettings(ROWS, NEGATIVES, 7)).batch(0, 0)
     assert len(batch.known_positives) > 0

@@ -101,7 +101,7 @@ def epoch_miner(run: Path, vectors: np.ndarray, records: list[dict[str, int]]) -
     rows = row_store(kind, np.zeros(ROWS, np.int32), np.arange(ROWS + 1) * 2, np.ones(ROWS, np.int64), text, none)
     data = TrainingData(texts, rows, np.arange(ROWS, dtype=np.uint64) + 1000, {})
     plan = BatchPlan(rows, BatchSettings(4, NEGATIVES, seed=1))
-    session = SimpleNamespace(device=torch.device("cpu"))
+    session = SimpleNamespace(runtime=SimpleNamespace(device=torch.device("cpu")))
 
     def record_mining(step: int, epoch: int, numbers: dict[str, int], _seconds: float) -> None:
         records.append(numbers | {"step": step, "epoch": epoch})

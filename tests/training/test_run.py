@@ -214,8 +214,7 @@ def stop(out: Path, number: int, *arguments: object, cache: Path, folder: Path) 
     return process.returncode, messages
 
 
-def test_stopped_run_saves_a_checkpoint_and_resumes_to_the_same_weights(whole, flags, cache, tmp_path):
-    """The run is stopped by Ctrl-C here, and by SIGTERM in the next test."""
+def test_run_stopped_by_ctrl_c_saves_a_checkpoint_and_resumes_to_the_same_weights(whole, flags, cache, tmp_path):
     out = tmp_path / "stopped"
     longer = [*flags[:-4], *LONGER, "--batch-size", 8]
     code, messages = stop(out, signal.SIGINT, *longer, cache=cache, folder=tmp_path)
@@ -230,8 +229,10 @@ def test_stopped_run_saves_a_checkpoint_and_resumes_to_the_same_weights(whole, f
 
 
 @pytest.mark.parametrize(("before", "after", "strategy"), [(1, 2, "fsdp"), (2, 1, "ddp")])
-def test_number_of_processes_may_change(before, after, strategy, whole, data, small_model, flags, cache, tmp_path):
-    """The run is started with relative paths in one folder and resumed in another one."""
+def test_run_resumed_with_another_number_of_processes_has_the_same_losses(
+    before, after, strategy, whole, data, small_model, flags, cache, tmp_path
+):
+    """The run is started with relative paths in one folder, stopped by SIGTERM, and resumed in another folder."""
     out = tmp_path / "changed"
     relative = ["--dataset", "train.jsonl", "--model", Path("..") / small_model.parent.name / small_model.name]
     arguments = [*relative, *flags[4:-4], *LONGER, "--batch-size", 8 // before, "--num-processes", before]
