@@ -29,6 +29,11 @@ WRITE_ERRORS = {
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTDIR", "EISDIR")
     if hasattr(errno, name)
 }
+REMOVED = "the file or its folder was removed while the command ran"
+HINTS = {  # by the reason why a file cannot be written
+    REMOVED: "run the command again",
+    os.strerror(errno.EFBIG): "raise the limit of the size of a file (`ulimit -f`), or use another file system",
+}
 LIBRARY_ERROR = re.compile(r"os error (\d+)")  # safetensors and tokenizers, which are written in Rust
 # Messages of numpy.ndarray.tofile and torch.save for a write that stored fewer bytes than it should.
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|file write failed")
@@ -43,6 +48,7 @@ def temporary_for(path: Path) -> Path:
 def atomic_path(path: Path, *, complete: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Yield an empty temporary file for code that opens it by name; rename it to `path`, or remove it after an error.
 
+    The folder of the file is created if it does not exist, also if it was removed while the command ran.
     `complete` is called with the temporary file when it is complete, before it is renamed.
 
     Raises:
@@ -51,6 +57,7 @@ def atomic_path(path: Path, *, complete: Callable[[Path], None] | None = None) -
     path = path.resolve() if path.is_symlink() else path  # a link of the user is kept
     temporary = temporary_for(path)
     with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         try:
             yield temporary
@@ -159,12 +166,11 @@ class writing(AbstractContextManager[None]):  # noqa: N801  used like a function
             return
         reason = write_problem(self.path, cause)
         if reason is not None:
-            message, too_large = f"{self.path}: cannot be written: {reason}", reason == os.strerror(errno.EFBIG)
-            if too_large:
-                hint = "raise the limit of the size of a file (`ulimit -f`), or give a path on another file system"
-                raise OutputError(message, hint) from cause
-            hint = "free disk space, make the folder writable, or give another path, and run the command again"
-            raise OutputError(message + _free_space(self.path), hint) from cause
+            message, hint = f"{self.path}: cannot be written: {reason}", HINTS.get(reason)
+            if hint is None:
+                message += _free_space(self.path)
+                hint = "free disk space, make the folder writable, or give another path, and run the command again"
+            raise OutputError(message, hint) from cause
 
 
 def write_problem(path: Path, cause: BaseException) -> str | None:
@@ -173,8 +179,9 @@ def write_problem(path: Path, cause: BaseException) -> str | None:
     number = (cause.errno if isinstance(cause, OSError) else None) or (int(match[1]) if match else 0)
     if number in WRITE_ERRORS:
         return os.strerror(number)
-    if number == errno.ENOENT and not path.parent.is_dir():
-        return f"the folder {path.parent} does not exist; it may have been removed while the command ran"
+    is_own = str(path) in str(cause) or TEMPORARY_NAME.search(str(cause)) or not path.parent.is_dir()
+    if is_own and os.strerror(errno.ENOENT) in str(cause):
+        return REMOVED
     if SHORT_WRITE.search(str(cause)):
         return "the disk is full, or the file is larger than allowed"
     known = (os.strerror(code) for code in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS))

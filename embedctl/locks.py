@@ -52,7 +52,9 @@ def _open_lock(path: Path) -> int:
         handle = os.open(path, flags, 0o666)
     except OSError as cause:
         if not path.is_symlink():
-            raise ConfigError(f"{path}: cannot be written: {cause.strerror}", "move it, or make it writable") from None
+            raise ConfigError(
+                f"{path}: cannot be written: {cause.strerror}", "make its folder writable, or give another path"
+            ) from None
         raise ConfigError(f"{path} is a link, but embedctl needs this name for a lock", "move the link") from None
     content = os.pread(handle, 40, 0).decode("ascii", "replace")
     if os.fstat(handle).st_nlink > 1 or (content and not content.startswith(LOCK_TEXT)):

@@ -17,6 +17,7 @@ if __name__ == "__main__":  # Ctrl-C during the imports below, which take second
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -64,8 +65,12 @@ def main(job: LaunchJob) -> int:
         console.error(outcome.message, outcome.hint)
     for path in map(Path, job.lock_files):
         path.unlink(missing_ok=True)
+    for report in folder.glob("error.rank*.json"):
+        report.unlink()
     if job.remove_folder and outcome.code != EXIT_BUG:
         shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()  # empty if it was removed while the job ran and a worker created it again for its report
     return outcome.code
 
 

@@ -2,14 +2,14 @@
 
 The file name of a block is a digest of its texts and of everything else that the values depend on, for example the
 weights of the model. An entry therefore never has to be invalidated, and a command that was interrupted finds the
-blocks that it had finished.
+blocks that it had finished. A file ends with the SHA-256 digest of its array in NumPy's format, so damage is found.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedctl import console
+from embedctl.errors import OutputError
+from embedctl.files import atomic_file
 from embedctl.search.exact import Vectors
 from embedctl.search.vectors import EncodeFunction
-from embedctl.storage.writers import write_array
 from embedctl.tokens.tokenize import tokenizer_fingerprint
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 TEXTS_PER_FILE = 4096  # the largest number of texts that are encoded again after an interruption
 MAX_BYTES = 20 << 30
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass
@@ -47,16 +49,15 @@ class ArrayCache:
         if self.folder is None:
             return compute()
         path = self.folder / f"{digest(fingerprint, texts)}.npy"
-        stored = _read(path, len(texts))
+        stored = _read(path)
         if stored is not None:
             self.hits += len(texts)
             return stored
         array = compute().reshape(len(texts), -1)
         try:
-            write_array(path, array)
-        except OSError as cause:
-            reason = cause.strerror or cause
-            console.warn(f"the cache {self.folder} cannot be written: {reason}. The command continues without a cache.")
+            _write(path, array)
+        except OutputError as error:
+            console.warn(f"{error.message}. The command continues without a cache.")
             self.folder = None
         return array
 
@@ -86,15 +87,26 @@ def digest(fingerprint: str, texts: Iterable[str]) -> str:
     return state.hexdigest()
 
 
-def _read(path: Path, rows: int) -> Vectors | None:
+def _write(path: Path, array: Vectors) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    with atomic_file(path, "wb") as stream:
+        stream.write(buffer.getbuffer())
+        stream.write(hashlib.sha256(buffer.getbuffer()).digest())
+
+
+def _read(path: Path) -> Vectors | None:
     """Return the array of a file and mark the file as used, or return None if it is missing or damaged."""
     try:
-        with warnings.catch_warnings(action="ignore"):
-            array = np.load(path, allow_pickle=False)
+        content = path.read_bytes()
         path.touch()
-    except (OSError, ValueError, EOFError):
+    except OSError:
         return None
-    return array if array.ndim == 2 and len(array) == rows and array.dtype == np.float32 else None
+    array, written_digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    if hashlib.sha256(array).digest() != written_digest:
+        return None
+    vectors: Vectors = np.load(io.BytesIO(array), allow_pickle=False)
+    return vectors
 
 
 def embedder_fingerprint(embedder: Embedder) -> str:

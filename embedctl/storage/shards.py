@@ -22,7 +22,7 @@ from embedctl import console
 from embedctl.digests import digest_file
 from embedctl.distributed.ranks import broadcast, is_main
 from embedctl.errors import ConfigError, OutputError
-from embedctl.files import read_json_object, write_atomically
+from embedctl.files import read_json_object, write_atomically, writing
 from embedctl.locks import LOCK_FILE
 from embedctl.storage.writers import write_array
 
@@ -123,7 +123,9 @@ class ShardFolder:
         """Write shard `index`: N texts, their vectors (N, H) in the stored type, and the ranges of int8."""
         path = self.folder / f"shard-{index:05d}.npy"
         write_array(path, vectors)
-        entry = {"file": path.name, "rows": len(texts), "sha256": digest_file(path), "texts": _hash_texts(texts)}
+        with writing(path):
+            sha256 = digest_file(path)
+        entry = {"file": path.name, "rows": len(texts), "sha256": sha256, "texts": _hash_texts(texts)}
         self.entries[index] = entry
         self.manifest["ranges"] = None if ranges is None else ranges.tolist()
         _write_json(path.with_suffix(".json"), {**entry, "ranges": self.manifest["ranges"]})
@@ -142,6 +144,7 @@ class ShardFolder:
         shards = [self.entries[index] for index in range(count)]
         missing = [entry["file"] for entry in shards if not (self.folder / entry["file"]).is_file()]
         if missing:
+            _write_json(self.folder / MANIFEST, self.manifest)  # it may have been removed too
             message = f"--output {self.folder}: {', '.join(missing)}: removed while the command ran"
             raise OutputError(message, "run the same command again without --overwrite; it encodes the missing shards")
         rows = sum(entry["rows"] for entry in shards)

@@ -108,7 +108,6 @@ def open_writer(path: Path, *, complete: Callable[[Path], None] | None = None) -
     `complete` is called as by `atomic_path`.
     """
     check_output_format(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path, "wb", complete=complete) as stream, closing(WRITERS[path.suffix](stream)) as writer:
         yield writer
 

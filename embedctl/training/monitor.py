@@ -11,6 +11,7 @@ from typing import Any
 from embedctl import console
 from embedctl.console import Bar, plural
 from embedctl.distributed.ranks import is_main
+from embedctl.errors import OutputError
 from embedctl.files import write_atomically
 from embedctl.run_folder import RunFolder
 from embedctl.training.job import TrainJob
@@ -78,6 +79,9 @@ class Monitor:
         console.info(f"epoch {epoch + 1}: mined {counts} in {seconds:.1f} s{warning if above else ''}")
 
     def _write(self, record: dict[str, Any]) -> None:
+        if os.fstat(self._file.fileno()).st_nlink == 0:  # the file was removed; another run may use the folder now
+            message = f"{self._file.name} was removed while the run trained; the run was stopped"
+            raise OutputError(message, "start the run again, or continue it with --resume if its folder has states/")
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         numbers = {f"eval/{name}": value for name, value in record.get("eval", {}).items()}

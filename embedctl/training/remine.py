@@ -73,7 +73,6 @@ class EpochMiner:
                 console.warn(f"{path} is missing: {message}, so the result can differ from an uninterrupted run")
             mined = self._mine(epoch, step)
             if is_main():
-                path.parent.mkdir(parents=True, exist_ok=True)
                 RunFolder(self.run).add([str(path.relative_to(self.run))])
                 with atomic_file(path, "wb", sync=True) as stream:
                     np.save(stream, mined)

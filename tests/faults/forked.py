@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,7 @@ class Server:
         folder: Path,
         stop: tuple[int, float] | None = None,
         stop_when: str | None = None,
+        remove_when: tuple[str, str] | None = None,
         file_size: int | None = None,
         stdin: str = "",
     ) -> Ended:
@@ -61,6 +63,7 @@ class Server:
             folder: the working folder.
             stop: a signal, and the seconds after which it is sent.
             stop_when: a path; SIGTERM is sent when it exists.
+            remove_when: a pattern of a path, and a folder; the folder is removed when such a path exists.
             file_size: limit of the size of files in bytes; writing more is an error, as on a full disk.
             stdin: text on standard input.
         """
@@ -68,6 +71,7 @@ class Server:
         assert self.process.stdout is not None
         request = {"arguments": list(map(str, arguments)), "folder": str(folder), "stop": stop, "stdin": stdin}
         request |= {"file_size": file_size, "stop_when": stop_when and str(folder / stop_when)}
+        request |= {"remove_when": remove_when}
         print(json.dumps(request), file=self.process.stdin, flush=True)
         return Ended(**json.loads(self.process.stdout.readline()))
 
@@ -96,6 +100,8 @@ def run_forked(request: dict[str, Any]) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         run_child(request, files)
+    if request["remove_when"]:
+        remove_when(child, request["folder"], *request["remove_when"])
     code = wait(child, request["stop"], request["stop_when"])
     outputs = []
     for file in files[1:]:
@@ -104,6 +110,15 @@ def run_forked(request: dict[str, Any]) -> dict[str, Any]:
     for file in files:
         os.close(file)
     return {"code": code, "stdout": outputs[0], "stderr": outputs[1], "seconds": time.monotonic() - begun}
+
+
+def remove_when(child: int, working_folder: str, pattern: str, removed: str) -> None:
+    """Remove a folder when a path with the given pattern exists; return at the end of the process at the latest."""
+    handle = os.pidfd_open(child)
+    while not any(Path(working_folder).glob(pattern)) and not select.select([handle], [], [], 0.001)[0]:
+        pass
+    os.close(handle)
+    shutil.rmtree(Path(working_folder, removed), ignore_errors=True)
 
 
 def wait(child: int, stop: tuple[int, float] | None, stop_when: str | None) -> int:

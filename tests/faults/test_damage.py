@@ -14,6 +14,7 @@ DAMAGE: dict[str, Callable[[bytes, bytes], bytes]] = {
     "cut": lambda content, _other: content[: len(content) // 2],
     "empty": lambda _content, _other: b"",
     "zeroed": lambda content, _other: bytes(len(content)),
+    "zeroed after the header": lambda content, _other: content[:128] + bytes(max(0, len(content) - 128)),
     "swapped": lambda _content, other: other,
 }
 

@@ -79,12 +79,21 @@ def test_other_prompts_and_dimensions_are_cached_separately(embedder, tmp_path):
     assert cache.hits == 10
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"words"])
-def test_a_damaged_file_is_computed_again(tmp_path, content):
+DAMAGE = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[:-40],
+    "zeroed data": lambda content: content[:128] + bytes(len(content) - 128),
+    "one changed bit": lambda content: content[:150] + bytes([content[150] ^ 1]) + content[151:],
+    "no digest, as earlier versions wrote it": lambda content: content[:-32],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_file_is_computed_again(tmp_path, damage):
     cache = ArrayCache(tmp_path)
     cache.get_or_compute("f", TEXTS, lambda: np.ones((10, 2), np.float32))
     (path,) = tmp_path.iterdir()
-    path.write_bytes(content)
+    path.write_bytes(damage(path.read_bytes()))
     assert cache.get_or_compute("f", TEXTS, lambda: np.full((10, 2), 7, np.float32)).max() == 7
     assert ArrayCache(tmp_path).get_or_compute("f", TEXTS, lambda: pytest.fail("computed")).max() == 7
 
