@@ -34,7 +34,8 @@ class EncodeConfig(Command):
     max_len: int | None = option(None, "Texts", ge=4)
     """maximum length of a text in tokens; longer texts are truncated (default: the model's own)"""
     batch_tokens: int | None = option(None, HARDWARE, gt=0)
-    """tokens per forward pass; lower it if memory is exhausted (default: 65536 on a GPU, 4096 on a CPU)"""
+    """maximum number of tokens in one forward pass, in which several texts are encoded together; lower it if memory is
+    exhausted (default: 65536 on a GPU, 4096 on a CPU)"""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option("auto", HARDWARE)
     """data type of the computation; auto: float32; bfloat16 is faster on a GPU"""
     backend: Literal["torch", "onnx", "openvino"] = option("torch", HARDWARE)

@@ -47,7 +47,8 @@ class LaunchSection(Section):
     strategy: Literal["auto", "fsdp", "ddp"] = option("auto", HARDWARE)
     """with several processes: fsdp shards the weights; ddp copies them to each process; auto decides by their size"""
     tokens_per_forward: int | None = option(None, HARDWARE, gt=0)
-    """tokens per forward pass; lower it if memory is exhausted (default: chosen by the available memory)"""
+    """maximum number of tokens in one forward pass; a larger batch is computed in chunks with the same gradients, so
+    lower this value, not --batch-size, if memory is exhausted (default: chosen by the available memory)"""
     attention: Literal["auto", "packed", "padded"] = option("auto", HARDWARE)
     """packed computes without padding (on a GPU in half precision); padded works with every model; auto uses packed
     where it can"""

@@ -73,10 +73,11 @@ class DataSection(Section):
     """file of training rows; for several files, repeat the option or use a list in YAML; FILE:2 uses each row twice per
     epoch (default: the shipped example rows)"""
     eval_dataset: Strings = option((), "Data", metavar="FILE")
-    """file of rows to evaluate on during training, which should not be in --dataset; may be repeated like --dataset
+    """file of rows to evaluate on during training, which should not be in --dataset; for several files, as --dataset
     (default: no evaluation; without --dataset, the shipped evaluation rows)"""
     neg_nums: int = option(15, "Data", ge=0)
-    """hard negatives per query; if a row has more, a random choice is used; if it has fewer, some are repeated"""
+    """hard negatives per query; if a row has more, a random choice is used; if it has fewer, some are used
+    more than once"""
     positives: Literal["sample", "explode"] = option("sample", "Data")
     """for rows with several positives: sample uses one of them per epoch, in turn; explode uses each of them in every
     epoch"""
@@ -90,8 +91,9 @@ class RemineSection(Section):
     remine_every_epoch: bool = option(False, REMINE)
     """before every epoch but the first, mine new hard negatives with the current model"""
     remine_range: Range = option("10-210", REMINE, metavar="START-STOP")
-    """positions in the search results from which these negatives are drawn, from START up to but not including STOP; 0
-    is the most similar passage"""
+    """positions in the search results, without known positives and rejected passages, from which these negatives are
+    drawn: from START up to but not including STOP; 0 is the most similar passage; if fewer than --neg-nums passages
+    follow START, more similar ones are used too"""
     remine_margin: float | None = option(None, REMINE)
     """each of these negatives must score below the positive by at least this cosine difference (default: no limit)"""
 
