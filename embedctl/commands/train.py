@@ -192,7 +192,7 @@ def check_output(config: TrainConfig, run: RunFolder) -> None:
         hint = f"train the model further with --model {run.path} and another --output-dir"
         raise ConfigError(f"--resume: the run in {run.path} is finished", hint)
     if files := run.other_files():
-        message = f"{contains} files that no run wrote and that this run would replace: {', '.join(files)}"
+        message = f"{contains} files that no run of embedctl wrote and that this run would replace: {', '.join(files)}"
         raise ConfigError(message, f"{OTHER_FOLDER}, or move these files to another folder")
     if config.run.resume or not run.path.is_dir():
         return
