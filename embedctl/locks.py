@@ -53,10 +53,7 @@ def _open_lock(path: Path) -> int:
     except OSError as cause:
         message, hint = f"{path}: cannot be written: {cause.strerror}", "make the file and its folder writable"
         if path.is_symlink():
-            message, hint = (
-                f"{path} is a symbolic link, but must be a lock file of embedctl",
-                "rename or delete the link",
-            )
+            message, hint = f"{path} is a symbolic link, but must be a lock file", "rename or delete the link"
         raise ConfigError(message, hint) from None
     content = os.pread(handle, 40, 0).decode("ascii", "replace")
     if os.fstat(handle).st_nlink > 1 or (content and not content.startswith(LOCK_TEXT)):

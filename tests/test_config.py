@@ -334,7 +334,7 @@ def test_a_yaml_error_names_file_and_line(write_yaml):
 
 
 def test_the_hint_for_a_command_without_a_shipped_file_names_its_help(write_yaml):
-    with pytest.raises(ConfigError, match="a mapping of sections is expected") as error:
+    with pytest.raises(ConfigError, match="expected sections with keys and values") as error:
         load(DoctorConfig, write_yaml("- a list"))
     assert "`embedctl doctor --help`" in error.value.hint
 

@@ -144,7 +144,7 @@ def _read_yaml(file: str, config: type[Command]) -> dict[str, Any]:
     except yaml.YAMLError as invalid:
         raise ConfigError(f"--config: {_yaml_message(file, invalid)}", hint) from None
     if not isinstance(content or {}, dict):
-        raise ConfigError(f"--config: {file}: a mapping of sections is expected", hint)
+        raise ConfigError(f"--config: {file}: expected sections with keys and values", hint)
     return {name: value for name, value in (content or {}).items() if value is not None}
 
 

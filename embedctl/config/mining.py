@@ -73,8 +73,8 @@ class MineConfig(Command):
     corpus: str | None = option(None, "Data", metavar="FILE")
     """file of passages to search for negatives (default: all passages of the rows)"""
     range: Range = option("10-210", "Negatives", metavar="START-STOP")
-    """positions in the search results, without known positives and rejected passages, from which negatives are taken:
-    from START up to but not including STOP; 0 is the most similar passage, and passages near it may be unlabelled
+    """positions in the search results from which negatives are taken, from START up to but not including STOP; 0 is the
+    most similar passage that is neither a known positive nor rejected, and passages near it may be unlabelled
     positives; if fewer than --neg-nums passages follow START, more similar ones are used too"""
     neg_nums: int = option(15, "Negatives", gt=0)
     """hard negatives per row"""

@@ -17,7 +17,7 @@ class RunSection(Section):
     output_dir: str = option("out", FOLDER, "-o", metavar="FOLDER", min_length=1)
     """folder for the fine-tuned model, its metrics and its checkpoints"""
     overwrite: bool = option(False, FOLDER)
-    """replace an earlier run in the output folder, or write into a folder with other files"""
+    """replace an earlier run in the output folder, or add the run to a folder with other files, which are kept"""
     resume: str | None = option(None, FOLDER, metavar="[FOLDER]")
     """continue an interrupted run from its folder or from one of its checkpoints; without a value, from the newest
     checkpoint in --output-dir (default: start a new run)"""

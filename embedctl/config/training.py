@@ -63,7 +63,7 @@ class TuneSection(Section):
     gradient_checkpointing: bool = option(False, "Model")
     """recompute activations in the backward pass: less memory, about a third more time"""
     compile: bool = option(False, "Model")
-    """compile the layers with torch.compile: a slow start, then faster steps"""
+    """compile the layers with torch.compile: the first steps are slow, the others faster"""
 
 
 class DataSection(Section):
@@ -91,9 +91,9 @@ class RemineSection(Section):
     remine_every_epoch: bool = option(False, REMINE)
     """before every epoch but the first, mine new hard negatives with the current model"""
     remine_range: Range = option("10-210", REMINE, metavar="START-STOP")
-    """positions in the search results, without known positives and rejected passages, from which these negatives are
-    drawn: from START up to but not including STOP; 0 is the most similar passage; if fewer than --neg-nums passages
-    follow START, more similar ones are used too"""
+    """positions in the search results from which these negatives are drawn, from START up to but not including STOP; 0
+    is the most similar passage that is neither a known positive nor rejected; if fewer than --neg-nums passages follow
+    START, more similar ones are used too"""
     remine_margin: float | None = option(None, REMINE)
     """each of these negatives must score below the positive by at least this cosine difference (default: no limit)"""
 
@@ -109,7 +109,7 @@ class OptimSection(Section):
     epochs: int = option(2, "Training", gt=0)
     """number of passes over the training rows"""
     max_steps: int | None = option(None, "Training", gt=0)
-    """stop after this number of optimizer steps, where the learning-rate schedule ends too (default: use --epochs)"""
+    """stop after this number of optimizer steps; the learning-rate schedule ends there too (default: use --epochs)"""
     warmup_proportion: float = option(0.1, "Training", ge=0, le=1)
     """fraction of the optimizer steps in which the learning rate rises to --lr"""
     lr_scheduler: Literal["linear", "cosine", "constant"] = option("linear", "Training")
@@ -119,7 +119,7 @@ class OptimSection(Section):
     max_grad_norm: float = option(1.0, "Training", ge=0)
     """gradients with a larger norm are clipped to it; 0: no clipping"""
     seed: int = option(42, "Training", ge=0)
-    """seed of all random choices; the same seed repeats a run exactly"""
+    """seed of all random choices; runs with the same seed and settings give the same model"""
 
 
 class TrainConfig(Command):
