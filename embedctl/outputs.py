@@ -138,7 +138,7 @@ def _check_replaceable(output: Output, *, overwrite: bool) -> None:
         return
     hint = f"give another path with {output.option}, or replace the existing one with --overwrite"
     if not output.written:
-        message = f"{output.path} exists; this command would remove it, because it does not fit the new {output.option}"
+        message = f"{output.path} exists; this command would remove it, because it would not match the new output"
         raise ConfigError(message, hint)
     if not was_recorded(output.path, output.content):
         raise ConfigError(

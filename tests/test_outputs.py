@@ -75,7 +75,7 @@ def test_a_companion_of_another_output_is_refused_and_removed_with_overwrite():
     )
     stale.path.mkdir()
     with (
-        pytest.raises(ConfigError, match=r"v\.npy\.index exists, and this command would remove it"),
+        pytest.raises(ConfigError, match=r"v\.npy\.index exists; this command would remove it"),
         claim([output, stale], {}, overwrite=False),
     ):
         pass

@@ -138,7 +138,7 @@ def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:
         "output": str(job.output),
         "next": f"embedctl train --dataset {job.output}",
         "extended range": f"{plural(result.nearer_rows, 'row')} had too few candidates in --range "
-        f"{selection.start}-{selection.stop}, so more similar ones, before position {selection.start}, were also used",
+        f"{selection.start}-{selection.stop}, so the range was extended to more similar passages",
         "incomplete rows": f"{plural(result.short_rows, 'row has', 'rows have')} fewer than "
         f"{plural(selection.count, 'negative')}; {result.short_file} contains the reasons; "
         "use a wider --range, weaker limits, --fill random or a larger --corpus",
