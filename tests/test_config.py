@@ -131,7 +131,11 @@ def test_invalid_values_are_errors(config, flags):
         ),
         (TrainConfig, {"run": {"overwrite": "maybe"}}, "run.overwrite: expected true or false, not 'maybe'"),
         (TrainConfig, {"run": {"overwrite": [1]}}, "run.overwrite: expected true or false, not [1]"),
-        (TrainConfig, {"run": {"output_dir": 5}}, "run.output_dir: expected text, not 5; in YAML, write it in quotes"),
+        (
+            TrainConfig,
+            {"run": {"output_dir": 5}},
+            "run.output_dir: expected text, not 5; in YAML, write the value in quotes",
+        ),
         (TrainConfig, {"run": {"output_dir": ""}}, "run.output_dir: expected text, not ''"),
         (TrainConfig, {"data": {"dataset": 5}}, "data.dataset: expected a list, not 5"),
         (TrainConfig, {"loss": {"mrl_dims": [64, "big"]}}, "loss.mrl_dims: expected an integer, not 'big'"),
@@ -139,7 +143,7 @@ def test_invalid_values_are_errors(config, flags):
         (
             TrainConfig,
             {"launch": {"mixed_precision": False}},
-            "launch.mixed_precision: expected auto, no, bf16 or fp16, not false; in YAML, write it in quotes",
+            "launch.mixed_precision: expected auto, no, bf16 or fp16, not false; in YAML, write the value in quotes",
         ),
         (TrainConfig, {"optim": 3}, "optim: expected a section with keys and values, not 3"),
         (TrainConfig, {"optim": {"speed": 3}}, "optim.speed: unknown key"),

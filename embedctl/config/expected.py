@@ -40,5 +40,5 @@ def describe(error: Any) -> str:
     found = YAML_NAMES[value] if value is None or isinstance(value, bool) else repr(value)
     if not expected:
         return f"{error['msg'].removeprefix('Value error, ')}, not {found}"
-    advice = "; in YAML, write it in quotes" if kind in TEXT_TYPES and isinstance(value, int | float) else ""
+    advice = "; in YAML, write the value in quotes" if kind in TEXT_TYPES and isinstance(value, int | float) else ""
     return f"expected {expected.replace(chr(39), '')}, not {found}{advice}"

@@ -34,7 +34,12 @@ class RowKind(Enum):
 
 
 # What messages call a kind, if not by its value.
-KIND_LABELS = {"hard-negatives": "hard negatives", "graded": "graded pairs", "teacher": "teacher scores"}
+KIND_LABELS = {
+    "in-batch": "in-batch negatives",
+    "hard-negatives": "hard negatives",
+    "graded": "graded pairs",
+    "teacher": "teacher scores",
+}
 
 
 def format_kinds(counts: Mapping[str, int]) -> str:
