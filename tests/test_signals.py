@@ -20,11 +20,14 @@ def handlers():
 
 @pytest.mark.parametrize("error", [ImportError("initialization failed"), ModelError("the model cannot be loaded")])
 def test_an_error_after_a_signal_is_a_stop(error):
-    with pytest.raises(Terminated) as stopped, stop_signals_raised():
+    def converts_exceptions() -> None:
         try:
             signal.raise_signal(signal.SIGTERM)
         except Terminated as cause:
             raise error from cause
+
+    with pytest.raises(Terminated) as stopped, stop_signals_raised():
+        converts_exceptions()
     assert stopped.value.number == signal.SIGTERM
     assert stopped.value.__cause__ is error
 
