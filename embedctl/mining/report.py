@@ -69,7 +69,7 @@ class Report:
         ids = self.data.distinct.indices_of(positives)
         positive_scores = {column: scorer([row], [ids])[0] for column, scorer in self.scorers.items()}
         not_selected = ~np.isin(candidates.ids, negatives.ids)
-        rejected = candidates.take(np.flatnonzero((candidates.excess > 0) & not_selected))
+        rejected = candidates.take(np.flatnonzero((candidates.violation > 0) & not_selected))
         for column, scores in positive_scores.items():
             rejected_scores = getattr(rejected, column)
             groups = (scores, getattr(negatives, column), rejected_scores[~np.isnan(rejected_scores)])

@@ -54,16 +54,16 @@ def test_the_tokens_of_each_text_are_those_of_the_tokenizer(files, tokenizer, tm
         texts = [row.get("prompt", "q ") + row["query"], *("p " + text for text in row["pos"] + row.get("neg", []))]
         for number, text in enumerate(texts):
             limit = 6 if number else 4
-            found = data.texts.tokens_of(np.array([data.rows.text[index]])).ids.tolist()
+            found = data.texts.tokens_of(np.array([data.rows.text_ids[index]])).ids.tolist()
             assert found == tokenizer(text, truncation=True, max_length=limit)["input_ids"]
             index += 1
-    assert index == len(data.rows.text)
+    assert index == len(data.rows.text_ids)
 
 
 def test_equal_queries_and_equal_passages_are_stored_once(files, tokenizer, tmp_path):
     data = open_or_build(files, tokenizer, RECIPE, tmp_path / "stores")
     assert len(data.texts) == 3 + 7  # 3 queries and 7 passages; one text is both
-    assert data.rows.query[0] == data.rows.query[1]
+    assert data.rows.query_ids[0] == data.rows.query_ids[1]
 
 
 def test_kinds_scores_and_sources(files, tokenizer, tmp_path):
@@ -78,7 +78,7 @@ def test_kinds_scores_and_sources(files, tokenizer, tmp_path):
 
 def test_the_index_by_query_equals_an_index_built_in_memory(files, tokenizer, tmp_path):
     rows = open_or_build(files * 40, tokenizer, RECIPE, tmp_path / "stores").rows
-    expected = row_store(rows.kind, rows.source, rows.bounds, rows.pos_count, rows.text, rows.score)
+    expected = row_store(rows.kind, rows.source, rows.bounds, rows.pos_count, rows.text_ids, rows.score)
     assert rows.by_query.rows.tolist() == expected.by_query.rows.tolist()
     assert rows.by_query.keys.tolist() == expected.by_query.keys.tolist()
     assert rows.positive_ends.tolist() == expected.positive_ends.tolist()

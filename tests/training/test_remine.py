@@ -115,7 +115,7 @@ def epoch_miner(run: Path, vectors: np.ndarray, records: list[dict[str, int]]) -
 def negatives(plan: BatchPlan) -> list[list[int]]:
     """Return the negatives of each row."""
     rows = plan.rows
-    return [rows.text[rows.bounds[row] + 2 : rows.bounds[row + 1]].tolist() for row in range(ROWS)]
+    return [rows.text_ids[rows.bounds[row] + 2 : rows.bounds[row + 1]].tolist() for row in range(ROWS)]
 
 
 def test_negatives_of_an_epoch_are_saved_and_the_next_epoch_has_others(tmp_path, capsys):
