@@ -19,6 +19,7 @@ from typing import Literal
 
 from embedctl.errors import ConfigError, OutputError
 from embedctl.files import check_writable, read_json_object, remove, remove_temporary_files, write_atomically
+from embedctl.inputs import file_states
 from embedctl.locks import LOCK_FILE, acquire
 from embedctl.resources import private_cache
 from embedctl.signals import deferred_stop_signals
@@ -81,7 +82,7 @@ def claim(
         for output in outputs:
             _check_replaceable(output, overwrite=overwrite)
             remove_temporary_files(output.path)
-            _states_at_claim[output.path.absolute()] = _state(output.path)
+            _states_at_claim[output.path.absolute()] = file_states(output.path)
         yield [path for _, path in locks]
     finally:
         for handle, path in locks:
@@ -103,7 +104,7 @@ def remove_stale(outputs: Sequence[Output]) -> None:
 def _changed_since_claim(path: Path) -> bool:
     """Return whether another program created or changed an output that this process has claimed."""
     key = path.absolute()
-    return key in _states_at_claim and _states_at_claim[key] != _state(path)
+    return key in _states_at_claim and _states_at_claim[key] != file_states(path)
 
 
 def _check_distinct(outputs: Sequence[Output], inputs: Mapping[str, Iterable[str | Path]]) -> None:
@@ -205,19 +206,19 @@ def record(path: Path, content: str, written: Path | None = None) -> None:
         written: the temporary file or folder that will be renamed to it; default: the output itself.
     """
     with suppress(OSError):  # without a record, --overwrite is required
-        states = [[content, _state(written or path)], *_recorded_states(path)]
+        states = [[content, file_states(written or path)], *_recorded_states(path)]
         write_atomically(_record_file(path), json.dumps({"path": str(path.absolute()), "states": states[:2]}))
 
 
 def was_recorded(path: Path, content: str) -> bool:
     """Return whether embedctl wrote this output with this content and it was not changed since."""
-    state = _state(path)
+    state = file_states(path)
     return state is not None and [content, state] in _recorded_states(path)
 
 
 def is_recorded(path: Path) -> bool:
     """Return whether embedctl wrote or checked this file or folder, with any content, and it was not changed since."""
-    state = _state(path)
+    state = file_states(path)
     return state is not None and any(state in recorded for recorded in _recorded_states(path))
 
 
@@ -228,15 +229,3 @@ def _recorded_states(path: Path) -> list[list[object]]:
 
 def _record_file(path: Path) -> Path:
     return private_cache("outputs") / hashlib.blake2b(os.fsencode(path.absolute()), digest_size=16).hexdigest()
-
-
-def _state(path: Path) -> dict[str, list[int]] | None:
-    """Return what identifies the content of a file, or of a folder with its files: sizes and times.
-
-    Return None if the path does not exist or cannot be read.
-    """
-    try:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        return {str(file.relative_to(path)): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
-    except OSError:
-        return None

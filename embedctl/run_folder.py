@@ -55,9 +55,9 @@ class RunFolder:
         return (self.path / MODEL_FILE).exists()
 
     @property
-    def has_checkpoint(self) -> bool:
-        """Whether the folder contains a checkpoint for --resume."""
-        return any((self.path / CHECKPOINTS).glob("step-*"))
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints for --resume, newest first; they may be incomplete or damaged."""
+        return sorted((self.path / CHECKPOINTS).glob("step-*"), reverse=True)
 
     @property
     def is_run(self) -> bool:

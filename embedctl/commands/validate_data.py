@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -14,6 +14,7 @@ from embedctl.resources import display_path, input_or_example
 
 if TYPE_CHECKING:
     from embedctl.data.statistics import TokenCounter
+    from embedctl.data.validate import Report, ReportStats
 
 EXAMPLES = r"""
 # Check the example file that is shipped with embedctl.
@@ -86,7 +87,7 @@ def token_counter(config: ValidateConfig) -> TokenCounter | None:
     return TokenCounter(lambda texts: tokenize(tokenizer, texts, None).lengths.tolist(), limits)
 
 
-def print_findings(report: dict[str, Any]) -> None:
+def print_findings(report: Report) -> None:
     """Print the listed errors and warnings to stdout, one per line."""
     for severity in COLOURS:
         for finding in report[severity]:
@@ -98,7 +99,7 @@ def print_findings(report: dict[str, Any]) -> None:
             console.output(f"{report['path']}: {more} not listed; raise --max-errors to list more")
 
 
-def print_report(report: dict[str, Any]) -> None:
+def print_report(report: Report) -> None:
     """Print the panel of one file (rows, problems, text lengths) and the line with its number of problems."""
     stats = report["stats"]
     colour = next((colour for severity, colour in COLOURS.items() if stats[severity]), "green")
@@ -108,13 +109,13 @@ def print_report(report: dict[str, Any]) -> None:
     console.info(f"{name}: {problem_counts(stats)}", colour)
 
 
-def problem_counts(stats: dict[str, Any]) -> str:
+def problem_counts(stats: ReportStats) -> str:
     """Return a text with the numbers of errors and warnings. Without errors, it begins with `ok`."""
     counts = [console.plural(stats[severity], severity.removesuffix("s")) for severity in COLOURS if stats[severity]]
     return ", ".join(counts if stats["errors"] else ["ok", *counts])
 
 
-def panel_rows(report: dict[str, Any]) -> dict[str, str]:
+def panel_rows(report: Report) -> dict[str, str]:
     """Return names and values of the panel of a file, without the text lengths."""
     from embedctl.data.rows import format_kinds
 
@@ -133,7 +134,7 @@ def panel_rows(report: dict[str, Any]) -> dict[str, str]:
     return facts
 
 
-def lengths_table(stats: dict[str, Any]) -> Table:
+def lengths_table(stats: ReportStats) -> Table:
     """Return a table of the text lengths per field, in characters and, if counted, in tokens."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("length")
