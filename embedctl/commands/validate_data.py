@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
@@ -23,8 +23,9 @@ embedctl validate-data file.json
 # Check two files, and count tokens with the tokenizer of a model.
 embedctl validate-data train.jsonl eval.jsonl --model BAAI/bge-base-zh-v1.5
 """
-COLOURS = {"errors": "red", "warnings": "yellow"}
-LENGTH_COLUMNS = {"count": "texts", "mean": "mean", "p50": "median", "p95": "p95", "max": "max"}
+COLOURS: dict[Literal["errors", "warnings"], str] = {"errors": "red", "warnings": "yellow"}
+LengthKey = Literal["count", "mean", "p50", "p95", "max"]
+LENGTH_COLUMNS: dict[LengthKey, str] = {"count": "texts", "mean": "mean", "p50": "median", "p95": "p95", "max": "max"}
 
 
 @with_options(ValidateConfig)
@@ -127,8 +128,7 @@ def panel_rows(report: Report) -> dict[str, str]:
     queries = console.plural(stats["duplicate_queries"], "query", "queries")
     passages = console.plural(stats["duplicate_texts"], "passage")
     facts["repeated texts"] = f"{queries} and {passages} that also occur earlier in the file"
-    for severity in COLOURS:
-        counts = stats[f"{severity.removesuffix('s')}_counts"]
+    for severity, counts in (("errors", stats["error_counts"]), ("warnings", stats["warning_counts"])):
         width = max((len(f"{count:,}") for count in counts.values()), default=0)
         facts[severity] = "\n".join(f"{count:{width},} {code}" for code, count in counts.items() if count) or "none"
     return facts
@@ -140,9 +140,9 @@ def lengths_table(stats: ReportStats) -> Table:
     table.add_column("length")
     for heading in (*LENGTH_COLUMNS.values(), *(["truncated"] if "tokens" in stats else [])):
         table.add_column(heading, justify="right")
-    for unit in ("characters", "tokens"):
-        for name, facts in stats.get(unit, {}).items():
-            numbers = [f"{facts[key]:,}" for key in LENGTH_COLUMNS]
-            truncated = [f"{facts['truncated_share']:.1%}"] if unit == "tokens" else []
+    for unit, summaries in (("characters", stats["characters"]), ("tokens", stats.get("tokens", {}))):
+        for name, summary in summaries.items():
+            numbers = [f"{summary[key]:,}" for key in LENGTH_COLUMNS]
+            truncated = [f"{summary['truncated_share']:.1%}"] if unit == "tokens" else []
             table.add_row(f"{name}, {unit}", *numbers, *truncated)
     return table
