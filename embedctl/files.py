@@ -182,7 +182,7 @@ def write_problem(path: Path, cause: BaseException) -> str | None:
 
 
 def _free_space(path: Path) -> str:
-    """Return the free space of the disk on which `path` lies, as an addition to a message."""
+    """Return a text with the free space of the disk of `path`, which is appended to a message."""
     existing = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
     if existing is None:
         return ""

@@ -291,7 +291,7 @@ def test_mining_during_training_needs_negatives_epochs_and_positions(flags, mess
     load(TrainConfig, None, flags)
 
 
-def test_the_configuration_of_a_run_that_was_cut_is_refused(tmp_path):
+def test_a_truncated_configuration_of_a_run_is_refused(tmp_path):
     """A cut file would otherwise be read as a configuration with default values."""
     text = dump(TrainConfig.model_validate({"optim": {"lr": 0.123}}))
     file = tmp_path / "config.yaml"

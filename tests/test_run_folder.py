@@ -118,7 +118,7 @@ def test_the_next_run_replaces_the_earlier_one_only_when_it_starts(run):
     assert not run.has_model
 
 
-def test_at_every_moment_of_a_removal_the_rest_is_whole_or_refused(run, monkeypatch):
+def test_after_an_interrupted_removal_the_model_is_complete_or_refused(run, monkeypatch):
     """The removal is interrupted before each file."""
     names = json.loads((run.path / LIST_FILE).read_text())
     removed: list[Path] = []
@@ -147,7 +147,7 @@ def test_a_damaged_list_removes_nothing(run):
     assert contents(run.path) == before
 
 
-def test_a_list_from_elsewhere_cannot_name_other_files(run, tmp_path):
+def test_a_list_of_files_cannot_name_files_that_no_run_writes(run, tmp_path):
     write(tmp_path / "victim.txt", "mine")
     write(run.path / "data.csv", "mine")
     write(run.path / "results.rank0.csv", "mine")

@@ -98,7 +98,7 @@ class Command(Section):
 
     @classmethod
     def implied_config(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """Return a configuration file (None for none) and flags that the given flags imply. The given flags win."""
+        """Return a configuration file (or None) and flags that the given flags imply. The given flags override them."""
         return None, {}
 
     @property

@@ -174,7 +174,7 @@ def dump(config: Command) -> str:
 def commented_yaml(config_type: type[Command]) -> str:
     """Return the shipped YAML file of a command: each option with its default, below a comment with its description.
 
-    Arguments without a name are left out.
+    Positional arguments are left out.
     """
     sections: dict[tuple[str, ...], list[str]] = {}
     for (*section, name), field in option_fields(config_type).items():

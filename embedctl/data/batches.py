@@ -128,7 +128,7 @@ class BatchPlan:
 def sample(
     spans: Spans, count: int, key: tuple[int, ...], row: Integers, visit: Integers, *, repeat: bool = True
 ) -> Integers:
-    """Return (Q, count) a random sample of the indices of each span, without replacement; -1 for none.
+    """Return a random sample (Q, count) of the indices of each of Q spans, without replacement; -1 for none.
 
     If a span has fewer than `count` indices, the sample contains all of them in random order, and then the same order
     again until it is full. Without `repeat`, the rest is -1 instead. The random order is determined by `key`, the row

@@ -58,10 +58,10 @@ class Findings:
     def listed(self) -> list[Finding]:
         """Return at most `limit` problems, sorted by line.
 
-        The codes take turns until the limit is reached, so that a frequent code does not hide a rare one.
+        They are taken from the codes in turn (round robin), so that a frequent code does not hide a rare one.
         """
-        in_turn = chain.from_iterable(zip_longest(*self._kept.values()))
-        chosen = [kept for kept in in_turn if kept][: self.limit]
+        round_robin = chain.from_iterable(zip_longest(*self._kept.values()))
+        chosen = [kept for kept in round_robin if kept][: self.limit]
         return [
             Finding(line=line, field=problem.field, code=problem.code, message=problem.message)
             for (line, _, _), problem in sorted(chosen, key=itemgetter(0))

@@ -77,8 +77,9 @@ class Columns:
     def add_clean_rows(self, lines: Sequence[int], indices: Sequence[int], texts: RowTexts) -> None:
         """Append the rows that `parse_clean_rows` returned for these lines; they have no prompts and no scores."""
         self._extend(lines, indices, texts)
-        in_batch = texts.neg.counts.count(0)
-        self.kinds += Counter({RowKind.HARD.value: len(lines) - in_batch, RowKind.IN_BATCH.value: in_batch})
+        without_negatives = texts.neg.counts.count(0)
+        kinds = {RowKind.HARD.value: len(lines) - without_negatives, RowKind.IN_BATCH.value: without_negatives}
+        self.kinds += Counter(kinds)
         self.prompts.extend(repeat(None, len(lines)))
 
     def _extend(self, lines: Sequence[int], indices: Sequence[int], texts: RowTexts) -> None:

@@ -127,7 +127,7 @@ class Session:
         return {"model": model, "optimizer": optimizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set weights and optimizer to a state in the form of `state_dict`. Called by all ranks."""
+        """Set weights and optimizer to a state that `state_dict` returned. Called by all ranks."""
         module, optimizer = self.trained_module, self.optimizer.optimizer
         dcp.set_state_dict(module, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         if self.masters:

@@ -66,7 +66,7 @@ def test_equal_queries_and_equal_passages_are_stored_once(files, tokenizer, tmp_
     assert data.rows.query_ids[0] == data.rows.query_ids[1]
 
 
-def test_kinds_scores_and_sources(files, tokenizer, tmp_path):
+def test_the_store_contains_kinds_scores_and_sources(files, tokenizer, tmp_path):
     rows = open_or_build(files, tokenizer, RECIPE, tmp_path / "stores").rows
     kinds = [KINDS[number] for number in rows.kind]
     assert kinds == [RowKind.HARD, RowKind.IN_BATCH, RowKind.GRADED, RowKind.TEACHER]

@@ -40,7 +40,7 @@ def ids_per_row(rows: RowStore) -> list[tuple[int, list[int], list[int]]]:
     ]
 
 
-def test_the_texts_of_a_row(rows):
+def test_the_ids_of_query_positives_and_negatives_are_returned(rows):
     assert ids_per_row(rows) == list(zip(QUERIES, POSITIVES, NEGATIVES, strict=True))
     assert rows.query_ids.tolist() == QUERIES
     assert rows.positives(np.array([2, 0])).take(rows.text_ids).tolist() == [53, 50, 51]

@@ -144,7 +144,7 @@ def test_filters_receive_the_row_and_the_remaining_candidates_and_rejections_are
     assert count(miner, mined_rows).rejected == {"known positives": 1, "query": 1, "score": 2 * first - 2}
 
 
-def test_short_rows_and_moved_ranges_are_counted():
+def test_short_rows_and_extended_ranges_are_counted():
     miner = build_miner(top(2, 10, 4), [Row("q", ("text 0",)), Row("r", ("x",))], CORPUS[:4])
     mined_rows = run(miner, 2, 4)
     assert [len(row) for row in ids(mined_rows)] == [3, 4]

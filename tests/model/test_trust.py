@@ -271,7 +271,7 @@ def test_links_of_the_user_are_followed(model, tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 7, 1000])
-def test_cut_weights_are_an_error_of_the_model(model, length):
+def test_truncated_weights_are_a_model_error(model, length):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:length])
     with pytest.raises(ModelError, match="the embedding model cannot be loaded"):
