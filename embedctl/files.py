@@ -29,7 +29,7 @@ WRITE_ERRORS = {
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTDIR", "EISDIR")
     if hasattr(errno, name)
 }
-LIBRARY_ERROR = re.compile(r"os error (\d+)")  # safetensors and tokenizers, which are written in Rust
+LIBRARY_ERROR = re.compile(r"os error (\d+)")  # in messages of safetensors and tokenizers (Rust)
 # Messages of numpy.ndarray.tofile and torch.save for a write that stored fewer bytes than it should.
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|file write failed")
 
@@ -178,7 +178,7 @@ def write_problem(path: Path, cause: BaseException) -> str | None:
     if SHORT_WRITE.search(str(cause)):
         return "the disk is full, or the file is larger than allowed"
     known = (os.strerror(code) for code in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS))
-    return next((text for text in known if text in str(cause)), None)  # faiss
+    return next((text for text in known if text in str(cause)), None)  # messages of faiss
 
 
 def _free_space(path: Path) -> str:

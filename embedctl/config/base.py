@@ -21,7 +21,7 @@ class CliOption:
     panel: str  # heading in `--help`, one of `embedctl.commands.help.PANELS`
     names: tuple[str, ...] = ()  # names in addition to the field's own, for example --model or -m
     metavar: str = ""  # placeholder of the value in `--help`; empty: the one of the field's type
-    positional: bool = False  # whether it is an argument without a name
+    positional: bool = False  # whether it is a positional argument
 
 
 def option(default: T, panel: str, *names: str, metavar: str = "", positional: bool = False, **field: Any) -> T:

@@ -59,7 +59,7 @@ class BatchPlan:
         """Return the batch with this index in the epoch."""
         batch = np.array([index])
         if self.settings.one_dataset_per_batch:
-            batch = shuffled(batch, self.batches_per_epoch, self.settings.key(epoch, 1))  # mixes the files
+            batch = shuffled(batch, self.batches_per_epoch, self.settings.key(epoch, 1))  # random order of the files
         pool, index_in_pool = (int(found[0]) for found in self.batches.locate(batch))
         window, index_in_window = divmod(index_in_pool, WINDOW)
         row, positive = self._window(epoch, pool, window)[index_in_window]

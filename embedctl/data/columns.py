@@ -104,7 +104,7 @@ def parse_clean_rows(lines: Sequence[bytes]) -> RowTexts | None:
     texts = RowTexts(queries, TextLists.join(pos), TextLists.join(neg))
     if not all(map(_are_non_blank_strings, texts.by_field())) or _have_duplicates(texts, pos, neg):
         return None
-    # The slow path searches each line on its own. One search of the joined lines gives the same answer, because no
+    # The slow path searches each line on its own. One search of the joined lines gives the same result, because no
     # pattern contains a line break.
     if may_have_encoding_damage(b"\n".join(lines)) and any(map(ENCODING_DAMAGE.search, chain(*texts.by_field()))):
         return None

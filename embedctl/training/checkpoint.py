@@ -55,7 +55,7 @@ def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> N
         with _ignore_single_process_warning(), writing(folder):
             try:
                 save_tensors(tensors, checkpoint_id=str(temporary / "tensors"))
-            except CheckpointException as failed:  # of a rank, which may be another one
+            except CheckpointException as failed:  # also if another rank failed
                 raise next(iter(failed.failures.values()))[0] from failed
         barrier()
         if is_main():
