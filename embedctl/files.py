@@ -1,6 +1,6 @@
 """Write files and folders atomically: under a temporary name, which is renamed at the end. Read small JSON files.
 
-A temporary name is unpredictable and is created exclusively, so it never follows a link that lies in its place. An
+A temporary name is unpredictable and is created exclusively, so an existing link of this name is never followed. An
 error of writing, such as a full disk, becomes an OutputError that names the output. See outputs.py for the check
 whether an output may be replaced.
 """

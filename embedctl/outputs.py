@@ -35,7 +35,7 @@ class Output:
         content: what is written, for example "embeddings"; an output with other content is not replaced unasked.
         kind: a file; a folder, which is replaced as a whole; or a "managed" folder, whose content the command checks
             itself, because it may contain an unfinished result that is continued.
-        written: False for a file that an earlier run may have written and that would no longer fit to the new output.
+        written: False for a file that an earlier run may have written and that would no longer match the new output.
     """
 
     option: str
@@ -95,7 +95,7 @@ _states_at_claim: dict[Path, object] = {}  # the state of each claimed output wh
 
 
 def remove_stale(outputs: Sequence[Output]) -> None:
-    """Remove what an earlier run wrote and no longer fits to the outputs of a command that has succeeded."""
+    """Remove what an earlier run wrote and no longer matches the outputs of a command that has succeeded."""
     for output in outputs:
         if not output.written and not _changed_since_claim(output.path):
             remove(output.path)
@@ -134,7 +134,7 @@ def _check_type(output: Output) -> None:
 
 
 def _check_replaceable(output: Output, *, overwrite: bool) -> None:
-    """Raise a ConfigError if the output exists and embedctl did not write it, or if it does not fit to the new one."""
+    """Raise a ConfigError if the output exists and embedctl did not write it, or if it does not match the new one."""
     if overwrite or output.kind == "managed" or not output.path.exists():
         return
     hint = f"give another path with {output.option}, or replace the existing one with --overwrite"

@@ -1,4 +1,4 @@
-"""The output folder of training: what a new run refuses, what it removes, and what it never touches."""
+"""The output folder of training: what a new run refuses, what it removes, and what it never changes."""
 
 from __future__ import annotations
 
@@ -148,12 +148,12 @@ def test_a_damaged_list_removes_nothing(run):
 
 
 def test_a_list_of_files_cannot_name_files_that_no_run_writes(run, tmp_path):
-    write(tmp_path / "victim.txt", "mine")
+    write(tmp_path / "outside.txt", "mine")
     write(run.path / "data.csv", "mine")
     write(run.path / "results.rank0.csv", "mine")
-    names = ["../victim.txt", str(tmp_path / "victim.txt"), "data.csv", "states/../../victim.txt", "config.yaml"]
+    names = ["../outside.txt", str(tmp_path / "outside.txt"), "data.csv", "states/../../outside.txt", "config.yaml"]
     (run.path / LIST_FILE).write_text(json.dumps(names))
     run.remove_run()
     assert not (run.path / "config.yaml").exists()
-    for path in (tmp_path / "victim.txt", run.path / "data.csv", run.path / "results.rank0.csv"):
+    for path in (tmp_path / "outside.txt", run.path / "data.csv", run.path / "results.rank0.csv"):
         assert path.read_text() == "mine"

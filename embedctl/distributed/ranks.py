@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# A rank may wait long for another one, for example for its shards. If a rank dies, the launcher ends all of them.
+# A rank may wait long for another one, for example for its shards. If one fails, the launcher ends all of them.
 TIMEOUT = timedelta(days=30)
 T = TypeVar("T")
 
