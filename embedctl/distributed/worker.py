@@ -73,7 +73,7 @@ def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:
     import torch.distributed
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        with contextlib.suppress(RuntimeError):  # a peer has ended already; the work of this rank is complete
+        with contextlib.suppress(RuntimeError):  # another rank has ended already; the work of this rank is complete
             torch.distributed.destroy_process_group()
     sys.stdout.flush()
     sys.stderr.flush()
