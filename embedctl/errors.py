@@ -60,7 +60,7 @@ class OutputError(EmbedctlError):
 
 
 class TrainingError(EmbedctlError):
-    """Training cannot continue."""
+    """Training cannot start or continue: for example, the loss is not finite."""
 
 
 class CheckFailed(EmbedctlError):
@@ -75,7 +75,7 @@ class Terminated(BaseException):
     Not a KeyboardInterrupt, for which Typer ends the process without a message.
 
     Args:
-        number: of the signal.
+        number: the number of the signal.
     """
 
     def __init__(self, number: int) -> None:

@@ -161,7 +161,7 @@ class writing(AbstractContextManager[None]):  # noqa: N801  used like a function
         self.path = path
 
     def __exit__(self, kind: object, cause: BaseException | None, trace: object) -> None:
-        """Raise the OutputError, if the exception of the with-block is an error of writing."""
+        """Raise an OutputError if the with-block failed because `path` cannot be written."""
         if not isinstance(cause, Exception) or isinstance(cause, EmbedctlError):
             return
         reason = write_problem(self.path, cause)

@@ -166,7 +166,7 @@ def lock(output: Output) -> tuple[int, Path]:
         The file descriptor of the lock file, and its path. Remove the file before the descriptor is closed.
 
     Raises:
-        ConfigError: another process holds the lock, or the lock file is a file of the user.
+        ConfigError: another process holds the lock, or another program's file has the name of the lock file.
     """
     folder, name = output.path.parent, f".{output.path.name}.lock"
     if output.kind == "managed":

@@ -20,7 +20,7 @@ def handled_stop_signals() -> list[signal.Signals]:
 
 @contextmanager
 def deferred_stop_signals() -> Iterator[None]:
-    """Deliver stop signals that arrive in a with-block at its end."""
+    """Postpone stop signals: those that arrive in a with-block are delivered at its end."""
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

@@ -294,7 +294,7 @@ def test_the_shipped_file_of_a_command_has_its_defaults_and_descriptions(name):
         assert (f"{description(field)} " in text) != cli_option(field).positional, path
 
 
-def test_the_shipped_files_are_up_to_date(tmp_path: Path):
+def test_the_shipped_yaml_files_are_up_to_date(tmp_path: Path):
     write(tmp_path)
     for name in SHIPPED:
         shipped = config_file(f"{name}.yaml").read_text(encoding="utf-8")

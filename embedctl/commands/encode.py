@@ -96,7 +96,7 @@ def check_parallel(job: EncodeJob, processes: int) -> None:
 
 
 def check_indexable(job: EncodeJob) -> None:
-    """Raise a ConfigError if no index can be built from the output, or if its name is that of other files."""
+    """Raise a ConfigError if no index can be built from the output, or if its folder contains other files."""
     from embedctl.search.index_folder import check_replaceable
 
     if not job.sharded and job.output.suffix != ".npy":

@@ -41,10 +41,10 @@ def command(config: EvalConfig) -> None:
     """
     check_metric(config.metric)
     job = build_job(config)
-    from embedctl.evaluation.job import evaluate, show
+    from embedctl.evaluation.job import evaluate, show_evaluation
 
     evaluation = evaluate(job)
-    show(job, evaluation, config.metric)
+    show_evaluation(job, evaluation, config.metric)
     if config.json_output:
         console.result(json_result(job, evaluation))
     elif config.quiet:
@@ -112,7 +112,7 @@ def recorded_dataset(model: str) -> tuple[str, ...]:
 
 
 def json_result(job: EvalJob, evaluation: Evaluation) -> dict[str, Any]:
-    """Return what `--json` prints."""
+    """Return the object that `--json` prints."""
     result = {"model": job.model, "data": job.source, "queries": evaluation.queries}
     result |= {"documents": evaluation.documents, "metrics": evaluation.metrics}
     if evaluation.baseline is None:

@@ -53,10 +53,10 @@ DESCRIPTIONS = {
 
 
 class CommandHelp(TyperCommand):
-    """A command with the help of this module. Its epilog contains the examples: shell commands and comments."""
+    """A command whose help this module prints. Its epilog contains the examples: shell commands and comments."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Parse the command line; an error shows control characters in it as escapes."""
+        """Parse the command line; in an error message, its control characters are escaped."""
         try:
             return super().make_context(*arguments, **options)
         except UsageError as error:
@@ -74,7 +74,7 @@ class CommandHelp(TyperCommand):
 
 
 class RootHelp(TyperGroup):
-    """The app with the help of this module: its commands with the first sentence of their descriptions."""
+    """The app, whose help lists the commands with the first sentence of each description."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help to stdout; the formatter's plain text stays empty."""
@@ -98,7 +98,7 @@ def _print_panel(screen: Console, title: str, entries: Iterable[tuple[Text, Text
 
 
 def _panels(options: list[Any]) -> dict[str, list[Any]]:
-    """Return the visible options by panel, in the order of `PANELS`; Output is the last and contains --help."""
+    """Return the visible options by panel, in the order of `PANELS`. The last panel is Output; it contains --help."""
     panels: dict[str, list[Any]] = defaultdict(list)
     for option in options:
         if not getattr(option, "hidden", False):

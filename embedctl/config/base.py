@@ -26,9 +26,9 @@ class CliOption:
 
 
 def option(default: T, panel: str, *names: str, metavar: str = "", positional: bool = False, **field: Any) -> T:
-    """Return the default value of a field that is a command-line option.
+    """Declare a field of a section that is also a command-line option; return pydantic's `Field` for it.
 
-    The string below the field is its description, for `--help` and for the comments of the YAML files. `field` are
+    The string below the field is its description, for `--help` and for the comments of the YAML files. `field` contains
     arguments of pydantic's `Field`, such as gt=0. The other parameters are those of `CliOption`.
     """
     info = Field(default, **field)

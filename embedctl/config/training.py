@@ -154,7 +154,7 @@ class TrainConfig(Command):
         return str(file), {"output_dir": str(run)}
 
     @model_validator(mode="after")
-    def _mining_is_possible(self) -> TrainConfig:
+    def _remining_is_possible(self) -> TrainConfig:
         if self.remine.remine_every_epoch:
             if self.data.neg_nums == 0:
                 raise ValueError("--remine-every-epoch requires --neg-nums above 0")

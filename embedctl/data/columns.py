@@ -33,7 +33,7 @@ class TextLists:
 
     @classmethod
     def join(cls, lists: Sequence[Sequence[str]]) -> TextLists:
-        """Join one list per row."""
+        """Return the texts of N rows, given as one list per row."""
         return cls(list(chain.from_iterable(lists)), array("q", map(len, lists)))
 
     def extend(self, other: TextLists) -> None:
@@ -44,7 +44,7 @@ class TextLists:
 
 @dataclass(frozen=True, slots=True)
 class RowTexts:
-    """The texts of some rows, without their prompts and scores."""
+    """The texts of clean rows, which have no prompts and scores."""
 
     queries: list[str]
     pos: TextLists

@@ -88,7 +88,7 @@ class CrossCheck:
 
 
 def _hashes(texts: list[str]) -> Hashes:
-    """Return Python's own hashes, which are fast. They differ between processes, but are used in this process only."""
+    """Return hashes (N,) by Python's `hash`, which is fast. They differ between processes; only this one uses them."""
     return np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts)).view(np.uint64)
 
 

@@ -48,7 +48,7 @@ class Lengths:
         self._total, self._max = 0, 0
 
     def add(self, lengths: Sequence[int] | NDArray[np.int64]) -> None:
-        """Add the lengths of some texts."""
+        """Add the lengths (N,) of N texts."""
         if not len(lengths):
             return
         values = np.asarray(lengths)

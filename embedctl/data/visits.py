@@ -24,7 +24,7 @@ class BatchSettings:
 
     batch_size: int  # queries per batch, over all ranks
     neg_nums: int  # hard negatives per query
-    seed: int  # of all random choices
+    seed: int  # seed of all random choices
     explode: bool = False  # whether each positive has its own visit
     one_dataset_per_batch: bool = False  # whether all rows of a batch are from the same file
     weights: tuple[float, ...] = ()  # visits per row and epoch, for each file; if empty, 1

@@ -126,7 +126,7 @@ def _forward_signal(number: int, _frame: FrameType | None) -> None:
 
 
 def _outcome_of(code: int, worker: str) -> Outcome:
-    """Return the outcome for a worker's exit code; -N if signal N killed it."""
+    """Return the outcome for a worker's exit code, which is -N if signal N killed the worker."""
     number = -code if code < 0 else code - EXIT_SIGNAL
     if number in STOP_SIGNALS:
         message = f"stopped by {signal.Signals(number).name}; no new checkpoint was saved"

@@ -38,7 +38,7 @@ def die_with_parent() -> None:
 def report_failure(folder: Path, code: int, message: str, hint: str, trace: str = "") -> None:
     """Write a failure to FOLDER/error.rankN.json, and its traceback to FOLDER/traceback.rankN.txt.
 
-    Credentials are left out.
+    Credentials are replaced by `***`.
     """
     rank = os.environ.get("RANK", "0")
     name = f"traceback.rank{rank}.txt"

@@ -55,7 +55,7 @@ class Collection:
         texts = {key: text for (text, _), key in queries.items()}
         prompts = {key: prompt for (_, prompt), key in queries.items() if prompt is not None}
         documents = {key: text for text, key in corpus.items()}
-        return _drop_empty_queries(cls(texts, documents, qrels, prompts), files[0])
+        return _drop_queries_without_relevant_document(cls(texts, documents, qrels, prompts), files[0])
 
     @classmethod
     def from_beir(cls, corpus: str, queries: str, qrels: str) -> Collection:
@@ -81,10 +81,10 @@ class Collection:
                 raise DataError(f"{qrels}:{line}: corpus-id: {document!r} is not in {corpus}", hint)
         count = plural(len(unknown), "query that is", "queries that are")
         notes = (f"{qrels}: ignored the grades of {count} not in {queries}",) if unknown else ()
-        return _drop_empty_queries(cls(query_texts, passages, grades, notes=notes), qrels)
+        return _drop_queries_without_relevant_document(cls(query_texts, passages, grades, notes=notes), qrels)
 
 
-def _drop_empty_queries(collection: Collection, source: str) -> Collection:
+def _drop_queries_without_relevant_document(collection: Collection, source: str) -> Collection:
     """Return the collection without the queries that have no relevant document, with a note about them.
 
     Raises:

@@ -23,7 +23,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Whether the first model is "better" or "worse"; "no clear difference" if the interval contains 0."""
+        """Whether the first model is "better" or "worse"; "no clear difference" if 0 is in the confidence interval."""
         return "better" if self.low > 0 else "worse" if self.high < 0 else "no clear difference"
 
 

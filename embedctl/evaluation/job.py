@@ -79,7 +79,7 @@ def evaluate_model(job: EvalJob, model: str, collection: Collection) -> PerQuery
     )
 
 
-def show(job: EvalJob, result: Evaluation, metric: str) -> None:
+def show_evaluation(job: EvalJob, result: Evaluation, metric: str) -> None:
     """Print the table of metrics and, with a baseline, a sentence about the difference in `metric`."""
     counts = f"{plural(result.queries, 'query', 'queries')}, {plural(result.documents, 'document')}"
     title = f"{job.model}: {counts} ({display_path(job.source)})"
@@ -87,8 +87,9 @@ def show(job: EvalJob, result: Evaluation, metric: str) -> None:
     if result.baseline is None:
         console.table(title, ["metric", "value"], rows)
         return
-    for row, baseline, one in zip(rows, result.baseline.values(), result.difference.values(), strict=True):
-        row += [f"{baseline:.4f}", f"{one.difference:+.4f}", f"{one.low:+.3f} to {one.high:+.3f}"]
-        row += [f"{one.better}/{one.worse}/{one.equal}"]
+    for row, baseline, comparison in zip(rows, result.baseline.values(), result.difference.values(), strict=True):
+        row += [f"{baseline:.4f}", f"{comparison.difference:+.4f}"]
+        row += [f"{comparison.low:+.3f} to {comparison.high:+.3f}"]
+        row += [f"{comparison.better}/{comparison.worse}/{comparison.equal}"]
     console.table(f"{title}\nbaseline: {job.baseline}", COMPARISON_COLUMNS, rows)
     console.info(f"{metric}: {VERDICTS[result.difference[metric].verdict]}")

@@ -25,7 +25,7 @@ def check_metric(name: str, dims: Sequence[int] = ()) -> None:
     """Check that `name` is a metric, or a metric with one of the leading dimensions `dims`.
 
     Raises:
-        ConfigError: it is not; the hint lists the metrics.
+        ConfigError: `name` is not a metric; the hint lists the metrics.
     """
     if name in METRICS or name in {metric_with_dim(metric, dim) for metric in METRICS for dim in dims}:
         return

@@ -50,7 +50,7 @@ class Loss(BaseModel, ABC):
     """A scalar function of embeddings.
 
     It is a mean over queries unless the class documents something else, so that losses of different batch sizes are
-    comparable. To write one: fields for its settings, `kinds`, `from_options` and `compute`.
+    comparable. A subclass defines a field per setting, `kinds`, `from_options` and `compute`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -59,7 +59,7 @@ class CandidateFilter:
 
 @dataclass(frozen=True)
 class Miner:
-    """Settings and components of the selection of negatives."""
+    """Selects the negatives of each row from the results of a search."""
 
     candidate_filter: CandidateFilter
     selection: Selection

@@ -42,7 +42,7 @@ def encode_texts(
     blocks = np.split(order, ends) if len(texts) else []
 
     def _prepare(block: Integers) -> tuple[Integers, list[dict[str, Any]]]:
-        """Return the block sorted by number of tokens, and the model inputs of each forward pass."""
+        """Return the indices of a block's texts, longest text first, and the inputs of each forward pass."""
         tokens = tokenize(embedder.tokenizer, [prefix + texts[index] for index in block], embedder.max_len)
         order = longest_first(tokens.lengths)
         tokens = tokens.take(order)

@@ -74,7 +74,7 @@ class FusedForward:
     attributes: tuple[str, ...] = ()  # further attributes that the fused forward uses
 
     def matches(self, module: torch.nn.Module) -> bool:
-        """Return whether `module` has this structure."""
+        """Return whether `module` has the structure that the fused forward requires."""
         children = dict(module.named_children())
         _self, *parameters = inspect.signature(type(module).forward).parameters
         return (

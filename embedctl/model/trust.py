@@ -153,7 +153,7 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
 
 
 def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the class of each module of a model, after the file that names the class."""
+    """Yield a pair for each module of a model: the file that names its class, and the class."""
     for module in _modules(folder):
         yield folder / "modules.json", str(module.get("type"))
         for file, routes in _routes(folder / str(module.get("path", ""))):
@@ -161,7 +161,7 @@ def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _module_paths(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the path of each module of a model, after the file that names the path."""
+    """Yield a pair for each module of a model: the file that names its path, and the path."""
     for module in _modules(folder):
         yield folder / "modules.json", str(module.get("path", ""))
         for file, routes in _routes(folder / str(module.get("path", ""))):

@@ -78,6 +78,7 @@ def read_csv(path: str, options: ReadOptions) -> Iterator[Record]:
 
 
 def _damaged(path: str, line: int, cause: Exception) -> DataError:
+    """Return the error for a file that cannot be read or decompressed from a line on."""
     message = f"{path}:{line}: file: the file is damaged and cannot be read from this line on: {cause}"
     return DataError(message, "download or create the file again")
 
@@ -151,7 +152,7 @@ def _count_lines(path: str, _field: str) -> int | None:
 
 
 def _count_objects(path: str, field: str) -> int | None:
-    """Return the number of lines of a plain JSON Lines file whose first object holds one text, or None for others."""
+    """Return the number of lines of an uncompressed JSON Lines file whose first object has one text; else None."""
     if not _is_plain_file(path):
         return None
     with open_bytes(path) as stream:

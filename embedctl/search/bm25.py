@@ -24,7 +24,10 @@ STARTS_UNSPACED = re.compile(rf"[{UNSPACED}\U00020000-\U0003ffff]")
 
 
 def tokenize(text: str) -> Iterator[str]:
-    """Yield the tokens of a text. A sequence of unspaced characters gives its pairs, or its only character."""
+    """Yield the tokens of a text.
+
+    In a script without spaces they are the pairs of adjacent characters, or a character that has no neighbour.
+    """
     for part in TOKEN.findall(unicodedata.normalize("NFKC", text).casefold()):
         if len(part) > 1 and STARTS_UNSPACED.match(part):
             yield from (first + second for first, second in pairwise(part))

@@ -74,7 +74,10 @@ def search_torch(queries: Vectors, corpus: Vectors, k: int, device: str) -> tupl
 
 
 def search_blocks(queries: Vectors, blocks: Iterable[Vectors], k: int, device: str) -> tuple[Vectors, Ids]:
-    """Search with torch in a corpus given as blocks (B, H), one at a time; k is at most the length of the corpus."""
+    """Search with torch in a corpus given as blocks (B, H), of which one at a time is on the device.
+
+    Return scores (Q, k) and ids (Q, k); k is at most the length of the corpus.
+    """
     queries_QH = torch.from_numpy(_contiguous(queries)).to(device)
     found, first_id = TopK(len(queries), k, device), 0
     for block in blocks:

@@ -1,7 +1,7 @@
 """The texts of an index, in a file from which the text of any row can be read without reading the others.
 
-`texts.jsonl` contains {"row": n, "text": ...} per line, `offsets.npy` (N + 1, 1) the byte offset of each line and the
-size of the file.
+`texts.jsonl` contains {"row": n, "text": ...} per line. `offsets.npy` (N + 1, 1) contains the byte offset of each of
+the N lines and then the size of the file.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class NpyWriter(Writer):
         np.ascontiguousarray(vectors).tofile(self.stream)
 
     def close(self) -> None:
-        """Write the header at the start."""
+        """Write the header at the start of the file."""
         header = {"descr": npy.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.rows, self.dim)}
         self.stream.seek(0)
         npy.write_array_header_1_0(self.stream, header)

@@ -61,14 +61,14 @@ class Monitor:
         self._bar.advance(1, f"loss {numbers['loss']:.4f}  lr {numbers['lr']:.1e}  {speed}")
 
     def record_evaluation(self, step: int, metrics: dict[str, float], seconds: float) -> None:
-        """Record an evaluation; its duration is excluded from the rates."""
+        """Record an evaluation; its duration in seconds is excluded from the rates."""
         self._paused += seconds
         self._write({"step": step, "eval": metrics, "eval_seconds": round(seconds, 3)})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in list(metrics.items())[:3])
         console.info(f"evaluation at step {step}: {shown}")
 
     def record_mining(self, step: int, epoch: int, numbers: dict[str, int], seconds: float) -> None:
-        """Record the mining for an epoch (counted from 0); its duration is excluded from the rates."""
+        """Record the counts of the mining for an epoch (from 0); its duration in seconds is excluded from the rates."""
         self._paused += seconds
         self._write({"step": step, **{f"mined_{name}": n for name, n in numbers.items()}, "mined_seconds": seconds})
         above = numbers["above_positive"]

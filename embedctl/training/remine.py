@@ -36,7 +36,7 @@ TEXTS_PER_BLOCK = 1 << 15  # limits the device memory that vectors need during e
 
 
 def negatives_file(run: Path, epoch: int) -> Path:
-    """Return the file of the negatives of an epoch."""
+    """Return the path of the file with the negatives that were mined for an epoch."""
     return run / CHECKPOINTS / f"negatives-{epoch:04d}.npy"
 
 

@@ -131,9 +131,9 @@ def _enable_fsdp_on_cpu(accelerator: Any, plugin: Any) -> bool:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Append stop signals to the yielded list instead of ending, so that a checkpoint can be saved.
+    """Append stop signals to the yielded list, and let the process continue so that it can save a checkpoint.
 
-    They are SIGINT (Ctrl-C), SIGTERM and SIGHUP. A signal that is ignored, as SIGHUP under nohup, stays ignored.
+    Stop signals are SIGINT (Ctrl-C), SIGTERM and SIGHUP. An ignored signal stays ignored: nohup ignores SIGHUP.
     """
     received: list[int] = []
     stops = handled_stop_signals()

@@ -122,12 +122,12 @@ class Session:
         self.optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of weights and optimizer for a checkpoint. Called by all ranks."""
+        """Return the state of weights and optimizer for a checkpoint. All ranks must call it."""
         model, optimizer = dcp.get_state_dict(self.trained_module, self.optimizer.optimizer)
         return {"model": model, "optimizer": optimizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set weights and optimizer to a state that `state_dict` returned. Called by all ranks."""
+        """Set weights and optimizer to a state that `state_dict` returned. All ranks must call it."""
         module, optimizer = self.trained_module, self.optimizer.optimizer
         dcp.set_state_dict(module, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         if self.masters:

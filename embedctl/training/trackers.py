@@ -40,7 +40,7 @@ class GuardedTracker:
             self.accelerator.init_trackers("embedctl", config=settings)
 
     def log(self, numbers: dict[str, Any], step: int) -> None:
-        """Record numbers of a step."""
+        """Record the metrics of a step."""
         if self.works:
             with _FailureAsWarning(self, "failed"):
                 self.accelerator.log(numbers, step=step)

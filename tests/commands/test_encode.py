@@ -215,7 +215,7 @@ def test_the_default_model_is_the_output_of_train(run, reference_model, tmp_path
         ({"output": "out.npy"}, "nothing was saved; use -o FOLDER/"),
     ],
 )
-def test_the_hint_after_ctrl_c(given, hint, tmp_path: Path, monkeypatch):
+def test_the_hint_after_ctrl_c_states_how_to_continue(given, hint, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("there").mkdir()
     assert hint in load(EncodeConfig, None, given).interrupt_hint

@@ -86,7 +86,7 @@ def test_lists_are_given_as_arguments_or_repeated_options(bake):
     assert config.topping == ("nuts", "jam, red")
 
 
-def test_a_switch_of_the_yaml_file_is_turned_off_by_its_opposite(bake, tmp_path: Path):
+def test_a_boolean_option_of_the_yaml_file_is_disabled_by_its_no_option(bake, tmp_path: Path):
     (tmp_path / "bake.yaml").write_text("dry_run: true\nheat: {mode: grill}\n", encoding="utf-8")
     file = str(tmp_path / "bake.yaml")
     assert bake("--dry-run").dry_run is True

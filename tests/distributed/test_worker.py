@@ -17,7 +17,7 @@ WORKER = "from embedctl.distributed.worker import die_with_parent; die_with_pare
 @pytest.mark.parametrize(
     ("launcher", "output"), [(os.getpid(), "alive\n"), (2**22 + 1, "")], ids=["launcher-alive", "launcher-gone"]
 )
-def test_worker_ends_if_its_launcher_is_gone(launcher, output):
+def test_worker_ends_after_its_launcher_has_ended(launcher, output):
     """If the launcher is killed while the worker imports torch, the worker has another parent afterwards."""
     ended = subprocess.run(
         [sys.executable, "-c", WORKER],

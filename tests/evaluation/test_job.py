@@ -10,7 +10,7 @@ import pytest
 from embedctl import console
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.compare import Comparison, compare
-from embedctl.evaluation.job import EvalJob, Evaluation, evaluate, show
+from embedctl.evaluation.job import EvalJob, Evaluation, evaluate, show_evaluation
 from embedctl.evaluation.metrics import evaluate_embedder, means
 from embedctl.model.embedder import Embedder
 from tests.conftest import sentence
@@ -67,7 +67,7 @@ def printed(monkeypatch, capsys):
 
 
 def test_the_table_of_one_model(job, printed):
-    show(replace(job, model="out"), Evaluation(2, 3, {"nDCG@10": 0.5, "MAP": 0.25}, None, {}), "MAP")
+    show_evaluation(replace(job, model="out"), Evaluation(2, 3, {"nDCG@10": 0.5, "MAP": 0.25}, None, {}), "MAP")
     lines = printed().splitlines()
     assert lines[0] == "out: 2 queries, 3 documents (rows)"
     assert [line.split()[1::2] for line in lines if "@" in line or "MAP" in line] == [
@@ -78,7 +78,7 @@ def test_the_table_of_one_model(job, printed):
 
 def test_the_comparison_has_one_line_per_metric(job, printed):
     comparisons = {"Recall@100": Comparison(-0.125, -0.25, 0.0, 12, 345, 6)}
-    show(job, Evaluation(363, 9, {"Recall@100": 0.5}, {"Recall@100": 0.625}, comparisons), "Recall@100")
+    show_evaluation(job, Evaluation(363, 9, {"Recall@100": 0.5}, {"Recall@100": 0.625}, comparisons), "Recall@100")
     (line,) = [line for line in printed().splitlines() if "│ Recall" in line]
     cells = [cell.strip() for cell in line.strip("│").split("│")]
     assert cells == ["Recall@100", "0.5000", "0.6250", "-0.1250", "-0.250 to +0.000", "12/345/6"]
@@ -92,7 +92,7 @@ def test_the_comparison_has_one_line_per_metric(job, printed):
         (1.0, 1.0, "MAP: no significant difference; the confidence interval of the difference contains 0"),
     ],
 )
-def test_the_sentence_below_the_comparison(job, printed, model, baseline, sentence):
+def test_the_last_line_states_whether_the_model_is_better(job, printed, model, baseline, sentence):
     difference = {"MAP": compare({"q": model}, {"q": baseline})}
-    show(job, Evaluation(1, 1, {"MAP": model}, {"MAP": baseline}, difference), "MAP")
+    show_evaluation(job, Evaluation(1, 1, {"MAP": model}, {"MAP": baseline}, difference), "MAP")
     assert printed().splitlines()[-1] == sentence

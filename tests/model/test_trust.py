@@ -237,7 +237,7 @@ def test_classes_that_transformers_has_too_are_loaded_from_transformers(model, y
     assert yes_on_stdin.tell() == 0
 
 
-def test_a_library_that_does_not_decide_on_code_raises_an_error(tmp_path, yes_on_stdin):
+def test_a_library_that_would_ask_whether_to_trust_code_raises_an_error(tmp_path, yes_on_stdin):
     from transformers.dynamic_module_utils import resolve_trust_remote_code
 
     with pytest.raises(ValueError, match="trust_remote_code"), safe_loading(str(tmp_path)):

@@ -177,7 +177,7 @@ def test_csv_cells_are_read_and_a_missing_column_is_an_error(write, suffix):
         list(read_texts(path, "body"))
 
 
-def test_csv_with_long_texts_and_missing_cells(write):
+def test_csv_texts_can_be_long_and_a_missing_cell_is_an_error(write):
     long = "word " * 40_000
     assert list(read_texts(write("long.csv", f"text\n{long}\n"), "text")) == [long]
     with pytest.raises(DataError, match=r"short\.csv:3: text: .* not null"):

@@ -43,8 +43,8 @@ def test_each_backend_is_equal_to_a_stable_sort(small_blocks, backend, highest, 
 
 
 def test_backends_agree_on_random_vectors(small_blocks):
-    draw = np.random.default_rng(5)
-    queries, corpus = draw.standard_normal((20, 32), np.float32), draw.standard_normal((300, 32), np.float32)
+    rng = np.random.default_rng(5)
+    queries, corpus = rng.standard_normal((20, 32), np.float32), rng.standard_normal((300, 32), np.float32)
     scores, ids = search_faiss(queries, corpus, 40)
     other_scores, other_ids = search_torch(queries, corpus, 40, "cpu")
     np.testing.assert_array_equal(ids, other_ids)
