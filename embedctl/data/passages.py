@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, TEXT_KEYS, find_errors
 from embedctl.errors import DataError
-from embedctl.reading.files import without_compression_suffix
-from embedctl.reading.readers import read_lines, read_objects, reader_for
+from embedctl.reading.readers import read_lines, read_objects, read_records
 from embedctl.reading.records import ReadOptions, Record
 
 PASSAGE_HINT = 'write passages as lines of a .txt file, as records with "text", or as rows with "query" and "pos"'
@@ -22,8 +21,7 @@ def read_passages(path: str) -> Iterator[str]:
     Raises:
         DataError: a record contains no passage.
     """
-    default = read_lines if without_compression_suffix(path).suffix == ".txt" else read_objects
-    for record in reader_for(path, default)(path, PASSAGE_OPTIONS):
+    for record in read_records(path, PASSAGE_OPTIONS, default=read_lines):
         yield from (text for text in _passages_of(record) if text.strip())
 
 
@@ -34,7 +32,7 @@ def read_beir(path: str) -> dict[str, str]:
         DataError: a record has no text or no `_id`, or the `_id` of an earlier record.
     """
     texts: dict[str, str] = {}
-    for record in reader_for(path, read_objects)(path, BEIR_OPTIONS):
+    for record in read_records(path, BEIR_OPTIONS, default=read_objects):
         text, key = _title_and_text(record, BEIR_HINT), record.value.get("_id")
         if not isinstance(key, str | int):
             message = "the key is missing, or its value is neither a string nor an integer"
