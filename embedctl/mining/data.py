@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
 from embedctl.reading.hashes import text_hash
 from embedctl.search.exact import Ids, Vectors
@@ -58,7 +59,8 @@ class MiningData:
     known_positives: list[Ids]
     reference_positives: list[Ids]  # those that margins are measured from: only the highest grade of graded texts
     own_negatives: list[Ids]  # the row's own negatives, empty unless they are kept
-    normalized_P: Hashes  # hash of each normalized text
+    # (P, 2) hashes of each normalized text, and of the same text without its title: a row's positive may be either
+    normalized_P2: Hashes
     normalized_Q: Hashes  # hash of each normalized query
 
     @property
@@ -67,10 +69,13 @@ class MiningData:
         return max(map(len, self.known_positives), default=0) + max(map(len, self.own_negatives), default=0) + 1
 
 
-def collect_data(rows: Iterable[Row], corpus: Iterable[str] | None, *, keep_negatives: bool) -> MiningData:
+def collect_data(rows: Iterable[Row], corpus: Iterable[Passage] | None, *, keep_negatives: bool) -> MiningData:
     """Collect texts and positives in one pass over the rows. Without a corpus, the texts of the rows are searched."""
-    distinct = DistinctTexts()
-    distinct.add(corpus or ())
+    distinct, untitled = DistinctTexts(), dict[int, int]()
+    for passage in corpus or ():
+        [index] = distinct.add([passage.text])
+        if passage.untitled is not None:
+            untitled[index] = _normalized_hash(passage.untitled)
     corpus_size = len(distinct.texts)
     # query to its positives; the value is whether margins are measured from the positive
     known: defaultdict[str, dict[int, bool]] = defaultdict(dict)
@@ -86,6 +91,8 @@ def collect_data(rows: Iterable[Row], corpus: Iterable[str] | None, *, keep_nega
         queries.append(row.query)
         prompts.append(row.prompt)
         own_negatives.append(_ids(negatives if keep_negatives else ()))
+    normalized_P2 = np.stack([normalized_hashes(distinct.texts)] * 2, axis=1)
+    normalized_P2[list(untitled), 1] = list(untitled.values())
     return MiningData(
         distinct,
         len(distinct.texts) if corpus is None else corpus_size,
@@ -94,7 +101,7 @@ def collect_data(rows: Iterable[Row], corpus: Iterable[str] | None, *, keep_nega
         [_ids(known[query]) for query in queries],
         [_ids(index for index, is_reference in known[query].items() if is_reference) for query in queries],
         own_negatives,
-        normalized_hashes(distinct.texts),
+        normalized_P2,
         normalized_hashes(queries),
     )
 
@@ -113,7 +120,11 @@ def normalize_text(text: str) -> str:
 
 def normalized_hashes(texts: Iterable[str]) -> Hashes:
     """Return the hash (N,) of each normalized text."""
-    return np.fromiter((text_hash(normalize_text(text)) for text in texts), dtype=np.uint64)
+    return np.fromiter(map(_normalized_hash, texts), dtype=np.uint64)
+
+
+def _normalized_hash(text: str) -> int:
+    return text_hash(normalize_text(text))
 
 
 def pair_scores(query_H: Vectors, text_PH: Vectors, ids: Ids) -> Vectors:

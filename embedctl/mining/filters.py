@@ -25,24 +25,24 @@ def exclude_texts(excluded: Sequence[Ids]) -> Filter:
     return lambda row, ids, _scores: ~np.isin(ids, excluded[row])
 
 
-def exclude_near_duplicates(positives: Sequence[Ids], normalized_P: Hashes) -> Filter:
+def exclude_near_duplicates(positives: Sequence[Ids], normalized_PF: Hashes) -> Filter:
     """Return a filter that rejects the positives of the row and their near-duplicates.
 
-    The positives are indices into the distinct texts, of which `normalized_P` has the hashes of the normalized texts.
+    The positives are indices into the distinct texts, of which `normalized_PF` has the hashes of F normalized forms.
     """
-    return lambda row, ids, _scores: ~np.isin(normalized_P[ids], normalized_P[positives[row]])
+    return lambda row, ids, _scores: ~np.any(np.isin(normalized_PF[ids], normalized_PF[positives[row]]), axis=1)
 
 
-def exclude_query(normalized_Q: Hashes, normalized_P: Hashes) -> Filter:
+def exclude_query(normalized_Q: Hashes, normalized_PF: Hashes) -> Filter:
     """Return a filter that rejects the text of the query and its near-duplicates, given hashes of normalized texts."""
-    return lambda row, ids, _scores: normalized_P[ids] != normalized_Q[row]
+    return lambda row, ids, _scores: np.all(normalized_PF[ids] != normalized_Q[row], axis=1)
 
 
 # Name of each filter in `--json`, and a function that creates it; None if the job does not use the filter.
 FILTERS: dict[str, Callable[[MiningJob, MiningData], Filter | None]] = {
     "answers": lambda _, data: exclude_texts(data.known_positives),
-    "near-duplicates of answers": lambda _, data: exclude_near_duplicates(data.known_positives, data.normalized_P),
-    "the query itself": lambda _, data: exclude_query(data.normalized_Q, data.normalized_P),
+    "near-duplicates of answers": lambda _, data: exclude_near_duplicates(data.known_positives, data.normalized_P2),
+    "the query itself": lambda _, data: exclude_query(data.normalized_Q, data.normalized_P2),
     "own negatives": lambda job, data: exclude_texts(data.own_negatives) if job.keep_negatives else None,
 }
 # What messages call a filter, if not by its name in `--json`.

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
 from embedctl.mining.candidates import Limits, MinedRow, Selection
 from embedctl.mining.data import collect_data
@@ -27,10 +28,10 @@ def build_miner(
     limits: Limits = NO_LIMITS,
     reference: float = np.inf,
 ) -> Miner:
-    data = collect_data(rows, corpus, keep_negatives=False)
+    data = collect_data(rows, map(Passage, corpus), keep_negatives=False)
     filters = {
         "answers": exclude_texts(data.known_positives),
-        "query": exclude_query(data.normalized_Q, data.normalized_P),
+        "query": exclude_query(data.normalized_Q, data.normalized_P2),
     }
     references = np.full(len(rows), reference, np.float32)
     return Miner(CandidateFilter(filters, limits, references), selection, data.max_excluded)

@@ -125,7 +125,7 @@ def test_adding_a_format_for_all_commands_takes_one_function_and_one_line(tmp_pa
     monkeypatch.setitem(READERS, ".pairs", read_pairs)
     assert list(read_texts(str(path), "text")) == ["one", "two"]
     assert count_texts(str(path), "text") is None
-    assert list(read_passages(str(path))) == ["one", "two"]
+    assert [passage.text for passage in read_passages(str(path))] == ["one", "two"]
     collection = Collection.from_beir(str(path), str(path), str(tmp_path / "qrels.tsv"))
     assert (collection.queries, collection.corpus) == ({"7": "one"}, {"7": "one", "8": "two"})
 
@@ -275,7 +275,10 @@ def test_a_row_that_the_header_does_not_fit_is_an_error_with_its_line(write, nam
 @pytest.mark.parametrize("content", ['{"text": "one"}\n{"text": "two"}\n', "id\ttext\n1\tone\n2\ttwo\n", "one\ntwo\n"])
 def test_the_format_of_a_pipe_is_recognised(tmp_path, content):
     path = tmp_path / "pipe"
-    for read in (lambda: list(read_texts(str(path), "text")), lambda: list(read_passages(str(path)))):
+    for read in (
+        lambda: list(read_texts(str(path), "text")),
+        lambda: [passage.text for passage in read_passages(str(path))],
+    ):
         os.mkfifo(path)
         writer = threading.Thread(target=path.write_text, args=(content,))
         writer.start()
