@@ -166,7 +166,7 @@ def _check_texts(fields: dict[str, Any], key: str, *, required: bool = False) ->
 
 def _check_scores(fields: dict[str, Any], key: str, texts_key: str) -> list[Problem]:
     scores = fields.get(key)
-    if scores is None:
+    if scores is None or scores == []:  # some tools write an empty list where there are no scores
         return []
     if not isinstance(scores, list):
         return [Problem(key, "not-a-list", f"the value must be a list of numbers, not {_json_type(scores)}")]

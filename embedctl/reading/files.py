@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from zstandard import ZstdDecompressor, ZstdError
 
-from embedctl.errors import DataError
+from embedctl.errors import ConfigError, DataError
 from embedctl.reading.encodings import BOM, Utf8Reader, check_utf8, utf_16_variant
 
 CHUNK = 1 << 20  # bytes per read
@@ -156,12 +156,12 @@ def check_readable_again(path: str, option: str, reason: str) -> None:
     """Check that an input can be read more than once; `reason` states which command needs it.
 
     Raises:
-        DataError: the input is stdin or a pipe.
+        ConfigError: the input is stdin or a pipe.
     """
     if readable_once(path):
         kind = "stdin" if path == "-" else "a pipe"
         message = f"{path}: {kind} can be read only once, but {reason}"
-        raise DataError(message, f"write the rows to a file and give it with {option}")
+        raise ConfigError(message, f"write the rows to a file and give it with {option}")
 
 
 def known_size(path: str) -> int | None:
