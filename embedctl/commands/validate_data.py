@@ -91,8 +91,10 @@ def print_findings(report: dict[str, Any]) -> None:
     for severity in COLOURS:
         for finding in report[severity]:
             location = f"{report['path']}:{finding['line']}: {finding['field']}"
-            console.output(f"{location}: {finding['message']} [{finding['code']}]")
-        unlisted = report["stats"][severity] - len(report[severity])
+            others = finding.get("rows", 1) - 1
+            more = f" (also {console.plural(others, 'other row')})" if others else ""
+            console.output(f"{location}: {finding['message']}{more} [{finding['code']}]")
+        unlisted = report["stats"][severity] - sum(finding.get("rows", 1) for finding in report[severity])
         if unlisted:
             more = console.plural(unlisted, f"more {severity.removesuffix('s')}")
             console.output(f"{report['path']}: {more} not listed; raise --max-errors to list more")

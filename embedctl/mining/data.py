@@ -5,8 +5,6 @@ Q rows, P distinct texts, of which the first D are the corpus.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,13 +14,12 @@ from numpy.typing import NDArray
 
 from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
-from embedctl.reading.hashes import text_hash
+from embedctl.reading.hashes import normalize_text, text_hash
 from embedctl.search.exact import Ids, Vectors
 
 Hashes = NDArray[np.uint64]
 # Row indices, and per row the indices of texts; returns per row the scores of its query with these texts.
 Scorer = Callable[[Sequence[int], Sequence[Ids]], list[Vectors]]
-WORD = re.compile(r"\w+")
 
 
 @dataclass
@@ -108,14 +105,6 @@ def collect_data(rows: Iterable[Row], corpus: Iterable[Passage] | None, *, keep_
 
 def _ids(indices: Iterable[int]) -> Ids:
     return np.fromiter(indices, dtype=np.int64)
-
-
-def normalize_text(text: str) -> str:
-    """Return the words of a text, casefolded, in NFKC and joined by spaces; a text without words is unchanged.
-
-    Near-duplicates, which differ only in case, width, punctuation and spacing, have the same result.
-    """
-    return " ".join(WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text
 
 
 def normalized_hashes(texts: Iterable[str]) -> Hashes:

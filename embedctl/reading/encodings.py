@@ -39,7 +39,7 @@ FREQUENT = {
 }
 FREQUENT_SINGLE_BYTE = {"CP1251": CYRILLIC, "KOI8-R": CYRILLIC, "CP1252": "éèàçêâîôùûäöüßñóíáúåøæÉÄÖÜ’‘“”–…°"}
 MIN_SHARE = 0.2  # of frequent characters among those outside ASCII, for an encoding to be likely
-MIN_CHARACTERS = 2  # outside ASCII: a single one may just as well be damaged
+MIN_CHARACTERS = 3  # outside ASCII: fewer may just as well be damaged
 
 
 class Utf8Reader(io.RawIOBase):

@@ -135,7 +135,8 @@ def _as_utf8(path: str, stream: io.BufferedReader) -> BinaryIO:
         return io.BufferedReader(Utf8Reader(stream, encoding), CHUNK)
     if head.startswith(BOM):
         stream.read(len(BOM))
-    check_utf8(path, head, complete=len(head) < CHUNK)
+    else:
+        check_utf8(path, head, complete=len(head) < CHUNK)
     return stream
 
 
