@@ -83,7 +83,13 @@ def token_counter(config: ValidateConfig) -> TokenCounter | None:
 
     tokenizer = load_tokenizer(config.model_name_or_path)
     limits = {"query": config.query_max_len, "pos": config.passage_max_len, "neg": config.passage_max_len}
-    return TokenCounter(lambda texts: tokenize(tokenizer, texts, None).lengths.tolist(), limits)
+
+    def _count(texts: list[str]) -> tuple[list[int], int]:
+        tokens = tokenize(tokenizer, texts, None)
+        unknown = int((tokens.ids == tokenizer.unk_token_id).sum()) if tokenizer.unk_token_id is not None else 0
+        return tokens.lengths.tolist(), unknown
+
+    return TokenCounter(_count, limits)
 
 
 def print_findings(report: dict[str, Any]) -> None:
@@ -139,11 +145,11 @@ def lengths_table(stats: dict[str, Any]) -> Table:
     """Return a table of the text lengths per field, in characters and, if counted, in tokens."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("length")
-    for heading in (*LENGTH_COLUMNS.values(), *(["truncated"] if "tokens" in stats else [])):
+    for heading in (*LENGTH_COLUMNS.values(), *(["truncated", "unknown"] if "tokens" in stats else [])):
         table.add_column(heading, justify="right")
     for unit in ("characters", "tokens"):
         for name, facts in stats.get(unit, {}).items():
             numbers = [f"{facts[key]:,}" for key in LENGTH_COLUMNS]
-            truncated = [f"{facts['truncated_share']:.1%}"] if unit == "tokens" else []
-            table.add_row(f"{name}, {unit}", *numbers, *truncated)
+            shares = [f"{facts[key]:.1%}" for key in ("truncated_share", "unknown_share")] if unit == "tokens" else []
+            table.add_row(f"{name}, {unit}", *numbers, *shares)
     return table

@@ -155,11 +155,12 @@ def test_characters_of_each_field(tmp_path):
 
 
 def test_tokens_of_each_field_count_the_rows_own_prompt(tmp_path):
-    counter = TokenCounter(lambda texts: [len(text.split()) for text in texts], {"query": 3, "pos": 2, "neg": 9})
+    counter = TokenCounter(lambda texts: ([len(text.split()) for text in texts], 1), {"query": 3, "pos": 2, "neg": 9})
     rows = [row("one two", ["a b c", "a b"], prompt="find: this "), row("one", ["a"], neg=["n"])]
     stats = report(tmp_path, rows, tokens=counter)["stats"]
     assert stats["tokens"]["query"] | {"mean": 0} == {
-        "count": 2, "mean": 0, "p50": 1, "p95": 4, "max": 4, "truncated": 1, "truncated_share": 0.5
+        "count": 2, "mean": 0, "p50": 1, "p95": 4, "max": 4, "truncated": 1, "truncated_share": 0.5,
+        "unknown": 1, "unknown_share": 0.2
     }  # fmt: skip
     assert stats["tokens"]["pos"]["truncated"] == 1
     assert stats["tokens"]["neg"]["truncated_share"] == 0.0
