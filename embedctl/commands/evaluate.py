@@ -67,6 +67,7 @@ def build_job(config: EvalConfig) -> EvalJob:
         device=config.device,
         rows=rows,
         beir=beir,
+        allow_missing=config.allow_missing,
         source=source,
         query_prompt=config.query_prompt,
         passage_prompt=config.passage_prompt,

@@ -11,7 +11,6 @@ from embedctl.commands.default_model import model_or_default
 from embedctl.commands.flags import with_options
 from embedctl.config import MineConfig
 from embedctl.config.base import parse_range
-from embedctl.errors import ConfigError
 from embedctl.outputs import claim
 from embedctl.resources import example_data, private_cache
 
@@ -54,10 +53,11 @@ def command(config: MineConfig) -> None:
 
 
 def input_files(config: MineConfig) -> list[str]:
-    """Return the files of rows; without --dataset, the example file. Stdin raises a ConfigError."""
-    if "-" in config.dataset:
-        message = "--dataset - is not supported, because mine-negatives reads the rows twice"
-        raise ConfigError(message, "write the rows to a file and give it with --dataset")
+    """Return the files of rows; without --dataset, the example file. Stdin or a pipe raises a ConfigError."""
+    from embedctl.reading.files import check_readable_again
+
+    for name in config.dataset:
+        check_readable_again(name, "--dataset", "mine-negatives reads the rows twice")
     if not config.dataset:
         console.info("no --dataset given; mining negatives for the example rows shipped with embedctl")
     return list(config.dataset) or [str(example_data("train.json"))]

@@ -134,7 +134,10 @@ def check_data(config: TrainConfig) -> None:
 
     from embedctl.data.rows import read_rows
     from embedctl.data.sources import missing_file_message, parse_dataset_options
+    from embedctl.reading.files import check_readable_again
 
+    for name in config.data.eval_dataset:
+        check_readable_again(name, "--eval-dataset", "every training process reads the rows")
     evaluated = [name for name in config.data.eval_dataset if not Path(name).is_file()]
     if evaluated:
         raise DataError(missing_file_message(evaluated[0]), "give an existing file with --eval-dataset")

@@ -85,7 +85,13 @@ def token_counter(config: ValidateConfig) -> TokenCounter | None:
 
     tokenizer = load_tokenizer(config.model_name_or_path)
     limits = {"query": config.query_max_len, "pos": config.passage_max_len, "neg": config.passage_max_len}
-    return TokenCounter(lambda texts: tokenize(tokenizer, texts, None).lengths.tolist(), limits)
+
+    def _count(texts: list[str]) -> tuple[list[int], int]:
+        tokens = tokenize(tokenizer, texts, None)
+        unknown = int((tokens.ids == tokenizer.unk_token_id).sum()) if tokenizer.unk_token_id is not None else 0
+        return tokens.lengths.tolist(), unknown
+
+    return TokenCounter(_count, limits)
 
 
 def print_findings(report: Report) -> None:
@@ -93,8 +99,10 @@ def print_findings(report: Report) -> None:
     for severity in COLOURS:
         for finding in report[severity]:
             location = f"{report['path']}:{finding['line']}: {finding['field']}"
-            console.output(f"{location}: {finding['message']} [{finding['code']}]")
-        unlisted = report["stats"][severity] - len(report[severity])
+            others = finding.get("rows", 1) - 1
+            more = f" (also {console.plural(others, 'other row')})" if others else ""
+            console.output(f"{location}: {finding['message']}{more} [{finding['code']}]")
+        unlisted = report["stats"][severity] - sum(finding.get("rows", 1) for finding in report[severity])
         if unlisted:
             more = console.plural(unlisted, f"more {severity.removesuffix('s')}")
             console.output(f"{report['path']}: {more} not listed; raise --max-errors to list more")
@@ -138,11 +146,11 @@ def lengths_table(stats: ReportStats) -> Table:
     """Return a table of the text lengths per field, in characters and, if counted, in tokens."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("length")
-    for heading in (*LENGTH_COLUMNS.values(), *(["truncated"] if "tokens" in stats else [])):
+    for heading in (*LENGTH_COLUMNS.values(), *(["truncated", "unknown"] if "tokens" in stats else [])):
         table.add_column(heading, justify="right")
     for unit, summaries in (("characters", stats["characters"]), ("tokens", stats.get("tokens", {}))):
         for name, summary in summaries.items():
             numbers = [f"{summary[key]:,}" for key in LENGTH_COLUMNS]
-            truncated = [f"{summary['truncated_share']:.1%}"] if unit == "tokens" else []
-            table.add_row(f"{name}, {unit}", *numbers, *truncated)
+            shares = [f"{summary[key]:.1%}" for key in ("truncated_share", "unknown_share")] if unit == "tokens" else []
+            table.add_row(f"{name}, {unit}", *numbers, *shares)
     return table

@@ -44,6 +44,8 @@ class EvalConfig(Command):
     """queries.jsonl of the collection; required with --corpus (default: none)"""
     qrels: str | None = option(None, "Data", metavar="FILE")
     """relevance judgements of the collection as .tsv; required with --corpus (default: none)"""
+    allow_missing: bool = option(False, "Data")
+    """count relevant documents that are not in --corpus as not found, like trec_eval (default: they are an error)"""
     baseline: str | None = option(None, "Model", metavar="MODEL")
     """second model to compare with, for example the base model (default: no comparison)"""
     dim: int | None = option(None, "Model", gt=0)
@@ -63,6 +65,8 @@ class EvalConfig(Command):
             raise ValueError("--corpus, --queries and --qrels must be given together")
         if given and self.dataset:
             raise ValueError("--dataset cannot be combined with --corpus, --queries and --qrels")
+        if self.allow_missing and not given:
+            raise ValueError("--allow-missing requires --corpus, --queries and --qrels")
         return self
 
 

@@ -18,7 +18,8 @@ class EncodeConfig(Command):
 
     model: ModelSection = ModelSection()
     input: str = option("texts.txt", "Data", "-i", metavar="FILE", min_length=1)
-    """texts to encode: .txt (one text per line), .jsonl, .json, .csv, .parquet, a datasets folder, or - for stdin"""
+    """texts to encode: .txt (one text per line), .jsonl, .ndjson, .json, .csv, .tsv, .parquet, a datasets folder, or -
+    for stdin"""
     output: str | None = option(None, "Output", "-o", metavar="FILE|FOLDER/")
     """file for the embeddings: .npy, .jsonl or .parquet; a name that ends in / is a folder of shards, which an
     interrupted run can continue (default: the name of the input with .npy)"""

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import chain, zip_longest
 from operator import itemgetter
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -29,43 +29,56 @@ class Finding(TypedDict):
     field: str
     code: str
     message: str
+    rows: NotRequired[int]  # of a problem that is listed once: the number of rows that have it
+
+
+# Codes that concern most rows of a file if they concern one: each message is listed once, with the number of its rows.
+LISTED_ONCE = frozenset({"few-negatives", "other-keys", "not-used"})
 
 
 class Findings:
-    """The errors or the warnings of a file. All are counted; the first `limit` per code are kept for the report."""
+    """The errors or the warnings of a file. All are counted; the first `limit` per code are kept for the report.
+
+    Of the codes in `LISTED_ONCE`, the first problem with each message is kept.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.counts: Counter[str] = Counter()
         self.total = 0
         self._kept: dict[str, list[tuple[SortKey, Problem]]] = defaultdict(list)
+        self._rows: Counter[str] = Counter()  # rows per message that is listed once
 
-    def add(self, line: int, problem: Problem, index: int = 0) -> None:
-        """Count a problem, and keep it if it is among the first ones of its code by line and index of the row."""
-        key, kept = (line, index, self.total), self._kept[problem.code]
-        self.counts[problem.code] += 1
-        self.total += 1
+    def add(self, line: int, problem: Problem, index: int = 0, *, count: int = 1) -> None:
+        """Count a problem of `count` rows, and keep it if it is among the first ones of its code by line and index."""
+        key, once = (line, index, self.total), problem.code in LISTED_ONCE
+        kept = self._kept[problem.code]
+        self.counts[problem.code] += count
+        self.total += count
+        if once:
+            if problem.message in self._rows:
+                self._rows[problem.message] += count
+                return
+            if len(self._rows) < self.limit:
+                self._rows[problem.message] = count
         if len(kept) < self.limit or (kept and key < kept[-1][0]):
             insort(kept, (key, problem), key=itemgetter(0))
             del kept[self.limit :]
 
-    def count(self, code: str, count: int) -> None:
-        """Count problems that come after `limit` other problems of this code, so that they would not be kept."""
-        if count:
-            self.counts[code] += count
-            self.total += count
-
     def listed(self) -> list[Finding]:
-        """Return at most `limit` problems, sorted by line.
+        """Return at most `limit` problems, sorted by line; `rows` is the number of rows of a problem listed once.
 
         They are taken from the codes in turn (round robin), so that a frequent code does not hide a rare one.
         """
         round_robin = chain.from_iterable(zip_longest(*self._kept.values()))
         chosen = [kept for kept in round_robin if kept][: self.limit]
-        return [
-            Finding(line=line, field=problem.field, code=problem.code, message=problem.message)
-            for (line, _, _), problem in sorted(chosen, key=itemgetter(0))
-        ]
+        found = []
+        for (line, _, _), problem in sorted(chosen, key=itemgetter(0)):
+            finding = Finding(line=line, field=problem.field, code=problem.code, message=problem.message)
+            if problem.message in self._rows:
+                finding["rows"] = self._rows[problem.message]
+            found.append(finding)
+        return found
 
 
 class Checker:
@@ -104,7 +117,7 @@ class Checker:
         """Check the lines with the fast path if all their rows are clean, else row by row.
 
         Both ways give the same report: a clean row has no errors, and its only possible warning is `few-negatives`,
-        which is added here for the first rows and counted for the others.
+        which is added here once per number of negatives.
         """
         if isinstance(lines, ArrayElements):
             # Two elements can begin on the same line, also the last one of the previous call and the first one here.
@@ -120,9 +133,10 @@ class Checker:
         block.add_clean_rows(lines.numbers, indices, texts)
         counts = np.frombuffer(texts.neg.counts, dtype=np.int64)
         few = np.flatnonzero(counts < self.neg_nums)
-        for row in few[: self.warnings.limit].tolist():
-            self.add_warning(lines.numbers[row], indices[row], few_negatives(int(counts[row]), self.neg_nums))
-        self.warnings.count("few-negatives", len(few[self.warnings.limit :]))
+        for count, first, rows in zip(*np.unique(counts[few], return_index=True, return_counts=True), strict=True):
+            row = int(few[first])
+            problem = self._with_row_index(few_negatives(int(count), self.neg_nums), indices[row])
+            self.warnings.add(lines.numbers[row], problem, indices[row], count=int(rows))
 
     def _check_row(self, value: JsonValue, block: Columns) -> None:
         """Check one row, or record the problem that the reader found in its place."""
@@ -146,6 +160,6 @@ class Checker:
 
     def _with_row_index(self, problem: Problem, index: int) -> Problem:
         """Prepend the row's index to the field if several rows share a line, because the line is ambiguous then."""
-        if not self._rows_share_lines:
+        if not self._rows_share_lines or problem.code in LISTED_ONCE:
             return problem
         return Problem(f"[{index}].{problem.field}", problem.code, problem.message)

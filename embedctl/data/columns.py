@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from embedctl.data.row_warnings import ENCODING_DAMAGE, may_have_encoding_damage
+from embedctl.data.row_warnings import ENCODING_DAMAGE, find_near_duplicate, may_have_encoding_damage
 from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, Row, RowKind
 
 # Rows with these keys always take the slow path: few files have them.
@@ -134,6 +134,8 @@ def _are_non_blank_strings(texts: list[Any]) -> bool:
 def _have_duplicates(texts: RowTexts, pos: list[list[str]], neg: list[list[str]]) -> bool:
     """Return whether a row has the same passage twice, in pos, in neg or in both, or its query as a positive.
 
+    Also a negative that is equal to a positive after normalization.
+
     The distinct passages are counted per row and summed over the rows. A row with a duplicate has fewer distinct
     passages than passages, so the sum is smaller than the number of passages if and only if a row has a duplicate. If
     each row has only one passage, there is nothing to count.
@@ -141,4 +143,4 @@ def _have_duplicates(texts: RowTexts, pos: list[list[str]], neg: list[list[str]]
     passages = len(texts.pos.texts) + len(texts.neg.texts)
     if passages > len(pos) and sum(map(len, map(set.union, map(set, pos), neg))) < passages:
         return True
-    return any(map(contains, pos, texts.queries))
+    return any(map(contains, pos, texts.queries)) or any(map(find_near_duplicate, pos, neg))

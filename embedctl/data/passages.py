@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, TEXT_KEYS, find_errors
 from embedctl.errors import DataError
-from embedctl.reading.files import without_compression_suffix
-from embedctl.reading.readers import read_lines, read_objects, reader_for
+from embedctl.reading.readers import read_lines, read_objects, read_records
 from embedctl.reading.records import ReadOptions, Record
 
 PASSAGE_HINT = 'write passages as lines of a .txt file, as records with "text", or as rows with "query" and "pos"'
@@ -16,15 +16,21 @@ PASSAGE_OPTIONS = ReadOptions(("text", "title", *TEXT_KEYS, *SCORE_KEYS, *PROMPT
 BEIR_OPTIONS = ReadOptions(("text", "title", "_id"), BEIR_HINT, BEIR_HINT)
 
 
-def read_passages(path: str) -> Iterator[str]:
+class Passage(NamedTuple):
+    """A passage, and its text without its title if it has a title."""
+
+    text: str
+    untitled: str | None = None
+
+
+def read_passages(path: str) -> Iterator[Passage]:
     """Yield the passages of a file in the order of the file, without empty ones.
 
     Raises:
         DataError: a record contains no passage.
     """
-    default = read_lines if without_compression_suffix(path).suffix == ".txt" else read_objects
-    for record in reader_for(path, default)(path, PASSAGE_OPTIONS):
-        yield from (text for text in _passages_of(record) if text.strip())
+    for record in read_records(path, PASSAGE_OPTIONS, default=read_lines):
+        yield from (passage for passage in _passages_of(record) if passage.text.strip())
 
 
 def read_beir(path: str) -> dict[str, str]:
@@ -34,8 +40,8 @@ def read_beir(path: str) -> dict[str, str]:
         DataError: a record has no text or no `_id`, or the `_id` of an earlier record.
     """
     texts: dict[str, str] = {}
-    for record in reader_for(path, read_objects)(path, BEIR_OPTIONS):
-        text, key = _title_and_text(record, BEIR_HINT), record.value.get("_id")
+    for record in read_records(path, BEIR_OPTIONS, default=read_objects):
+        text, key = _title_and_text(record, BEIR_HINT).text, record.value.get("_id")
         if not isinstance(key, str | int):
             message = "the key is missing, or its value is neither a string nor an integer"
             raise DataError(f"{record.location}: _id: {message}", BEIR_HINT)
@@ -46,21 +52,22 @@ def read_beir(path: str) -> dict[str, str]:
     return texts
 
 
-def _passages_of(record: Record) -> list[str]:
-    value = record.value
+def _passages_of(record: Record) -> list[Passage]:
+    value: Any = record.value
     if isinstance(value, str):
-        return [value.strip()]
+        return [Passage(value.strip())]
     if not isinstance(value, dict) or "pos" not in value:
         return [_title_and_text(record, PASSAGE_HINT)]
     if errors := find_errors(value):
         message = f"{record.location}: {errors[0].field}: {errors[0].message}"
         raise DataError(message, f"run `embedctl validate-data {record.file}` to list all errors, and fix the rows")
-    return [*value["pos"], *(value.get("neg") or ())]
+    return [Passage(text) for text in (*value["pos"], *(value.get("neg") or ()))]
 
 
-def _title_and_text(record: Record, hint: str) -> str:
-    """Return the title, if there is one, and the text, separated by a space."""
+def _title_and_text(record: Record, hint: str) -> Passage:
+    """Return the passage of a title, if there is one, and a text, separated by a space."""
     value = record.value
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
         raise DataError(f"{record.location}: text: the key is missing, or its value is not a string", hint)
-    return f"{value.get('title') or ''} {value['text']}".strip()
+    title, text = value.get("title") or "", value["text"].strip()
+    return Passage(f"{title} {text}".strip(), text if title and text else None)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from embedctl.console import plural
 from embedctl.data.rows import Row
+from embedctl.reading.hashes import normalize_text
 from embedctl.reading.json_values import Problem
 
 # U+FFFD and the control characters, except for tab, line feed, carriage return and U+0085 (next line).
@@ -39,9 +40,33 @@ def find_warnings(row: Row, neg_nums: int) -> list[Problem]:
         index = next(index for index, text in enumerate(row.neg) if text in row.pos)
         message = f"the negative is the same text as pos[{row.pos.index(row.neg[index])}]. Remove one of them"
         warnings.append(Problem(f"neg[{index}]", "positive-is-negative", message))
+    elif found := find_near_duplicate(row.pos, row.neg):
+        message = f"the negative is the same text as pos[{found[0]}] except for case, width, punctuation and spacing"
+        warnings.append(Problem(f"neg[{found[1]}]", "positive-is-negative", f"{message}. Remove one of them"))
+    if row.scores and (row.neg or row.pos_scores):
+        used, ignored = ("pos_scores and neg_scores", "scores") if row.pos_scores else ("scores", "neg")
+        message = f"the row has both scores and {'pos_scores' if row.pos_scores else 'neg'}"
+        warnings.append(Problem(ignored, "not-used", f"{message}; training uses {used} and ignores {ignored}"))
     if len(distinct) < len(row.neg):
         warnings += _first_duplicate("neg", row.neg)
     return [*warnings, *_first_duplicate("pos", row.pos)]
+
+
+def find_near_duplicate(pos: Sequence[str], neg: Sequence[str]) -> tuple[int, int] | None:
+    """Return the indices of a positive and a negative that are equal after normalization, or None.
+
+    Texts whose lengths differ by more than a tenth are not compared: punctuation and spacing change less.
+    """
+    for index, positive in enumerate(pos):
+        length = len(positive)
+        slack = length // 10 + 8
+        similar = [number for number, text in enumerate(neg) if -slack <= len(text) - length <= slack]
+        if similar:
+            normalized = normalize_text(positive)
+            for number in similar:
+                if normalize_text(neg[number]) == normalized:
+                    return index, number
+    return None
 
 
 def few_negatives(count: int, neg_nums: int) -> Problem:

@@ -17,6 +17,17 @@ TEXT_KEYS = ("query", "pos", "neg")
 SCORE_KEYS = ("scores", "pos_scores", "neg_scores")
 PROMPT_KEYS = ("prompt_for_query", "prompt")
 MAX_LISTED_ERRORS = 20  # in the message of a DataError
+KNOWN_KEYS = frozenset((*TEXT_KEYS, *SCORE_KEYS, *PROMPT_KEYS))
+# Other formats of training rows, and their keys; messages name the nearest.
+LAYOUTS = {
+    "sentence-transformers": {"anchor", "positive", "negative", "sentence1", "sentence2", "sentence", "label", "score"},
+    "Tevatron": {"query_id", "query", "positive_passages", "negative_passages"},
+    "DPR": {"question", "answers", "positive_ctxs", "negative_ctxs", "hard_negative_ctxs"},
+    "NLI": {"premise", "hypothesis", "label"},
+    "question answering": {"question", "answer", "context", "answers"},
+    "instruction tuning": {"instruction", "input", "output"},
+    "a BEIR corpus": {"_id", "title", "text"},
+}
 EXAMPLE_ROW = '{"query": "...", "pos": ["..."]}'
 
 
@@ -82,7 +93,11 @@ def read_rows(path: str) -> Iterator[Row]:
         if value.problem is not None and value.problem.code == "blank-line":
             continue
         found = [value.problem] if value.problem else find_errors(value.value)
-        errors += [f"{path}:{value.line}: {problem.field}: {problem.message}" for problem in found]
+        errors += [
+            f"{path}:{value.line}: {problem.field}: {problem.message}"
+            for problem in found
+            if problem.code != "other-keys" or not errors  # the other rows of the file have the same keys
+        ]
         if len(errors) >= MAX_LISTED_ERRORS:
             break
         if not found and not errors:
@@ -100,6 +115,8 @@ def find_errors(value: Any) -> list[Problem]:
     if not isinstance(value, dict):
         message = f"a row must be a JSON object such as {EXAMPLE_ROW}, not {_json_type(value)}"
         return [Problem("row", "not-an-object", message)]
+    if other := _other_keys(value):
+        return [other]
     errors = _check_query(value) + _check_texts(value, "pos", required=True) + _check_texts(value, "neg")
     for key in PROMPT_KEYS:
         if not isinstance(value.get(key, ""), str | None):
@@ -129,6 +146,18 @@ def _json_type(value: Any) -> str:
 
 def _not_a_string(field: str, value: Any) -> Problem:
     return Problem(field, "not-a-string", f"the value must be a string, not {_json_type(value)}")
+
+
+def _other_keys(fields: dict[str, Any]) -> Problem | None:
+    """Return the problem of a row in another format: query or pos is missing, and there are unknown keys."""
+    missing = [key for key in ("query", "pos") if key not in fields]
+    if not missing or fields.keys() <= KNOWN_KEYS:
+        return None
+    shared, name = max((len(keys & fields.keys()), name) for name, keys in LAYOUTS.items())
+    layout = f", like rows of {name}" if shared else ""
+    names = " and ".join(missing)
+    message = f"the row has the keys {', '.join(map(str, fields))}{layout}, but not {names}"
+    return Problem("row", "other-keys", f"{message}. Rename the keys as in {EXAMPLE_ROW}")
 
 
 def _missing(key: str) -> Problem:
@@ -166,7 +195,7 @@ def _check_texts(fields: dict[str, Any], key: str, *, required: bool = False) ->
 
 def _check_scores(fields: dict[str, Any], key: str, texts_key: str) -> list[Problem]:
     scores = fields.get(key)
-    if scores is None:
+    if scores is None or scores == []:  # some tools write an empty list where there are no scores
         return []
     if not isinstance(scores, list):
         return [Problem(key, "not-a-list", f"the value must be a list of numbers, not {_json_type(scores)}")]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedctl.errors import ConfigError, DataError
+from embedctl.reading.files import check_readable_again
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,12 @@ def parse_dataset_options(specs: Sequence[str]) -> list[Source]:
     """Return the sources of all `--dataset` options.
 
     Raises:
-        ConfigError: a weight is not above 0.
+        ConfigError: a weight is not above 0, or a file is a pipe.
         DataError: a file is missing.
     """
     sources = [parse_dataset_option(spec) for spec in specs]
     for source in sources:
+        check_readable_again(source.path, "--dataset", "training reads the rows several times")
         if not Path(source.path).is_file():
             hint = "correct the path in --dataset, or omit --dataset to train on the example rows"
             raise DataError(missing_file_message(source.path), hint)

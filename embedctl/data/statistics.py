@@ -31,6 +31,8 @@ class LengthSummary(TypedDict):
     max: int
     truncated: NotRequired[int]  # texts that are longer than the maximum length; only for lengths in tokens
     truncated_share: NotRequired[float]
+    unknown: NotRequired[int]  # unknown tokens, such as [UNK], of all texts
+    unknown_share: NotRequired[float]
 
 
 class TextLengths(TypedDict):
@@ -45,7 +47,7 @@ class Lengths:
 
     def __init__(self) -> None:
         self._histogram: NDArray[np.int64] = np.zeros(MAX_HISTOGRAM_LENGTH + 1, dtype=np.int64)
-        self._total, self._max = 0, 0
+        self.total, self._max = 0, 0
 
     def add(self, lengths: Sequence[int] | NDArray[np.int64]) -> None:
         """Add the lengths (N,) of N texts."""
@@ -54,7 +56,7 @@ class Lengths:
         values = np.asarray(lengths)
         counts = np.bincount(np.minimum(values, MAX_HISTOGRAM_LENGTH))
         self._histogram[: len(counts)] += counts
-        self._total, self._max = self._total + int(values.sum()), max(self._max, int(values.max()))
+        self.total, self._max = self.total + int(values.sum()), max(self._max, int(values.max()))
 
     @property
     def count(self) -> int:
@@ -72,21 +74,29 @@ class Lengths:
         """
         count, cumulative = self.count, np.cumsum(self._histogram)
         p50, p95 = (int(np.searchsorted(cumulative, share * count)) for share in (0.5, 0.95))
-        return {"count": count, "mean": round(self._total / max(count, 1), 1), "p50": p50, "p95": p95, "max": self._max}
+        return {"count": count, "mean": round(self.total / max(count, 1), 1), "p50": p50, "p95": p95, "max": self._max}
 
 
 @dataclass(frozen=True)
 class TokenCounter:
     """A function that counts tokens, special tokens included, and the maximum lengths of queries and passages."""
 
-    count: Callable[[list[str]], list[int]]  # returns the number of tokens per text
+    # Returns the number of tokens per text, and the number of unknown tokens (such as [UNK]) of all texts.
+    count: Callable[[list[str]], tuple[list[int], int]]
     limits: dict[str, int]  # maximum number of tokens per field; longer texts are truncated
 
-    def summary(self, field: str, lengths: Lengths) -> LengthSummary:
-        """Return the summary of a field's lengths, and the number and share of texts that are truncated."""
+    def summary(self, field: str, lengths: Lengths, unknown: int) -> LengthSummary:
+        """Return the summary of a field's lengths, and the shares of truncated texts and of unknown tokens."""
         truncated = lengths.count_above(self.limits[field])
         share = round(truncated / max(lengths.count, 1), 4)
-        return {**lengths.summary(), "truncated": truncated, "truncated_share": share}
+        unknown_share = round(unknown / max(lengths.total, 1), 4)
+        return {
+            **lengths.summary(),
+            "truncated": truncated,
+            "truncated_share": share,
+            "unknown": unknown,
+            "unknown_share": unknown_share,
+        }
 
 
 class Statistics:
@@ -98,6 +108,7 @@ class Statistics:
         self._token_counter = tokens
         self._characters = {name: Lengths() for name in TEXT_KEYS}
         self._tokens = {name: Lengths() for name in TEXT_KEYS}
+        self._unknown: Counter[str] = Counter()  # unknown tokens per field
 
     def add(self, rows: Columns) -> None:
         """Add the rows of one block."""
@@ -111,12 +122,16 @@ class Statistics:
         texts_of["query"] = [(prompt or "") + text for prompt, text in zip(rows.prompts, rows.queries, strict=True)]
         for name, texts in texts_of.items():
             if texts:
-                self._tokens[name].add(self._token_counter.count(texts))
+                counts, unknown = self._token_counter.count(texts)
+                self._tokens[name].add(counts)
+                self._unknown[name] += unknown
 
     def lengths(self) -> TextLengths:
         """Return the summary of each field in characters, and in tokens if they are counted."""
         summaries: TextLengths = {"characters": {name: found.summary() for name, found in self._characters.items()}}
         if self._token_counter is not None:
             summary_of = self._token_counter.summary
-            summaries["tokens"] = {name: summary_of(name, found) for name, found in self._tokens.items()}
+            summaries["tokens"] = {
+                name: summary_of(name, found, self._unknown[name]) for name, found in self._tokens.items()
+            }
         return summaries

@@ -8,6 +8,7 @@ than an epoch.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
 
@@ -73,19 +74,21 @@ class Visits:
 def order_without_duplicates(positive: Integers, query: Integers, sizes: Integers) -> Integers:
     """Return an order of visits in which no batch contains a positive or a query twice, if possible.
 
-    A visit whose positive or query is already in the batch is moved to a later batch. Visits for which no such batch is
-    left fill the last batches, where duplicates are then possible. `positive` (N,) and `query` (N,) are the text ids of
-    the N visits, and `sizes` are the sizes of the batches, whose sum is N.
+    A visit whose positive or query is already in the batch is moved to a later batch. A text with more visits than
+    there are batches is spread evenly over them, so that no batch consists of it alone. Visits for which no batch is
+    left fill the last batches. `positive` (N,) and `query` (N,) are the text ids of the N visits, and `sizes` are the
+    sizes of the batches, whose sum is N.
     """
-    # One set holds both positives and queries of a batch: a query and a positive never have the same text id.
+    # One counter holds both positives and queries of a batch: a query and a positive never have the same text id.
     texts = list(zip(positive.tolist(), query.tolist(), strict=True))
+    visits_of = Counter(chain.from_iterable(texts))
     order: list[int] = []
     postponed: list[int] = []
     new_visits = iter(range(len(texts)))
     for size in sizes.tolist():
-        earlier, chosen, duplicates, used = iter(postponed), list[int](), list[int](), set[int]()
+        earlier, chosen, duplicates, used = iter(postponed), list[int](), list[int](), Counter[int]()
         for visit in chain(earlier, new_visits):
-            if used.isdisjoint(texts[visit]):
+            if all(used[text] * len(sizes) < visits_of[text] for text in texts[visit]):
                 chosen.append(visit)
                 used.update(texts[visit])
             else:

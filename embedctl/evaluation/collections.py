@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -14,6 +15,9 @@ from embedctl.errors import DataError, first_line
 from embedctl.reading.files import READ_ERRORS, open_bytes
 from embedctl.tokens.prompts import first_prompt
 
+# An integer of at most 9 digits, which all libraries for metrics accept; some tools write it as 1.0.
+GRADE = re.compile(r"\s*-?[0-9]{1,9}(\.0*)?\s*")
+NUMBER = re.compile(r"\s*[-+]?[0-9].*")
 Qrels = dict[str, dict[str, int]]  # query id to document id to grade; a document is relevant if its grade is above 0
 
 
@@ -58,12 +62,12 @@ class Collection:
         return _drop_queries_without_relevant_document(cls(texts, documents, qrels, prompts), files[0])
 
     @classmethod
-    def from_beir(cls, corpus: str, queries: str, qrels: str) -> Collection:
-        """Create a collection from BEIR's files: corpus.jsonl, queries.jsonl (also .gz, .zst) and qrels.
+    def from_beir(cls, corpus: str, queries: str, qrels: str, *, allow_missing: bool = False) -> Collection:
+        """Create a collection from BEIR's files: corpus.jsonl, queries.jsonl (also compressed) and qrels.
 
         The qrels are a .tsv file, or have TREC's four columns. Queries without a relevant document, and grades of
-        queries that are not in `queries`, are ignored with a note. A relevant document that is not in the corpus is an
-        error: no model could find it, and the metrics would be too low.
+        queries that are not in `queries`, are ignored with a note. Relevant documents that are not in the corpus are an
+        error, or with `allow_missing` a note: no model finds them, which reduces the metrics, as in trec_eval.
 
         Raises:
             DataError: a line is invalid, a relevant document is not in the corpus, or no query has one.
@@ -71,17 +75,38 @@ class Collection:
         passages, query_texts = read_beir(corpus), read_beir(queries)
         grades: Qrels = {}
         unknown: set[str] = set()
+        missing: dict[str, int] = {}  # relevant document that is not in the corpus to the first line with it
         for line, query, document, grade in _read_qrels(qrels):
             if query not in query_texts:
                 unknown.add(query)
-            elif document in passages:
+            elif document in passages or grade > 0:
                 grades.setdefault(query, {})[document] = grade
-            elif grade > 0:
-                hint = "give a corpus, queries and qrels of the same collection"
-                raise DataError(f"{qrels}:{line}: corpus-id: {document!r} is not in {corpus}", hint)
-        count = plural(len(unknown), "query that is", "queries that are")
-        notes = (f"{qrels}: ignored the grades of {count} not in {queries}",) if unknown else ()
-        return _drop_queries_without_relevant_document(cls(query_texts, passages, grades, notes=notes), qrels)
+                if document not in passages:
+                    missing.setdefault(document, line)
+        notes = []
+        if unknown:
+            count = plural(len(unknown), "query that is", "queries that are")
+            notes.append(f"{qrels}: ignored the grades of {count} not in {queries}")
+        if missing:
+            notes.append(_missing_documents(missing, qrels, corpus, allowed=allow_missing))
+        if same := len(passages.keys() & grades.keys()):
+            count = plural(same, "query has the _id of a document", "queries have the _id of a document")
+            notes.append(f"{count}, which is left out of the results of that query, as in BEIR")
+        return _drop_queries_without_relevant_document(cls(query_texts, passages, grades, notes=tuple(notes)), qrels)
+
+
+def _missing_documents(missing: dict[str, int], qrels: str, corpus: str, *, allowed: bool) -> str:
+    """Return a note about the relevant documents that are not in the corpus; raise it as DataError unless allowed."""
+    document, line = next(iter(missing.items()))
+    count = plural(len(missing), "relevant document is", "relevant documents are")
+    first = f"{document!r}" if len(missing) == 1 else f"the first is {document!r}"
+    message = f"{qrels}:{line}: corpus-id: {count} not in {corpus}: {first}"
+    if not allowed:
+        hint = (
+            "give the whole corpus, or add `--allow-missing`, which counts these documents as not found, like trec_eval"
+        )
+        raise DataError(message, hint)
+    return f"{message}; counted as not found"
 
 
 def _drop_queries_without_relevant_document(collection: Collection, source: str) -> Collection:
@@ -107,18 +132,23 @@ def _drop_queries_without_relevant_document(collection: Collection, source: str)
 
 
 def _read_qrels(path: str) -> Iterator[tuple[int, str, str, int]]:
-    """Yield line number, query id, document id and grade. A first line is a header if its last column is no integer."""
+    """Yield line number, query id, document id and grade. A first line is a header if its last column is no number."""
     with open_bytes(path) as stream:
         for number, raw in enumerate(_read_lines(path, stream), start=1):
-            line = raw.decode("utf-8-sig", "replace").rstrip("\r\n")
-            cells = line.split("\t") if "\t" in line else line.split()
-            if not line.strip() or (number == 1 and not _is_integer(cells[-1])):
+            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            cells = [_unquote(cell) for cell in (line.split("\t") if "\t" in line else line.split())]
+            if not line.strip() or (number == 1 and not NUMBER.fullmatch(cells[-1])):
                 continue
-            if len(cells) not in (3, 4) or not _is_integer(cells[-1]):
+            if len(cells) not in (3, 4) or not GRADE.fullmatch(cells[-1]):
                 message = f"expected a query id, a document id and an integer grade, not {line[:80]!r}"
                 hint = "use BEIR's columns query-id, corpus-id, score, or TREC's four columns"
                 raise DataError(f"{path}:{number}: line: {message}", hint)
-            yield number, cells[0], cells[-2], int(cells[-1])
+            yield number, cells[0], cells[-2], int(float(cells[-1]))
+
+
+def _unquote(cell: str) -> str:
+    """Return a cell without the double quotes that spreadsheets write around it."""
+    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
 def _read_lines(path: str, stream: BinaryIO) -> Iterator[bytes]:
@@ -127,9 +157,3 @@ def _read_lines(path: str, stream: BinaryIO) -> Iterator[bytes]:
     except READ_ERRORS as cause:
         message = f"{path}: the file is damaged and cannot be read: {first_line(cause)}"
         raise DataError(message, "restore the file from its source") from cause
-
-
-def _is_integer(cell: str) -> bool:
-    """Return whether a cell is an integer of at most 9 digits, which all libraries for metrics accept."""
-    digits = cell.strip().removeprefix("-")
-    return digits.isdecimal() and len(digits) < 10

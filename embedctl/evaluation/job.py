@@ -31,6 +31,7 @@ class EvalJob:
     device: str | None  # a torch device; None for the GPU if there is one, else the CPU
     rows: tuple[str, ...]  # files of rows whose texts are the collection
     beir: tuple[str, str, str] | None  # if there are no rows: files of corpus, queries and qrels in BEIR's format
+    allow_missing: bool  # whether relevant documents that are not in BEIR's corpus count as not found
     source: str  # name of the collection in messages and `--json`
     query_prompt: str | None  # prompt of queries without their own; None for the model's own
     passage_prompt: str | None  # prompt of documents; None for the model's own
@@ -56,7 +57,10 @@ def evaluate(job: EvalJob) -> Evaluation:
         ConfigError: a model has fewer than `dim` dimensions.
         ModelError: a model cannot be loaded.
     """
-    collection = Collection.from_beir(*job.beir) if job.beir else Collection.from_rows(job.rows)
+    if job.beir:
+        collection = Collection.from_beir(*job.beir, allow_missing=job.allow_missing)
+    else:
+        collection = Collection.from_rows(job.rows)
     for note in collection.notes:
         console.info(note)
     values = evaluate_model(job, job.model, collection)

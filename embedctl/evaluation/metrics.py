@@ -26,15 +26,16 @@ def rank_documents(
     """Yield each query id with the ids of the most similar documents, the best first.
 
     Documents with equal scores have the order of the corpus. A document with the same text as the query is left out
-    unless it is relevant, because every model finds it.
+    unless it is relevant, because every model finds it. The document with the id of the query is always left out, as in
+    BEIR: in collections such as ArguAna it is the query itself.
     """
     copies = _documents_equal_to_queries(collection)
-    depth = DEPTH + max(map(len, copies.values()), default=0)
+    depth = DEPTH + max(map(len, copies.values()), default=0) + 1
     _, indices = search(query_QH, corpus_DH, depth, device)
     ids = list(collection.corpus)
     for (query, text), found in zip(collection.queries.items(), indices, strict=True):
         grades = collection.qrels[query]
-        skipped = {document for document in copies.get(text, ()) if grades.get(document, 0) <= 0}
+        skipped = {query, *(document for document in copies.get(text, ()) if grades.get(document, 0) <= 0)}
         kept = (ids[index] for index in found if ids[index] not in skipped)
         yield query, list(islice(kept, DEPTH))
 

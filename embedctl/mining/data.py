@@ -5,8 +5,6 @@ In the names of arrays, Q stands for the rows and P for the distinct texts, of w
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
-from embedctl.reading.hashes import text_hash
+from embedctl.reading.hashes import normalize_text, text_hash
 from embedctl.search.exact import Ids, Vectors
 
 Hashes = NDArray[np.uint64]
 # Arguments: indices of rows, and per row the indices of texts. Returns per row the scores of its query with them.
 Scorer = Callable[[Sequence[int], Sequence[Ids]], list[Vectors]]
-WORD = re.compile(r"\w+")
 
 
 @dataclass
@@ -58,8 +56,9 @@ class MiningData:
     known_positives: list[Ids]
     reference_positives: list[Ids]  # those that margins are measured from: only the highest grade of graded texts
     own_negatives: list[Ids]  # the row's own negatives, empty unless they are kept
-    hash_P: Hashes  # hash of each normalized text, see `normalize_text`
-    hash_Q: Hashes  # hash of each normalized query
+    # (P, 2) hashes of each normalized text, and of the same text without its title: a row's positive may be either
+    hash_P2: Hashes
+    hash_Q: Hashes  # hash of each normalized query, see `normalize_text`
 
     @property
     def max_excluded(self) -> int:
@@ -67,10 +66,13 @@ class MiningData:
         return max(map(len, self.known_positives), default=0) + max(map(len, self.own_negatives), default=0) + 1
 
 
-def collect_data(rows: Iterable[Row], corpus: Iterable[str] | None, *, keep_negatives: bool) -> MiningData:
+def collect_data(rows: Iterable[Row], corpus: Iterable[Passage] | None, *, keep_negatives: bool) -> MiningData:
     """Collect texts and positives in one pass over the rows. Without a corpus, the texts of the rows are searched."""
-    distinct = DistinctTexts()
-    distinct.add(corpus or ())
+    distinct, untitled = DistinctTexts(), dict[int, int]()
+    for passage in corpus or ():
+        [index] = distinct.add([passage.text])
+        if passage.untitled is not None:
+            untitled[index] = _normalized_hash(passage.untitled)
     corpus_size = len(distinct.texts)
     # query to its positives; the value is whether margins are measured from the positive
     known: defaultdict[str, dict[int, bool]] = defaultdict(dict)
@@ -86,6 +88,8 @@ def collect_data(rows: Iterable[Row], corpus: Iterable[str] | None, *, keep_nega
         queries.append(row.query)
         prompts.append(row.prompt)
         own_negatives.append(_ids(negatives if keep_negatives else ()))
+    hash_P2 = np.stack([normalized_hashes(distinct.texts)] * 2, axis=1)
+    hash_P2[list(untitled), 1] = list(untitled.values())
     return MiningData(
         distinct,
         len(distinct.texts) if corpus is None else corpus_size,
@@ -94,7 +98,7 @@ def collect_data(rows: Iterable[Row], corpus: Iterable[str] | None, *, keep_nega
         [_ids(known[query]) for query in queries],
         [_ids(index for index, is_reference in known[query].items() if is_reference) for query in queries],
         own_negatives,
-        normalized_hashes(distinct.texts),
+        hash_P2,
         normalized_hashes(queries),
     )
 
@@ -103,17 +107,13 @@ def _ids(indices: Iterable[int]) -> Ids:
     return np.fromiter(indices, dtype=np.int64)
 
 
-def normalize_text(text: str) -> str:
-    """Return the words of a text, casefolded, in NFKC and joined by spaces; a text without words is unchanged.
-
-    Near-duplicates, which differ only in case, width, punctuation and spacing, have the same result.
-    """
-    return " ".join(WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text
-
-
 def normalized_hashes(texts: Iterable[str]) -> Hashes:
     """Return the hash (N,) of each normalized text."""
-    return np.fromiter((text_hash(normalize_text(text)) for text in texts), dtype=np.uint64)
+    return np.fromiter(map(_normalized_hash, texts), dtype=np.uint64)
+
+
+def _normalized_hash(text: str) -> int:
+    return text_hash(normalize_text(text))
 
 
 def pair_scores(query_H: Vectors, text_PH: Vectors, ids: Ids) -> Vectors:

@@ -26,28 +26,28 @@ def exclude_texts(excluded: Sequence[Ids]) -> Filter:
     return lambda row, ids, _scores: ~np.isin(ids, excluded[row])
 
 
-def exclude_near_duplicates(positives: Sequence[Ids], hash_P: Hashes) -> Filter:
+def exclude_near_duplicates(positives: Sequence[Ids], hash_PF: Hashes) -> Filter:
     """Return a filter that rejects the positives of the row and their near-duplicates.
 
-    `positives` has one array of text indices per row. `hash_P` are the hashes of the normalized texts.
+    `positives` has one array of text indices per row. `hash_PF` are the hashes of F normalized forms of each text.
     """
-    return lambda row, ids, _scores: ~np.isin(hash_P[ids], hash_P[positives[row]])
+    return lambda row, ids, _scores: ~np.any(np.isin(hash_PF[ids], hash_PF[positives[row]]), axis=1)
 
 
-def exclude_query(hash_Q: Hashes, hash_P: Hashes) -> Filter:
+def exclude_query(hash_Q: Hashes, hash_PF: Hashes) -> Filter:
     """Return a filter that rejects a passage equal to the query, and its near-duplicates.
 
-    `hash_Q` and `hash_P` are the hashes of the normalized queries and of the normalized texts.
+    `hash_Q` are the hashes of the normalized queries, and `hash_PF` those of F normalized forms of each text.
     """
-    return lambda row, ids, _scores: hash_P[ids] != hash_Q[row]
+    return lambda row, ids, _scores: np.all(hash_PF[ids] != hash_Q[row], axis=1)
 
 
 # Key of each filter in `--json`, and a function that creates it; None if the job does not use the filter. The "answers"
 # in the keys are known positives; the keys stay as they are for programs that read them.
 FILTERS: dict[str, Callable[[MiningJob, MiningData], Filter | None]] = {
     "answers": lambda _, data: exclude_texts(data.known_positives),
-    "near-duplicates of answers": lambda _, data: exclude_near_duplicates(data.known_positives, data.hash_P),
-    "the query itself": lambda _, data: exclude_query(data.hash_Q, data.hash_P),
+    "near-duplicates of answers": lambda _, data: exclude_near_duplicates(data.known_positives, data.hash_P2),
+    "the query itself": lambda _, data: exclude_query(data.hash_Q, data.hash_P2),
     "own negatives": lambda job, data: exclude_texts(data.own_negatives) if job.keep_negatives else None,
 }
 # Names of filters in messages where they differ from the keys in `--json`.

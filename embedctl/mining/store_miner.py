@@ -89,8 +89,8 @@ class StoreMiner:
         scores = [pair_scores(query_QH[query], passage_PH, self.reference_positives[query]) for query in queries]
         reference_Q[queries.start : queries.stop] = reference_scores(scores, "hardest")
         filters = {
-            "known positives": exclude_near_duplicates(self.positives, self.token_hash_P),
-            "the query itself": exclude_query(self.token_hash_Q, self.token_hash_P),
+            "known positives": exclude_near_duplicates(self.positives, self.token_hash_P[:, None]),
+            "the query itself": exclude_query(self.token_hash_Q, self.token_hash_P[:, None]),
         }
         max_excluded = max(map(len, self.positives), default=0) + 1
         miner = Miner(CandidateFilter(filters, limits, reference_Q), selection, max_excluded)

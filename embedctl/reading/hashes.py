@@ -7,6 +7,8 @@ partition, so that a partition consists of one slice of each block.
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
+WORD = re.compile(r"\w+")
 PARTITIONS = 256
 BLOCK_RECORDS = 1 << 16  # per block about 10 MB of memory while it is sorted
 
@@ -22,6 +25,14 @@ BLOCK_RECORDS = 1 << 16  # per block about 10 MB of memory while it is sorted
 def text_hash(text: str) -> int:
     """Return 64 bits that identify a text."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def normalize_text(text: str) -> str:
+    """Return the words of a text, casefolded, in NFKC and joined by spaces; a text without words is unchanged.
+
+    Near-duplicates, which differ only in case, width, punctuation and spacing, have the same result.
+    """
+    return " ".join(WORD.findall(unicodedata.normalize("NFKC", text).casefold())) or text
 
 
 class HashPartitions:

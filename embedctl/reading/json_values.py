@@ -1,7 +1,7 @@
 """Read the JSON values of a file, one per line or from one array, in constant memory.
 
-The first bytes of a file decide how it is read, not its name. To add a layout, add one function and one line in
-`LAYOUTS`. If an object has the same key twice, the last value is used.
+The first bytes of a file decide how it is read, not its name; the rows of a Parquet file are read like lines. To add a
+layout, add one function and one line in `LAYOUTS`. If an object has the same key twice, the last value is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, ClassVar
 import orjson
 
 from embedctl.reading.arrays import BrokenArrayError, split_array
-from embedctl.reading.files import BOM, CHUNK, READ_ERRORS, open_bytes
+from embedctl.reading.files import CHUNK, PARQUET, READ_ERRORS, open_bytes
+from embedctl.reading.tables import json_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,13 @@ def read_json_values(path: str) -> Iterator[JsonValue]:
     Raises:
         DataError: the file cannot be opened.
     """
-    for block in read_blocks(path):
+    with open_bytes(path) as stream:
+        yield from parse_values(stream)
+
+
+def parse_values(stream: BinaryIO) -> Iterator[JsonValue]:
+    """Yield the JSON values of an open file. See `read_json_values`."""
+    for block in _split_blocks(stream):
         if isinstance(block, JsonValue):
             yield block
         else:
@@ -85,25 +92,21 @@ def read_blocks(path: str) -> Iterator[JsonValue | Lines]:
     Raises:
         DataError: the file cannot be opened.
     """
-    line = 0
     with open_bytes(path) as stream:
-        try:
-            for block in _read_layout(stream):
-                line = block.line if isinstance(block, JsonValue) else max(block.numbers, default=line)
-                yield block
-        except READ_ERRORS as cause:
-            message = f"the file is damaged and cannot be read from this line on: {cause}"
-            yield _with_problem(line + 1, "damaged", message, "file")
+        yield from _split_blocks(stream)
 
 
-def _read_layout(stream: BinaryIO) -> Iterator[JsonValue | Lines]:
-    head = stream.peek(CHUNK)  # type: ignore[attr-defined]
-    if head.startswith(BOM):
-        stream.read(len(BOM))
-        yield _with_problem(1, "bom", "the file begins with a byte order mark; save it as UTF-8 without BOM", "file")
-        head = head[len(BOM) :]
-    layout = next((layout for start, layout in LAYOUTS.items() if head.lstrip().startswith(start)), _read_lines)
-    yield from layout(stream)
+def _split_blocks(stream: BinaryIO) -> Iterator[JsonValue | Lines]:
+    line = 0
+    try:
+        head = stream.peek(CHUNK).lstrip()  # type: ignore[attr-defined]
+        layout = next((layout for start, layout in LAYOUTS.items() if head.startswith(start)), _read_lines)
+        for block in layout(stream):
+            line = block.line if isinstance(block, JsonValue) else max(block.numbers, default=line)
+            yield block
+    except READ_ERRORS as cause:
+        message = f"the file is damaged and cannot be read from this line on: {cause}"
+        yield _with_problem(line + 1, "damaged", message, "file")
 
 
 def _read_lines(stream: BinaryIO) -> Iterator[Lines]:
@@ -141,8 +144,20 @@ def _read_array(stream: BinaryIO) -> Iterator[JsonValue | Lines]:
         raise error
 
 
-# The first bytes of a file, after white space and a byte order mark, and its reader. Other files are read as lines.
-LAYOUTS: dict[bytes, Callable[[BinaryIO], Iterator[JsonValue | Lines]]] = {b"[": _read_array}
+def _read_parquet(stream: BinaryIO) -> Iterator[JsonValue | Lines]:
+    """Yield the rows of a Parquet file as lines, numbered from 1."""
+    if not stream.seekable():
+        message = "this is a Parquet file, which cannot be read through a pipe or a second compression"
+        yield _with_problem(1, "parquet", f"{message}. Write it to a file", "file")
+        return
+    first = 1
+    for rows in json_rows(stream):
+        yield Lines(range(first, first + len(rows)), rows)
+        first += len(rows)
+
+
+# The first bytes of a file, after white space, and its reader. Other files are read as lines.
+LAYOUTS: dict[bytes, Callable[[BinaryIO], Iterator[JsonValue | Lines]]] = {b"[": _read_array, PARQUET: _read_parquet}
 
 
 def _with_problem(line: int, code: str, message: str, field: str = "line") -> JsonValue:

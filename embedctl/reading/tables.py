@@ -6,9 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from embedctl.errors import DataError
+import orjson
+
+from embedctl.errors import DataError, first_line
+from embedctl.reading.files import PARQUET
 from embedctl.reading.records import ReadOptions, Record
 
 BATCH_ROWS = 8192
@@ -16,17 +19,45 @@ BATCH_ROWS = 8192
 Table = tuple[Any, Callable[[], int], Callable[[list[str]], Iterator[Any]]]
 
 
-def read_tables(path: str, options: ReadOptions) -> Iterator[Record]:
-    """Yield the rows of a Parquet file or a dataset folder, with the columns of `options`.
+def read_folder(path: str, options: ReadOptions) -> Iterator[Record]:
+    """Yield the rows of a dataset folder, with the columns of `options`.
 
     Raises:
-        DataError: the input does not exist or cannot be read, or it has none of the columns.
+        DataError: the folder cannot be read, or has none of the columns.
     """
     for file in _table_files(path):
-        with _open_table(file) as (schema, _, batches):
-            columns = options.select_columns(str(file), schema.names)
-            rows = (row for batch in batches(columns) for row in batch.to_pylist())
-            yield from (Record(str(file), number, row) for number, row in enumerate(rows, start=1))
+        yield from _rows(str(file), file, options)
+
+
+def read_parquet(path: str, stream: BinaryIO, options: ReadOptions) -> Iterator[Record]:
+    """Yield the rows of an open Parquet file, with the columns of `options`."""
+    if not stream.seekable():
+        message = f"{path}: this is a Parquet file, which cannot be read through a pipe or a second compression"
+        raise DataError(message, "write it to a file and give that file")
+    yield from _rows(path, stream, options)
+
+
+def _rows(path: str, file: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
+    with _open_table(path, file) as (schema, _, batches):
+        columns = options.select_columns(path, schema.names)
+        rows = (row for batch in batches(columns) for row in batch.to_pylist())
+        yield from (Record(path, number, row) for number, row in enumerate(rows, start=1))
+
+
+def json_rows(stream: BinaryIO) -> Iterator[list[bytes]]:
+    """Yield the rows of an open Parquet file as JSON objects, in batches.
+
+    Raises:
+        OSError: the file is damaged.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        for batch in parquet.ParquetFile(stream).iter_batches(BATCH_ROWS):
+            yield [orjson.dumps(row, default=str) for row in batch.to_pylist()]
+    except pa.ArrowException as cause:
+        raise OSError(first_line(cause)) from cause
 
 
 def count_rows(path: str, field: str) -> int | None:
@@ -39,7 +70,7 @@ def count_rows(path: str, field: str) -> int | None:
 
     total = 0
     for file in _table_files(path):
-        with _open_table(file) as (schema, count, _):
+        with _open_table(str(file), file) as (schema, count, _):
             if field not in schema.names or types.is_nested(schema.field(field).type):
                 return None
             total += count()
@@ -50,11 +81,9 @@ def _table_files(path: str) -> list[Path]:
     """Return the table files of an input, in the order of state.json of a saved dataset or else sorted by name.
 
     Raises:
-        DataError: the path does not exist, or the folder contains no table files or several splits.
+        DataError: the folder contains no table files or several splits.
     """
     folder = Path(path)
-    if not folder.exists():
-        raise DataError(f"{path}: no such file", "give the path of an existing file")
     if not folder.is_dir():
         return [folder]
     splits, state = folder / "dataset_dict.json", folder / "state.json"
@@ -74,8 +103,8 @@ def _table_files(path: str) -> list[Path]:
 
 
 @contextmanager
-def _open_table(file: Path) -> Iterator[Table]:
-    """Open a file for a with-block.
+def _open_table(path: str, file: Path | BinaryIO) -> Iterator[Table]:
+    """Open a file for a with-block; a stream is a Parquet file.
 
     Raises:
         DataError: the file cannot be read, also if this happens in the with-block.
@@ -84,7 +113,7 @@ def _open_table(file: Path) -> Iterator[Table]:
     from pyarrow import parquet
 
     try:
-        if file.suffix == ".parquet":
+        if not isinstance(file, Path) or _is_parquet(file):
             table = parquet.ParquetFile(file)
             yield (
                 table.schema_arrow,
@@ -101,4 +130,9 @@ def _open_table(file: Path) -> Iterator[Table]:
     except (pa.ArrowException, OSError) as cause:
         reason = str(cause).splitlines()[0][:200]
         hint = "download or create the file again, or convert it to Parquet"
-        raise DataError(f"{file}: cannot be read as a Parquet or Arrow table: {reason}", hint) from cause
+        raise DataError(f"{path}: cannot be read as a Parquet or Arrow table: {reason}", hint) from cause
+
+
+def _is_parquet(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return file.suffix == ".parquet" or stream.read(len(PARQUET)) == PARQUET

@@ -13,7 +13,7 @@ import torch
 
 from embedctl import console
 from embedctl.console import plural
-from embedctl.distributed.ranks import any_rank, world_size
+from embedctl.distributed.ranks import any_rank, is_main, world_size
 from embedctl.errors import EXIT_SIGNAL, Stopped, TrainingError
 from embedctl.tokens.pipeline import HostCopy
 from embedctl.training import checkpoint
@@ -27,8 +27,6 @@ from embedctl.training.optim import lr_at, set_lr
 from embedctl.training.runtime import stop_signals
 from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
-
-NO_NEGATIVES_HINT = "add negatives with `embedctl mine-negatives`, raise --batch-size, or use --in-batch all"
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,13 @@ class Loop:
     evaluator: Callable[[], dict[str, float]] | None  # returns the current metrics; None without evaluation data
     saver: ModelSaver
     unreported: UnreportedStep | None = None
+    warned_of_zero_loss: bool = False
 
     def run(self, start: int) -> int:
         """Train from step `start` to the last step or until early stopping, and return the number of steps done.
 
         Raises:
-            TrainingError: the loss is not finite, or no query of a batch has a negative.
+            TrainingError: the loss is not finite.
             Stopped: Ctrl-C, SIGTERM or SIGHUP was received; a checkpoint is saved.
         """
         patience = self.job.run.early_stopping_patience
@@ -85,8 +84,7 @@ class Loop:
         losses = []
         for index, batch in enumerate(batches):
             if batch.weights.without_negatives == len(batch.batch):
-                message = "no query of the batch has a negative: the loss is 0 and the model learns nothing"
-                raise TrainingError(message, NO_NEGATIVES_HINT)
+                self._warn_of_zero_loss(step + 1)
             number = step * self.job.optim.gradient_accumulation_steps + index
             last = index == len(batches) - 1
             losses.append(self.add_gradient(batch, number, last=last, scale=1 / len(batches)))
@@ -94,6 +92,12 @@ class Loop:
         self._report()
         values = HostCopy(torch.stack([*losses, norm.to(losses[0])]))
         self.unreported = UnreportedStep(step, values, batches)
+
+    def _warn_of_zero_loss(self, step: int) -> None:
+        if is_main() and not self.warned_of_zero_loss:
+            message = f"step {step}: no query of a batch has a negative, so the loss of the batch is 0"
+            console.warn(f"{message}; this can happen if many rows have the same query")
+        self.warned_of_zero_loss = True
 
     def _report(self) -> None:
         """Print and record the previous step, if this is not done yet.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedctl.data.batches import Batch
+from embedctl.data.batches import Batch, BatchPlan
 from embedctl.data.store import KINDS_WITHOUT_SCORES
 from embedctl.losses.base import Targets
 from embedctl.tokens.packing import array_to_device
@@ -94,3 +94,9 @@ class CandidateWeights:
             weight_QD=array_to_device(self.matrix(queries), device),
             score_QC=array_to_device(self.batch.score_QC[queries], device),
         )
+
+
+def any_negatives(plan: BatchPlan, in_batch: str) -> bool:
+    """Return whether a query of the first epoch has a negative, or scores, so that the model can learn."""
+    batches = (plan.batch(0, index) for index in range(plan.batches_per_epoch))
+    return any(CandidateWeights.from_batch(batch, in_batch).without_negatives < len(batch) for batch in batches)

@@ -50,7 +50,9 @@ from embedctl.training.remine import EpochMiner, remove_negatives_after
 from embedctl.training.runtime import init_runtime
 from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
+from embedctl.training.targets import any_negatives
 
+NO_NEGATIVES_HINT = "add negatives with `embedctl mine-negatives`, raise --batch-size, or use --in-batch all"
 CHECK_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
 
 
@@ -150,7 +152,7 @@ def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPla
     """Return the plan of the run's batches, of `batch_size` queries over all ranks.
 
     Raises:
-        TrainingError: the weights of --dataset are so small that an epoch has no rows.
+        TrainingError: the weights of --dataset are so small that an epoch has no rows, or no query has a negative.
     """
     settings = BatchSettings(
         batch_size=batch_size,
@@ -163,6 +165,9 @@ def plan_batches(job: TrainJob, data: TrainingData, batch_size: int) -> BatchPla
     plan = BatchPlan(data.rows, settings)
     if plan.batches_per_epoch == 0:
         raise TrainingError("--dataset: with these weights, an epoch has no rows", "use higher weights, FILE:WEIGHT")
+    if not job.remine and not any_negatives(plan, job.loss.in_batch):
+        message = "no query of any batch has a negative: the loss is 0 and the model learns nothing"
+        raise TrainingError(message, NO_NEGATIVES_HINT)
     return plan
 
 

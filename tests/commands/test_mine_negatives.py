@@ -182,7 +182,7 @@ def test_an_existing_output_is_replaced_only_with_overwrite(mine):
         ({"output": ".", "overwrite": True}, "--output . is a folder"),
         ({"range": "5-7"}, "--range 5-7 contains 2 positions, fewer than --neg-nums 3"),
         ({"range": "7-5"}, "--range 7-5 contains 0 positions"),
-        ({"dataset": ["-"]}, "--dataset - is not supported"),
+        ({"dataset": ["-"]}, "stdin can be read only once"),
         ({"output": "rows.jsonl/x/m"}, "--output rows.jsonl/x/m: cannot be written: Not a directory"),
         ({"report": "rows.jsonl/page.html"}, "--report rows.jsonl/page.html: cannot be written"),
     ],

@@ -132,6 +132,15 @@ def test_token_counts_are_those_of_the_models_tokenizer(minilm, capsys):
     assert tokens["neg"]["truncated_share"] == 0.0
 
 
+def test_the_share_of_unknown_tokens(minilm, folder, capsys):
+    rows = [{"query": "bees", "pos": ["honey \u13a0\u13a1 \u13a2"]}]  # two words of a script that the vocabulary lacks
+    Path("cherokee.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    validate_data.command(files=["cherokee.jsonl"], model_name_or_path=minilm, json_output=True)
+    tokens = json.loads(capsys.readouterr().out)["files"][0]["stats"]["tokens"]
+    assert (tokens["pos"]["unknown"], tokens["pos"]["unknown_share"]) == (2, 0.4)  # [CLS] honey [UNK] [UNK] [SEP]
+    assert tokens["query"]["unknown_share"] == 0.0
+
+
 def test_exit_codes_of_the_program(folder):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "embedctl", "validate-data", *arguments]

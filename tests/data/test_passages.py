@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from embedctl.data.passages import read_beir, read_passages
+from embedctl.data.passages import Passage, read_beir, read_passages
 from embedctl.errors import DataError
 
 BEIR = '{"_id": "1", "title": "Tea", "text": "is hot"}\n{"text": "rain"}\n\n{"text": " "}\n'
@@ -31,7 +31,15 @@ ROWS = '{"query": "q", "pos": ["a", "b"], "neg": ["c"]}\n{"query": "r", "pos": [
 def test_passages_are_read_from_every_layout(tmp_path: Path, name, content, passages, packed):
     path = tmp_path / (name + ".gz" * packed)
     path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
-    assert list(read_passages(str(path))) == passages
+    assert [passage.text for passage in read_passages(str(path))] == passages
+
+
+def test_a_passage_with_a_title_has_its_text_without_the_title(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"title": "Tea", "text": "is hot "}\n{"title": "", "text": "rain"}\n{"title": "Sun", "text": ""}\n'
+    )
+    assert list(read_passages(str(path))) == [Passage("Tea is hot", "is hot"), Passage("rain"), Passage("Sun")]
 
 
 @pytest.mark.parametrize(
@@ -55,10 +63,10 @@ def test_errors_contain_the_line(tmp_path: Path, name, content, message):
 def test_a_table_of_passages_and_a_table_of_rows(tmp_path: Path):
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.table({"title": ["Tea", None], "text": ["is hot", "rain"], "id": [1, 2]}), path)
-    assert list(read_passages(str(path))) == ["Tea is hot", "rain"]
+    assert [passage.text for passage in read_passages(str(path))] == ["Tea is hot", "rain"]
     rows = {"query": ["q", "r"], "pos": [["a", "b"], ["b"]], "neg": [["c"], None], "scores": [None, [0.5]]}
     parquet.write_table(pa.table(rows), path)
-    assert list(read_passages(str(path))) == ["a", "b", "c", "b"]
+    assert [passage.text for passage in read_passages(str(path))] == ["a", "b", "c", "b"]
     parquet.write_table(pa.table(rows | {"query": ["q", None]}), path)
     with pytest.raises(DataError, match=r"a\.parquet:2: query: the value must be a string, not null"):
         list(read_passages(str(path)))

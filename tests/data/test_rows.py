@@ -46,7 +46,7 @@ def errors(**changes: object) -> list[tuple[str, str]]:
         ({"prompt": 1}, [("prompt", "not-a-string")]),
         ({"prompt_for_query": ["x"]}, [("prompt_for_query", "not-a-string")]),
         ({"scores": 1.0}, [("scores", "not-a-list")]),
-        ({"scores": []}, [("scores", "length")]),
+        ({"scores": []}, []),
         ({"scores": [1, 2]}, [("scores", "length")]),
         ({"scores": ["1"]}, [("scores[0]", "not-a-number")]),
         ({"scores": [True]}, [("scores[0]", "not-a-number")]),
@@ -179,8 +179,8 @@ def test_read_rows_lists_the_first_errors_and_the_next_command(tmp_path):
         list(read_rows(path))
     lines = raised.value.message.splitlines()
     assert len(lines) == 20
-    assert lines[0] == f"{path}:1: file: the file begins with a byte order mark; save it as UTF-8 without BOM"
-    assert lines[2] == f"  {path}:1: pos: the value must be a list of strings, not a string"
+    assert lines[0] == f"{path}:1: query: the query is empty. Write a query or delete the row"
+    assert lines[1] == f"  {path}:1: pos: the value must be a list of strings, not a string"
     assert f"`embedctl validate-data {path}`" in raised.value.hint
 
 
@@ -195,3 +195,10 @@ def test_read_rows_skips_only_blank_lines(tmp_path):
 def test_a_file_without_rows_is_an_error(tmp_path, content):
     with pytest.raises(DataError, match="has no rows"):
         list(read_rows(write(tmp_path, content)))
+
+
+@pytest.mark.parametrize("empty", [[], None])
+def test_empty_or_null_scores_are_none(empty):
+    fields = {"query": "q", "pos": ["a"], "neg": ["b"], "pos_scores": empty, "neg_scores": empty, "scores": empty}
+    assert find_errors(fields) == []
+    assert to_row(fields).kind == RowKind.HARD

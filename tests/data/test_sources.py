@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from embedctl.data.sources import Source, parse_dataset_option, parse_dataset_options
@@ -18,3 +20,14 @@ def test_a_dataset_can_have_a_weight(tmp_path):
         parse_dataset_option("a.json:0")
     with pytest.raises(DataError, match="no such file"):
         parse_dataset_options([str(tmp_path / "none.json")])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+def test_a_pipe_is_refused_because_it_can_be_read_only_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    message = r"pipe: a pipe can be read only once, but training reads the rows several times"
+    with pytest.raises(ConfigError, match=message) as error:
+        parse_dataset_options([f"{tmp_path}/pipe"])
+    assert error.value.hint == "write the rows to a file and give it with --dataset"
+    with pytest.raises(ConfigError, match="stdin can be read only once"):
+        parse_dataset_options(["-"])

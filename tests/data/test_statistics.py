@@ -21,7 +21,9 @@ ROWS = [
 
 @pytest.mark.parametrize("block", [1, 3, 4])
 def test_statistics_do_not_depend_on_the_block_size(block):
-    statistics = Statistics(TokenCounter(lambda texts: list(map(len, texts)), {"query": 7, "pos": 3, "neg": 9}))
+    statistics = Statistics(
+        TokenCounter(lambda texts: (list(map(len, texts)), len(texts)), {"query": 7, "pos": 3, "neg": 9})
+    )
     for start in range(0, len(ROWS), block):
         rows = Columns()
         for number, row in enumerate(ROWS[start : start + block], start=start):
@@ -33,6 +35,7 @@ def test_statistics_do_not_depend_on_the_block_size(block):
     assert [characters[name]["count"] for name in ("query", "pos", "neg")] == [4, 5, 2]
     assert (characters["query"]["max"], tokens["query"]["max"]) == (2, 8)
     assert [tokens[name]["truncated"] for name in ("query", "pos", "neg")] == [1, 1, 0]
+    assert [tokens[name]["unknown"] for name in ("query", "pos", "neg")] == [4, 5, 2]  # one per text
 
 
 def test_without_a_token_counter_only_characters_are_reported():
@@ -77,7 +80,7 @@ def test_the_summary_of_no_texts_is_zero():
 def test_the_truncated_share_depends_on_the_limit_of_the_field():
     lengths = Lengths()
     lengths.add([8, 9, 9, 10])
-    tokens = TokenCounter(lambda texts: [len(text) for text in texts], {"query": 8, "pos": 9, "neg": 10})
-    summaries = {name: tokens.summary(name, lengths) for name in tokens.limits}
+    tokens = TokenCounter(lambda texts: ([len(text) for text in texts], 0), {"query": 8, "pos": 9, "neg": 10})
+    summaries = {name: tokens.summary(name, lengths, 0) for name in tokens.limits}
     assert [summary["truncated"] for summary in summaries.values()] == [3, 1, 0]
     assert [summary["truncated_share"] for summary in summaries.values()] == [0.75, 0.25, 0.0]

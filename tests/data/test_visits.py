@@ -62,3 +62,11 @@ def test_a_batch_contains_no_positive_and_no_query_twice():
 def test_visits_with_unavoidable_duplicates_are_kept():
     order = order_without_duplicates(np.array([7, 7, 7]), np.array([1, 2, 3]), np.array([2, 1]))
     assert sorted(order.tolist()) == [0, 1, 2]
+
+
+def test_a_query_with_more_visits_than_batches_is_spread_evenly():
+    query = np.array([1] * 16 + list(range(2, 10)))
+    order = order_without_duplicates(np.arange(100, 124), query, np.full(6, 4))
+    assert sorted(order.tolist()) == list(range(24))
+    # at most 16 / 6, rounded up, in a batch of 4: every batch has in-batch negatives
+    assert max(np.count_nonzero(query[batch] == 1) for batch in order.reshape(6, 4)) == 3

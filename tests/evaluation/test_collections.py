@@ -133,6 +133,8 @@ def test_titles_are_prepended_to_texts_and_grades_are_kept(beir):
         HEADER.replace("\n", "\r\n") + "q1\td1\t1\r\n\r\n",
         "q1 0 d1 1\n",
         "q1\tQ0\td1\t1\n",
+        "qid\titer\tdocno\trel\nq1\tQ0\td1\t1.0\n",
+        '"query-id"\t"corpus-id"\t"score"\n"q1"\t"d1"\t"1"\n',
     ],
 )
 def test_formats_of_qrels(beir, qrels):
@@ -142,6 +144,24 @@ def test_formats_of_qrels(beir, qrels):
 def test_ids_in_tab_separated_qrels_may_contain_spaces(beir):
     corpus = [{"_id": "a document", "text": "x"}]
     assert beir(HEADER + "q1\ta document\t1\n", corpus).qrels == {"q1": {"a document": 1}}
+
+
+def test_missing_documents_can_be_allowed_and_stay_relevant(write, tmp_path):
+    (tmp_path / "qrels.tsv").write_text(HEADER + "q1\td1\t1\nq1\tgone\t1\nq2\tgone\t1\nq2\talso\t0\n")
+    files = (write("corpus.jsonl", *CORPUS), write("queries.jsonl", *QUERIES), str(tmp_path / "qrels.tsv"))
+    collection = Collection.from_beir(*files, allow_missing=True)
+    assert collection.qrels == {"q1": {"d1": 1, "gone": 1}, "q2": {"gone": 1}}
+    [note] = collection.notes
+    assert note.endswith(
+        "qrels.tsv:3: corpus-id: 1 relevant document is not in " + files[0] + ": 'gone'; counted as not found"
+    )
+
+
+def test_a_note_tells_of_queries_with_the_id_of_a_document(beir):
+    collection = beir(HEADER + "d2\td1\t1\n", queries=[{"_id": "d2", "text": "one"}])
+    assert collection.notes == (
+        "1 query has the _id of a document, which is left out of the results of that query, as in BEIR",
+    )
 
 
 def test_queries_missing_from_either_file_are_ignored_with_a_note(beir):
@@ -155,7 +175,15 @@ def test_queries_missing_from_either_file_are_ignored_with_a_note(beir):
 @pytest.mark.parametrize(
     ("qrels", "message"),
     [
-        (HEADER + "q1\td1\t1\nq1\tgone\t1\n", r"qrels\.tsv:3: corpus-id: 'gone' is not in .*corpus\.jsonl\.gz"),
+        (
+            HEADER + "q1\td1\t1\nq1\tgone\t1\n",
+            r"qrels\.tsv:3: corpus-id: 1 relevant document is not in .*corpus\.jsonl\.gz: 'gone'",
+        ),
+        (
+            HEADER + "q1\ta\t1\nq1\tgone\t0\nq1\tb\t1\nq2\ta\t2\n",
+            r"qrels\.tsv:2: corpus-id: 2 relevant documents are not in .*: the first is 'a'",
+        ),
+        ("q1\td1\t0.5\n", r"qrels\.tsv:1: line: expected a query id"),
         (
             HEADER + "q1\td1\n",
             r"qrels\.tsv:2: line: expected a query id, a document id and an integer grade, not 'q1\\td1'",

@@ -27,6 +27,7 @@ def job(tiny_model, tmp_path) -> EvalJob:
         device="cpu",
         rows=(str(tmp_path / "rows.jsonl"),),
         beir=None,
+        allow_missing=False,
         source="rows",
         query_prompt="violin ",
         passage_prompt=None,

@@ -93,6 +93,19 @@ def test_documents_with_the_querys_text_are_left_out_unless_relevant():
     assert dict(rank_documents(relevant, QUERY, vectors)) == {"q": ["b", "c", "d"]}
 
 
+def test_the_document_with_the_querys_id_is_left_out_as_in_beir():
+    collection = Collection({"b": "one"}, {"a": "x", "b": "y", "c": "z"}, {"b": {"b": 1, "c": 1}})
+    assert dict(rank_documents(collection, QUERY, ordered(3))) == {"b": ["a", "c"]}
+    # BEIR's EvaluateRetrieval ranks a, c: c is found in second place, b never
+    assert mean_metrics(collection, QUERY, ordered(3))["MAP"] == pytest.approx((1 / 2 + 0) / 2)
+
+
+def test_missing_relevant_documents_count_as_not_found():
+    collection = Collection({"q": "one"}, {"a": "x", "b": "y"}, {"q": {"a": 1, "gone": 1}})
+    found = mean_metrics(collection, QUERY, ordered(2))
+    assert (found["Recall@10"], found["MAP"]) == (0.5, 0.5)
+
+
 def test_left_out_documents_do_not_reduce_the_depth(monkeypatch):
     monkeypatch.setattr(metrics, "DEPTH", 5)
     corpus = {f"d{index}": "same" if index < 3 else f"text {index}" for index in range(20)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
 from embedctl.mining.data import MiningData, collect_data, normalize_text
 
@@ -44,7 +45,7 @@ def test_without_a_corpus_all_texts_of_the_rows_are_the_corpus(keep):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_positives_and_kept_negatives_are_stored_after_a_corpus_that_lacks_them(keep):
-    data = collect_data([Row("q", ("a", "x"), ("b",))], ["x", "y", "x"], keep_negatives=keep)
+    data = collect_data([Row("q", ("a", "x"), ("b",))], map(Passage, ["x", "y", "x"]), keep_negatives=keep)
     assert data.distinct.texts == ["x", "y", "a"] + ["b"] * keep
     assert data.corpus_size == 2
     assert texts(data, data.distinct.indices_of(["a", "x", "a"])) == ["a", "x", "a"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
 from embedctl.mining.candidates import Limits, MinedRow, Selection
 from embedctl.mining.data import collect_data
@@ -27,8 +28,9 @@ def build_miner(
     limits: Limits = NO_LIMITS,
     reference: float = np.inf,
 ) -> Miner:
-    data = collect_data(rows, corpus, keep_negatives=False)
-    filters = {"known positives": exclude_texts(data.known_positives), "query": exclude_query(data.hash_Q, data.hash_P)}
+    data = collect_data(rows, map(Passage, corpus), keep_negatives=False)
+    excluded, query = exclude_texts(data.known_positives), exclude_query(data.hash_Q, data.hash_P2)
+    filters = {"known positives": excluded, "query": query}
     references = np.full(len(rows), reference, np.float32)
     return Miner(CandidateFilter(filters, limits, references), selection, data.max_excluded)
 

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
 from embedctl.mining.data import collect_data
 from embedctl.mining.output import teacher_scores, with_negatives
 
 ROW = {"id": 1, "query": "q", "pos": ["a"], "neg": ["b"], "pos_scores": [1.0], "neg_scores": [0.5]}
-DATA = collect_data([Row("q", ("a",), ("b",))], ["c"], keep_negatives=True)
+DATA = collect_data([Row("q", ("a",), ("b",))], [Passage("c")], keep_negatives=True)
 
 
 def scorer(_rows: list[int], ids: list[np.ndarray]) -> list[np.ndarray]:

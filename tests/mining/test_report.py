@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
 from embedctl.mining.candidates import Candidates, MinedRow, Selection
 from embedctl.mining.data import Scorer, collect_data
@@ -37,7 +38,9 @@ def constant_scorer(score: float) -> Scorer:
 def test_rows_with_likely_false_negatives_come_first_and_all_rows_are_counted(reranked):
     rows = [Row(f"q<{row}>", ("a & b",)) for row in range(100)]
     scorers = ({"rerank_scores": constant_scorer(5.0)} if reranked else {}) | {"similarities": constant_scorer(0.5)}
-    report = Report(collect_data(rows, ["<script>", "outside", "filled"], keep_negatives=False), scorers, seed=0)
+    report = Report(
+        collect_data(rows, map(Passage, ["<script>", "outside", "filled"]), keep_negatives=False), scorers, seed=0
+    )
     for row in range(100):
         report.add(mined_row(row, 0.8 if row == 77 else row / 300, reranked=reranked), ["a & b"])
     samples = report.samples()

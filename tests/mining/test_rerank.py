@@ -7,6 +7,7 @@ import pytest
 from sentence_transformers import CrossEncoder
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
+from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
 from embedctl.errors import ModelError
 from embedctl.mining.cache import ArrayCache
@@ -34,7 +35,7 @@ def cross_encoder(tiny_model, tmp_path_factory):
 @pytest.fixture
 def reranker(cross_encoder, tmp_path):
     data = collect_data(
-        [Row(query, (TEXTS[0], TEXTS[1])) for query in ("violin", "castle")], TEXTS, keep_negatives=False
+        [Row(query, (TEXTS[0], TEXTS[1])) for query in ("violin", "castle")], map(Passage, TEXTS), keep_negatives=False
     )
     return Reranker(load_cross_encoder(cross_encoder, "cpu"), data, Limits(), "hardest", ArrayCache(tmp_path), 3)
 

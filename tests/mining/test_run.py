@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
 from embedctl.errors import DataError
 from embedctl.mining.candidates import Limits, Selection
@@ -69,7 +70,7 @@ def test_an_empty_corpus_is_an_error(job, tmp_path):
 
 
 def test_scores_are_inner_products_and_the_corpus_is_the_first_part_of_the_texts():
-    data = collect_data([Row("q", ("a",)), Row("r", ("b", "x"))], ["x", "y"], keep_negatives=False)
+    data = collect_data([Row("q", ("a",)), Row("r", ("b", "x"))], map(Passage, ["x", "y"]), keep_negatives=False)
     generator = np.random.default_rng(0)
     encoded = EncodedData(data, generator.random((2, 3), np.float32), generator.random((4, 3), np.float32), "cpu")
     first, second = encoded.scores([1, 0], [np.array([3, 0]), np.array([], dtype=np.int64)])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pytest
@@ -18,19 +22,34 @@ from pyarrow import parquet
 from embedctl.data.passages import read_passages
 from embedctl.errors import DataError
 from embedctl.evaluation.collections import Collection
-from embedctl.reading.readers import READERS, count_texts, read_csv, read_lines, read_objects, read_texts, reader_for
+from embedctl.reading.readers import (
+    READERS,
+    Reader,
+    choose_reader,
+    count_texts,
+    read_csv,
+    read_lines,
+    read_objects,
+    read_records,
+    read_texts,
+    read_tsv,
+)
 from embedctl.reading.records import ReadOptions, Record
-from embedctl.reading.tables import read_tables
+from embedctl.reading.tables import read_parquet
 
 OPTIONS = ReadOptions(("text", "title"), column_hint="name the column", line_hint="fix the line")
 VALUES = [{"title": "Tea", "text": "is hot"}, {"title": "", "text": "rain"}]
 
 
-def read_pairs(path: str, _options: ReadOptions) -> Iterator[Record]:
+def read_pairs(path: str, stream: BinaryIO, _options: ReadOptions) -> Iterator[Record]:
     """Read a format with lines such as `7=text`."""
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        key, _, text = line.partition("=")
+    for number, line in enumerate(stream, start=1):
+        key, _, text = line.decode().strip().partition("=")
         yield Record(path, number, {"_id": key, "text": text})
+
+
+def reader_of(name: str, head: bytes) -> Reader:
+    return choose_reader(name, io.BufferedReader(io.BytesIO(head)), ("text",), read_lines)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -38,30 +57,48 @@ def read_pairs(path: str, _options: ReadOptions) -> Iterator[Record]:
     [
         ("a.json", read_objects),
         ("a.JSONL.gz", read_objects),
+        ("a.ndjson.XZ", read_objects),
         ("a.csv.zst", read_csv),
-        ("a.parquet", read_tables),
+        ("a.tsv.bz2", read_tsv),
+        ("a.parquet", read_parquet),
         ("a.txt", read_lines),
-        ("a.gz", read_lines),
-        ("-", read_lines),
     ],
 )
 def test_the_suffix_determines_the_reader(name, reader):
-    assert reader_for(name, default=read_lines) is reader
+    assert reader_of(name, b'{"text": "one"}\n') is reader
+    assert reader_of(name, b"PAR1 and more") is read_parquet
 
 
-def test_the_caller_chooses_the_reader_of_an_unknown_suffix(tmp_path):
-    assert reader_for("a.dat", default=read_objects) is read_objects
-    assert reader_for(str(tmp_path), default=read_objects) is read_tables
+@pytest.mark.parametrize("name", ["-", "/dev/fd/63", "a.dat", "a.gz"])
+@pytest.mark.parametrize(
+    ("head", "reader"),
+    [
+        (b'{"text": "one"}\n', read_objects),
+        (b'\n [ {"text": "one"}]', read_objects),
+        (b'["one", "two"]', read_objects),
+        (b"id,text\n1,one\n", read_csv),
+        (b"id\ttext\r\n1\tone\n", read_tsv),
+        (b"text\none\n", read_lines),
+        (b"some text, of words\n", read_lines),
+        (b"[1] a reference\n", read_lines),
+        (b"{a set}\n", read_lines),
+        (b"", read_lines),
+    ],
+)
+def test_the_first_bytes_determine_the_reader_of_stdin_pipes_and_unknown_suffixes(name, head, reader):
+    assert reader_of(name, head) is reader
 
 
 def test_every_format_gives_the_same_records(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, VALUES)))
     (tmp_path / "a.json").write_text(json.dumps(VALUES))
+    (tmp_path / "a.ndjson").write_text("\n".join(map(json.dumps, VALUES)))
     (tmp_path / "a.csv").write_text("title,text\nTea,is hot\n,rain\n")
+    (tmp_path / "a.tsv").write_text("title\ttext\nTea\tis hot\n\train\n")
     parquet.write_table(pa.Table.from_pylist(VALUES), tmp_path / "a.parquet")
     assert {path.suffix for path in tmp_path.iterdir()} == set(READERS)
     for path in tmp_path.iterdir():
-        records = list(READERS[path.suffix](str(path), OPTIONS))
+        records = list(read_records(str(path), OPTIONS, read_lines))
         assert [record.value for record in records] == VALUES
         assert {record.file for record in records} == {str(path)}
 
@@ -69,14 +106,14 @@ def test_every_format_gives_the_same_records(tmp_path):
 def test_only_the_given_columns_of_a_table_are_read(tmp_path):
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.table({"vector": [[0.5] * 8], "text": ["one"]}), path)
-    assert [record.value for record in read_tables(str(path), OPTIONS)] == [{"text": "one"}]
+    assert [record.value for record in read_records(str(path), OPTIONS, read_lines)] == [{"text": "one"}]
 
 
 def test_the_error_for_an_invalid_line_has_the_hint_of_the_caller(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "one"}\n\nnope\n')
     with pytest.raises(DataError, match=r"a\.jsonl:3: line: not JSON") as error:
-        list(read_objects(str(path), OPTIONS))
+        list(read_records(str(path), OPTIONS, read_lines))
     assert error.value.hint == "fix the line"
 
 
@@ -88,12 +125,18 @@ def test_adding_a_format_for_all_commands_takes_one_function_and_one_line(tmp_pa
     monkeypatch.setitem(READERS, ".pairs", read_pairs)
     assert list(read_texts(str(path), "text")) == ["one", "two"]
     assert count_texts(str(path), "text") is None
-    assert list(read_passages(str(path))) == ["one", "two"]
+    assert [passage.text for passage in read_passages(str(path))] == ["one", "two"]
     collection = Collection.from_beir(str(path), str(path), str(tmp_path / "qrels.tsv"))
     assert (collection.queries, collection.corpus) == ({"7": "one"}, {"7": "one", "8": "two"})
 
 
-COMPRESSIONS = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
+COMPRESSIONS = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
 
 
 @pytest.fixture
@@ -180,7 +223,7 @@ def test_csv_cells_are_read_and_a_missing_column_is_an_error(write, suffix):
 def test_csv_texts_can_be_long_and_a_missing_cell_is_an_error(write):
     long = "word " * 40_000
     assert list(read_texts(write("long.csv", f"text\n{long}\n"), "text")) == [long]
-    with pytest.raises(DataError, match=r"short\.csv:3: text: .* not null"):
+    with pytest.raises(DataError, match=r"short\.csv:3: row: the row has 1 field, but the header has 2"):
         list(read_texts(write("short.csv", "id,text\n1,a\n2\n"), "text"))
     with pytest.raises(DataError, match=r"latin\.csv:\d+: text: .*codec"):
         list(read_texts(write("latin.csv", b"text\nh\xff\n"), "text"))
@@ -207,3 +250,38 @@ def test_a_named_pipe_is_read_once(tmp_path):
 def test_a_missing_input_is_an_error_before_reading(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         read_texts(str(tmp_path / "none.txt"), "text")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.csv",
+            "id,text\n1,bees\n2,the Moon, and the tides\n",
+            r"a\.csv:3: row: the row has 3 fields, but the header has 2",
+        ),
+        ("a.tsv", "id\ttext\n1\ta\tb\n", r"a\.tsv:2: row: the row has 3 fields, but the header has 2"),
+        ("a.csv", "text,id\nthe Moon\npulls,1\n", r"a\.csv:2: row: the row has 1 field, but the header has 2"),
+        ("a.csv", 'id,text\n1,"bees\n2,tides\n', r"a\.csv:\d+: text: unexpected end of data"),
+        ("a.csv", 'id,text\n1,"bees" and honey\n', r"a\.csv:\d+: text: .*expected after"),
+    ],
+)
+def test_a_row_that_the_header_does_not_fit_is_an_error_with_its_line(write, name, content, message):
+    with pytest.raises(DataError, match=message):
+        list(read_texts(write(name, content), "text"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+@pytest.mark.parametrize("content", ['{"text": "one"}\n{"text": "two"}\n', "id\ttext\n1\tone\n2\ttwo\n", "one\ntwo\n"])
+def test_the_format_of_a_pipe_is_recognised(tmp_path, content):
+    path = tmp_path / "pipe"
+    for read in (
+        lambda: list(read_texts(str(path), "text")),
+        lambda: [passage.text for passage in read_passages(str(path))],
+    ):
+        os.mkfifo(path)
+        writer = threading.Thread(target=path.write_text, args=(content,))
+        writer.start()
+        assert read() == ["one", "two"]
+        writer.join()
+        path.unlink()

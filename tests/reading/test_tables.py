@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -11,9 +12,8 @@ from pyarrow import parquet
 
 from embedctl.errors import DataError
 from embedctl.reading import tables
-from embedctl.reading.readers import count_texts, read_texts
+from embedctl.reading.readers import count_texts, read_lines, read_records, read_texts
 from embedctl.reading.records import ReadOptions
-from embedctl.reading.tables import read_tables
 
 
 def write_arrow(path: Path, texts: list[str], batch: int = 2) -> None:
@@ -93,7 +93,7 @@ def test_a_folder_without_table_files_is_an_error(tmp_path):
 def test_a_missing_file_is_an_error(tmp_path):
     options = ReadOptions(("text",), column_hint="", line_hint="")
     with pytest.raises(DataError, match=r"none\.parquet: no such file"):
-        list(read_tables(str(tmp_path / "none.parquet"), options))
+        list(read_records(str(tmp_path / "none.parquet"), options, read_lines))
 
 
 def test_row_numbers_continue_across_the_batches_of_a_file(tmp_path, monkeypatch):
@@ -101,4 +101,18 @@ def test_row_numbers_continue_across_the_batches_of_a_file(tmp_path, monkeypatch
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.table({"text": list("abcde")}), path)
     options = ReadOptions(("text",), column_hint="", line_hint="")
-    assert [record.line for record in read_tables(str(path), options)] == [1, 2, 3, 4, 5]
+    assert [record.line for record in read_records(str(path), options, read_lines)] == [1, 2, 3, 4, 5]
+
+
+def test_parquet_under_another_name_is_recognised_by_its_first_bytes(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    parquet.write_table(pa.table({"text": ["one", "two"]}), path)
+    assert list(read_texts(str(path), "text")) == ["one", "two"]
+    assert count_texts(str(path), "text") == 2
+
+
+def test_parquet_in_a_second_compression_is_refused(tmp_path):
+    parquet.write_table(pa.table({"text": ["one"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    with pytest.raises(DataError, match=r"a\.parquet\.gz: this is a Parquet file, which cannot be read through a pipe"):
+        list(read_texts(str(tmp_path / "a.parquet.gz"), "text"))

@@ -170,7 +170,7 @@ def test_error_of_a_worker_is_printed_as_one_message(flags, data, cache, tmp_pat
     assert not (tmp_path / "out" / "modules.json").exists()
 
 
-def test_batch_without_negatives_is_an_error(small_model, data, cache, tmp_path):
+def test_data_without_negatives_is_an_error(small_model, data, cache, tmp_path):
     ended = runs.embedctl(
         "train",
         "--model",
@@ -186,7 +186,8 @@ def test_batch_without_negatives_is_an_error(small_model, data, cache, tmp_path)
         cache=cache,
     )
     assert ended.returncode == 2
-    assert "no query of the batch has a negative" in ended.stderr
+    assert "no query of any batch has a negative" in ended.stderr
+    assert not (tmp_path / "out" / "metrics.jsonl").exists()
 
 
 LONGER = ["--epochs", 12, "--lr", "2e-5"]

@@ -12,7 +12,7 @@ from embedctl.data.batches import Batch, BatchPlan
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, KINDS_WITHOUT_SCORES, RowStore
 from embedctl.data.visits import BatchSettings
-from embedctl.training.targets import CandidateWeights
+from embedctl.training.targets import CandidateWeights, any_negatives
 from tests.data.stores import row_store
 
 MODES = ["all", "hard", "none"]
@@ -53,6 +53,16 @@ def test_numbers_equal_those_counted_in_the_matrix(texts, in_batch):
         without_negatives_total += weights.without_negatives
     assert masked_total > 0 or texts == 200
     assert without_negatives_total > 0
+
+
+def test_any_negatives_looks_at_all_batches_of_an_epoch():
+    """Three rows of one query and one row of another, without negatives of their own."""
+    kind, text = np.full(4, KINDS.index(RowKind.IN_BATCH), np.uint8), np.array([1, 50, 1, 51, 1, 52, 2, 53])
+    bounds, ones = np.arange(0, 9, 2), np.ones(4, int)
+    store = row_store(kind, np.zeros(4, np.int32), bounds, ones, text, np.zeros(8, np.float32))
+    assert any_negatives(BatchPlan(store, BatchSettings(2, 2, seed=0)), "all")
+    assert not any_negatives(BatchPlan(store, BatchSettings(2, 2, seed=0)), "none")
+    assert not any_negatives(BatchPlan(store, BatchSettings(1, 2, seed=0)), "all")
 
 
 def test_negative_that_is_a_known_positive_is_masked():
