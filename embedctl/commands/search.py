@@ -37,10 +37,11 @@ def command(config: SearchConfig) -> None:
     embedder = index.load_model(model, device=config.device, trust_remote_code=trusted)
     vectors = embedder.encode(queries, prompt=query_prompt(config, embedder), dim=index.manifest["dim"])
     results = index.search(vectors, config.k)
-    print_results(queries, results)
     if config.json_output:
         by_query = [{"query": query, "hits": found} for query, found in zip(queries, results, strict=True)]
         console.result({"index": str(index.folder), "rows": index.manifest["rows"], "results": by_query})
+    else:
+        print_results(queries, results)
 
 
 def read_queries(config: SearchConfig) -> list[str]:
@@ -74,7 +75,7 @@ def print_results(queries: list[str], results: list[list[dict[str, Any]]]) -> No
     """Print one table of search results per query."""
     for query, found in zip(queries, results, strict=True):
         rows = [[one_line(one["text"]), f"{one['score']:.4f}", f"{one['row']:,}"] for one in found]
-        console.table(one_line(query), ["text", "cosine", "row (from 0)"], rows)
+        console.table(one_line(query), ["text", "cosine", "row (from 0)"], rows, is_result=True)
 
 
 def one_line(text: str) -> str:

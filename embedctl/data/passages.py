@@ -9,6 +9,7 @@ from embedctl.errors import DataError
 from embedctl.reading.files import without_compression_suffix
 from embedctl.reading.readers import read_lines, read_objects, reader_for
 from embedctl.reading.records import ReadOptions, Record
+from embedctl.shell import embedctl_command
 
 PASSAGE_HINT = 'write passages as lines of a .txt file, as records with "text", or as rows with "query" and "pos"'
 BEIR_HINT = 'write one record per text, with "_id" and "text"; "title" is optional'
@@ -54,7 +55,9 @@ def _passages_of(record: Record) -> list[str]:
         return [_title_and_text(record, PASSAGE_HINT)]
     if errors := find_errors(value):
         message = f"{record.location}: {errors[0].field}: {errors[0].message}"
-        raise DataError(message, f"run `embedctl validate-data {record.file}` to list all errors, and fix the rows")
+        raise DataError(
+            message, f"run `{embedctl_command('validate-data', record.file)}` to list all errors, and fix the rows"
+        )
     return [*value["pos"], *(value.get("neg") or ())]
 
 

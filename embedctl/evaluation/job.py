@@ -85,10 +85,10 @@ def show(job: EvalJob, result: Evaluation, metric: str) -> None:
     title = f"{job.model}: {counts} ({display_path(job.source)})"
     rows = [[name, f"{value:.4f}"] for name, value in result.metrics.items()]
     if result.baseline is None:
-        console.table(title, ["metric", "value"], rows)
+        console.table(title, ["metric", "value"], rows, is_result=True)
         return
     for row, baseline, one in zip(rows, result.baseline.values(), result.difference.values(), strict=True):
         row += [f"{baseline:.4f}", f"{one.difference:+.4f}", f"{one.low:+.3f} to {one.high:+.3f}"]
         row += [f"{one.better}/{one.worse}/{one.equal}"]
-    console.table(f"{title}\nbaseline: {job.baseline}", COMPARISON_COLUMNS, rows)
+    console.table(f"{title}\nbaseline: {job.baseline}", COMPARISON_COLUMNS, rows, is_result=True)
     console.info(f"{metric}: {VERDICTS[result.difference[metric].verdict]}")

@@ -18,7 +18,7 @@ if __name__ == "__main__":  # Ctrl-C during the imports below, which take second
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from embedctl import console
-from embedctl.config import TINY, TrainConfig, load
+from embedctl.config import TINY, TextSection, TrainConfig, flag_of, load
 from embedctl.data.batches import BatchPlan
 from embedctl.data.build import TextSettings, open_or_build
 from embedctl.data.rows import read_rows
@@ -119,11 +119,25 @@ def load_model(job: TrainJob) -> Embedder:
         model = load_sentence_transformer(job.model, trust_remote_code=job.trust_remote_code, pooling=job.tune.pooling)
     check_pooling(job, model)
     embedder = Embedder(model)
-    model.max_seq_length = min(max(job.text.query_max_len, job.text.passage_max_len), embedder.position_limit)
+    check_lengths(job, embedder.position_limit)
+    # Evaluation and the exported model use the model's own length, unless a longer one is given.
+    own = embedder.max_len if model.max_seq_length else 0
+    longest = max(job.text.query_max_len, job.text.passage_max_len, own)
+    model.max_seq_length = min(longest, embedder.position_limit)
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
     embedder.append_normalize()
     check_dims(job.loss.mrl_dims, embedder.dimension)
     return embedder
+
+
+def check_lengths(job: TrainJob, limit: int) -> None:
+    """Raise a ConfigError if a maximum length is above the number of the model's positions; defaults are lowered."""
+    default = TextSection()
+    for name in ("query_max_len", "passage_max_len"):
+        value = getattr(job.text, name)
+        if value > limit and value != getattr(default, name):
+            message = f"{flag_of(name)} {value}: the model {job.model} has positions for {limit} tokens only"
+            raise ConfigError(message, f"use {flag_of(name)} {limit} or less")
 
 
 def check_pooling(job: TrainJob, model: Any) -> None:
