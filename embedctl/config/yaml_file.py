@@ -24,7 +24,7 @@ class Loader(yaml.SafeLoader):
         """Compose a node, unless it is nested too deeply."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} nested levels", problem_mark=mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
