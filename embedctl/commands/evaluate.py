@@ -44,11 +44,10 @@ def command(config: EvalConfig) -> None:
     from embedctl.evaluation.job import evaluate, show
 
     evaluation = evaluate(job)
+    show(job, evaluation, config.metric, is_result=not (config.json_output or config.quiet))
     if config.json_output:
         console.result(json_result(job, evaluation))
-    elif not config.quiet:
-        show(job, evaluation, config.metric)
-    else:
+    elif config.quiet:
         console.output("\n".join(f"{name}\t{value:.6f}" for name, value in evaluation.metrics.items()))
     value = evaluation.metrics[config.metric]
     if config.min is not None and value < config.min:
