@@ -78,15 +78,19 @@ def panel(title: str, facts: dict[str, str], *below: RenderableType, border: str
     _console.print(Panel(body, title=Text(visible(title)), title_align="left", border_style=border, expand=False))
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table to stderr; the first column is left-aligned, the others are right-aligned."""
-    info(title, "bold")
+def table(title: str, columns: list[str], rows: list[list[str]], *, is_result: bool = False) -> None:
+    """Print a table, whose first column is left-aligned and the others right-aligned.
+
+    A result is printed to stdout, also with `--quiet`; another table to stderr.
+    """
+    screen = Console(highlight=False) if is_result else _console
+    screen.print(visible(masked(title)), style="bold", markup=False, soft_wrap=True)
     grid = Table()
     for index, column in enumerate(columns):
         grid.add_column(Text(visible(column)), justify="right" if index else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(visible(cell)) for cell in row))
-    _console.print(grid)
+    screen.print(grid)
 
 
 def output(text: str) -> None:

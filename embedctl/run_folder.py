@@ -128,11 +128,12 @@ class RunFolder:
         root = folder.relative_to(self.path)
         self.remove_files([name for name in self.run_files() if Path(name).is_relative_to(root)])
 
-    def start_next(self) -> None:
-        """Replace the earlier run by the one whose configuration is in `next`. Call this after its inputs are read."""
+    def start_next(self, config: Path) -> None:
+        """Replace the earlier run by the one with the given configuration. Call this after its inputs are read."""
+        content = config.read_text(encoding="utf-8")
         self.remove_run()
         self.add([CONFIG_FILE])
-        (self.next / CONFIG_FILE).replace(self.path / CONFIG_FILE)
+        write_atomically(self.path / CONFIG_FILE, content)
 
     def discard_next(self) -> None:
         """Remove what a run left that was stopped before it replaced the earlier one."""

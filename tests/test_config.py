@@ -137,7 +137,11 @@ def test_invalid_values_are_errors(config_type, flags):
             "run.output_dir: expected text, not 5; in YAML, write the value in quotes",
         ),
         (TrainConfig, {"run": {"output_dir": ""}}, "run.output_dir: expected text, not ''"),
-        (TrainConfig, {"data": {"dataset": 5}}, "data.dataset: expected a list, not 5"),
+        (
+            TrainConfig,
+            {"data": {"dataset": 5}},
+            "data.dataset: expected text, not 5; in YAML, write the value in quotes",
+        ),
         (TrainConfig, {"loss": {"mrl_dims": [64, "big"]}}, "loss.mrl_dims: expected an integer, not 'big'"),
         (TrainConfig, {"loss": {"distill": "mse"}}, "loss.distill: expected kl or margin-mse, not 'mse'"),
         (
@@ -147,14 +151,21 @@ def test_invalid_values_are_errors(config_type, flags):
         ),
         (TrainConfig, {"optim": 3}, "optim: expected a section with keys and values, not 3"),
         (TrainConfig, {"optim": {"speed": 3}}, "optim.speed: unknown key"),
-        (TrainConfig, {3: 4}, "3: unknown key"),
+        (TrainConfig, {"optim": {"lr": True}}, "optim.lr: expected a number, not true"),
+        (TrainConfig, {"optim": {"seed": True}}, "optim.seed: expected an integer, not true"),
+        (
+            TrainConfig,
+            {"optim": {"seed": 10**19}},
+            f"optim.seed: expected an integer of at most 9223372036854775807, not {10**19}",
+        ),
         (MineConfig, {"range": "10"}, "range: expected START-STOP, for example 10-210, not '10'"),
         (ValidateConfig, {"files": []}, "files: expected a list with at least one value, not []"),
     ],
 )
 def test_an_invalid_value_is_reported_with_what_is_expected(write_yaml, config, content, message):
     file = write_yaml(content)
-    assert errors_of(config, file, {}) == [f"{file}: {message}"]
+    line = 1 + message.partition(":")[0].count(".")  # the key of a section is on the line below the section's
+    assert errors_of(config, file, {}) == [f"{file}:{line}: {message}"]
 
 
 def test_a_rule_about_several_options_is_printed_without_values():

@@ -13,7 +13,8 @@ import embedctl
 
 ROOT = Path(embedctl.__file__).parent
 BASE = tuple(
-    f"embedctl.{name}" for name in ("credentials", "digests", "inputs", "locks", "outputs", "run_folder", "signals")
+    f"embedctl.{name}"
+    for name in ("credentials", "digests", "inputs", "locks", "outputs", "run_folder", "shell", "signals")
 )
 # One layer per line, the lowest first; the name of a folder includes its modules.
 LAYERS = (

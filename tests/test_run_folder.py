@@ -114,7 +114,7 @@ def test_the_next_run_replaces_the_earlier_one_only_when_it_starts(run):
     run.next.mkdir()
     write_atomically(run.next / CONFIG_FILE, "new")
     assert contents(run.path) - before == {f"{run.next.name}/{CONFIG_FILE}"}
-    run.start_next()
+    run.start_next(run.next / CONFIG_FILE)
     assert (run.path / CONFIG_FILE).read_text() == "new"
     assert run.run_files() == [CONFIG_FILE]
     assert not run.has_model

@@ -44,7 +44,7 @@ def command(config: EvalConfig) -> None:
     from embedctl.evaluation.job import evaluate, show_evaluation
 
     evaluation = evaluate(job)
-    show_evaluation(job, evaluation, config.metric)
+    show_evaluation(job, evaluation, config.metric, is_result=not (config.json_output or config.quiet))
     if config.json_output:
         console.result(json_result(job, evaluation))
     elif config.quiet:

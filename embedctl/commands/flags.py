@@ -18,11 +18,11 @@ from pydantic.fields import FieldInfo
 
 from embedctl import console
 from embedctl.commands.help import MAIN_OPTIONS, OUTPUT
+from embedctl.commands.switches import NEGATED
 from embedctl.config import Command, choices, cli_option, description, flag_of, load, option_fields
 from embedctl.errors import Stopped, Terminated
 
 C = TypeVar("C", bound=Command)
-NEGATED = "no__"
 METAVARS = {int: "INT", float: "NUMBER", str: "TEXT"}
 CONFIG_HELP = "YAML file with values for these options; options on the command line override it (default: none)"
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from typer import BadParameter
 from typer.core import TyperCommand, TyperGroup
 
+from embedctl.commands.switches import with_switch_values
 from embedctl.console import visible
 
 UsageError: Any = BadParameter.__mro__[1]  # the base class of errors of parsing, which Typer does not export
@@ -39,7 +40,7 @@ PANELS = (
 )
 MIN_NAME_WIDTH, NAME_SHARE = 26, 0.34  # of the column of names: in characters, and as a fraction of the width
 FOOTER = (
-    "Options on the command line override --config. --no-NAME turns the switch --NAME off. "
+    "Options on the command line override --config. --no-NAME or --NAME=0 turns the switch --NAME off. "
     "Underscores are accepted: --neg_nums is the same as --neg-nums."
 )
 ROOT_FOOTER = "Run embedctl COMMAND --help for the options and examples of a command."
@@ -62,6 +63,10 @@ class CommandHelp(TyperCommand):
         except UsageError as error:
             error.message = visible(error.message)
             raise
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, with switches that have a value."""
+        return super().parse_args(ctx, with_switch_values(self.get_params(ctx), args))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help to stdout; the formatter's plain text stays empty."""

@@ -37,7 +37,7 @@ def command(config: SearchConfig) -> None:
     embedder = index.load_model(model, device=config.device, trust_remote_code=trusted)
     vectors = embedder.encode(queries, prompt=query_prompt(config, embedder), dim=index.manifest["dim"])
     results = index.search(vectors, config.k)
-    print_results(queries, results)
+    print_results(queries, results, is_result=not config.json_output)
     if config.json_output:
         by_query = [{"query": query, "hits": found} for query, found in zip(queries, results, strict=True)]
         console.result({"index": str(index.folder), "rows": index.manifest["rows"], "results": by_query})
@@ -70,11 +70,11 @@ def query_prompt(config: SearchConfig, embedder: Embedder) -> str:
     return embedder.resolve_prompt(config.prompt_name, config.prompt)
 
 
-def print_results(queries: list[str], results: list[list[dict[str, Any]]]) -> None:
-    """Print one table of search results per query."""
+def print_results(queries: list[str], results: list[list[dict[str, Any]]], *, is_result: bool) -> None:
+    """Print one table of search results per query, to stdout or, beside the result of --json, to stderr."""
     for query, found in zip(queries, results, strict=True):
         rows = [[one_line(one["text"]), f"{one['score']:.4f}", f"{one['row']:,}"] for one in found]
-        console.table(one_line(query), ["text", "cosine", "row (from 0)"], rows)
+        console.table(one_line(query), ["text", "cosine", "row (from 0)"], rows, is_result=is_result)
 
 
 def one_line(text: str) -> str:

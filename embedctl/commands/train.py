@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embedctl import console
 from embedctl.commands.flags import with_options
+from embedctl.commands.train_checks import check_effects, check_loaded_model, check_resumed_settings, note_default_model
 from embedctl.config import TINY, TrainConfig, dump
 from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse_dataset_option
@@ -19,6 +20,7 @@ from embedctl.locks import LOCK_FILE
 from embedctl.outputs import lock
 from embedctl.resources import example_data
 from embedctl.run_folder import CONFIG_FILE, RunFolder
+from embedctl.shell import embedctl_command
 
 EXAMPLES = r"""
 # Train the small built-in model on the shipped example rows (no GPU needed).
@@ -42,13 +44,18 @@ def command(config: TrainConfig) -> None:
     The input is a model and files of training rows. The output is a folder with the fine-tuned model, which
     sentence-transformers can load, and with the metrics of the run.
     """
+    note_default_model(config)
     config = with_default_data(resolve_resume(config).with_model_defaults())
+    check_effects(config)
     check_metric(config.run.metric, config.loss.mrl_dims)
     check_packages(config)
     check_data(config)
     check_model(config)
-    folder = prepare_output(config)
     config = with_absolute_paths(config)
+    check_resumed_settings(config)
+    if config.launch.dry_run:
+        check_loaded_model(config)
+    folder = prepare_output(config)
     write_atomically(folder / CONFIG_FILE, dump(config))
     from embedctl.distributed.launch import command_line, exec_supervisor
     from embedctl.training.job import TrainJob
@@ -163,7 +170,7 @@ def prepare_output(config: TrainConfig) -> Path:
     """Create and lock the output folder, and return the folder for the configuration of the run.
 
     It is the output folder, or a folder inside it if the run will replace an earlier one. On another machine than the
-    first one, it is a temporary folder.
+    first one, and for a dry run whose output folder contains a run, it is a temporary folder.
 
     Raises:
         ConfigError: the folder is in use, contains files of the user that the run would replace, or an input; or,
@@ -178,6 +185,8 @@ def prepare_output(config: TrainConfig) -> Path:
     if not config.launch.dry_run:
         lock(run.output)  # held until the supervisor, which inherits it, has ended
     check_output(config, run)
+    if config.launch.dry_run and run.is_run:
+        return Path(tempfile.mkdtemp(prefix="embedctl-train-"))
     run.discard_next()
     remove_temporary_files(run.path / "*")
     replaces = run.is_run and not config.run.resume
@@ -192,7 +201,7 @@ def check_output(config: TrainConfig, run: RunFolder) -> None:
     """Raise a ConfigError if the run may not be written to the folder, or may not replace the run in it."""
     contains = f"--output-dir {run.path} contains"
     if config.run.resume and run.has_model and not run.checkpoints:
-        hint = f"to train the model further, run `embedctl train --model {run.path} --output-dir FOLDER`"
+        hint = f"to train the model further, run `{embedctl_command('train', '--model', run.path)} --output-dir FOLDER`"
         raise ConfigError(f"--resume: the run in {run.path} is finished", hint)
     if files := run.other_files():
         message = f"{contains} files that no run of embedctl wrote and that this run would replace: {', '.join(files)}"
@@ -204,7 +213,9 @@ def check_output(config: TrainConfig, run: RunFolder) -> None:
         if run.has_model:
             raise ConfigError(f"{contains} a finished run", f"{hint} replace the run")
         if run.checkpoints:
-            hint = f"continue it with `embedctl train --resume {run.path}`, or replace it with --overwrite"
+            hint = (
+                f"continue it with `{embedctl_command('train', '--resume', run.path)}`, or replace it with --overwrite"
+            )
             raise ConfigError(f"{contains} an unfinished run", hint)
         if not run.is_run and any(path.name != LOCK_FILE for path in run.path.iterdir()):
             raise ConfigError(f"{contains} files but no run", f"{hint} add the run to the folder and keep these files")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from embedctl.console import plural
 
 TINY = "tiny"
+MAX_INTEGER = 2**63 - 1
 HARDWARE = "Hardware and processes"  # a heading in `--help`
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ def option(default: T, panel: str, *names: str, metavar: str = "", positional: b
 
 
 def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    return value if value is None or isinstance(value, list | tuple | dict) else [value]
 
 
 def _split_commas(value: Any) -> Any:
@@ -90,6 +92,24 @@ class Section(BaseModel):
     """A group of options; it is frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _switch_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false for a number; pydantic takes them for 1 and 0."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+            raise PydanticKnownError("int_type" if int in kinds else "float_type")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _integer_has_64_bits(cls, value: Any) -> Any:
+        """Refuse integers that arrays and random generators cannot hold."""
+        if isinstance(value, int) and value > MAX_INTEGER:
+            raise PydanticCustomError("too_large", "at most {limit}", {"limit": MAX_INTEGER})
+        return value
 
 
 class Command(Section):

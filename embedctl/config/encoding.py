@@ -5,8 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import model_validator
+
 from embedctl.config.base import HARDWARE, Command, Device, ModelSection, Strings, model_option, option
 
+
+def check_field(file: str | None, field: str) -> None:
+    """Raise a ValueError if --field is given for texts that have no keys or columns."""
+    kind = "standard input" if file == "-" else ".txt files" if file and file.endswith(".txt") else ""
+    if kind and field != TEXT_FIELD:
+        raise ValueError(f"--field {field} has no effect on {kind}, where each line is a text: remove --field")
+
+
+TEXT_FIELD = "text"
 FIELD = "key or column that contains the text, for input files other than .txt"
 
 
@@ -23,9 +34,10 @@ class EncodeConfig(Command):
     output: str | None = option(None, "Output", "-o", metavar="FILE|FOLDER/")
     """file for the embeddings: .npy, .jsonl or .parquet; a name that ends in / is a folder of shards, which an
     interrupted run can continue (default: the name of the input with .npy)"""
-    field: str = option("text", "Texts", metavar="NAME", description=FIELD)
+    field: str = option(TEXT_FIELD, "Texts", metavar="NAME", description=FIELD)
     prompt_name: str | None = option(None, "Texts", metavar="NAME")
-    """name of one of the model's prompts, for example query (default: the model's default prompt, if it has one)"""
+    """name of one of the model's prompts, for example query (default: with --index, its passage prompt, else its
+    default prompt, if it has one)"""
     prompt: str | None = option(None, "Texts")
     """prompt prepended to each text, instead of one of the model's (default: see --prompt-name)"""
     dim: int | None = option(None, "Output", gt=0)
@@ -52,6 +64,11 @@ class EncodeConfig(Command):
     num_processes: int = option(1, HARDWARE, gt=0)
     """number of processes that encode the shards of an output folder; use one per GPU"""
     device: Device = None
+
+    @model_validator(mode="after")
+    def _field_has_an_effect(self) -> EncodeConfig:
+        check_field(self.input, self.field)
+        return self
 
     @property
     def writes_folder(self) -> bool:
@@ -87,7 +104,7 @@ class SearchConfig(Command):
     """index to search: an output of `encode --index`, or its index folder"""
     input: str | None = option(None, "Data", "-i", metavar="FILE")
     """file of queries, instead of TEXT (default: none)"""
-    field: str = option("text", "Texts", metavar="NAME", description=FIELD)
+    field: str = option(TEXT_FIELD, "Texts", metavar="NAME", description=FIELD)
     k: int = option(10, "Output", "-k", gt=0)
     """number of results per query, most similar first"""
     prompt_name: str | None = option(None, "Texts", metavar="NAME")
@@ -95,3 +112,8 @@ class SearchConfig(Command):
     prompt: str | None = option(None, "Texts")
     """prompt prepended to each query, instead of one of the model's (default: see --prompt-name)"""
     device: Device = None
+
+    @model_validator(mode="after")
+    def _field_has_an_effect(self) -> SearchConfig:
+        check_field(self.input, self.field)
+        return self

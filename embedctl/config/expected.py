@@ -23,6 +23,7 @@ EXPECTED = {
     "model_type": "a section with keys and values",
     "string_too_short": "text",
     "string_type": "text",
+    "too_large": "an integer of at most {limit}",
     "too_short": "a list with at least one value",
     "tuple_type": "a list",
 }

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from embedctl.config import yaml_file
 from embedctl.config.base import CliOption, Command, Section
 from embedctl.config.expected import describe
 from embedctl.credentials import credential_in
@@ -73,7 +74,7 @@ def load(config_type: type[C], file: str | None = None, flags: dict[str, Any] | 
         ConfigError: lists all errors.
     """
     flags = flags or {}
-    merged = _read_yaml(file, config_type) if file else {}
+    merged, lines = _read_yaml(file, config_type) if file else ({}, {})
     set_paths = [path for path in option_fields(config_type) if path[-1] in flags]
     for path in set_paths:
         _set_value(merged, path, flags[path[-1]])
@@ -81,7 +82,7 @@ def load(config_type: type[C], file: str | None = None, flags: dict[str, Any] | 
     try:
         return config_type.model_validate(merged)
     except ValidationError as invalid:
-        messages = [_message(error, set_paths, file) for error in invalid.errors()]
+        messages = [_message(error, set_paths, file, lines) for error in invalid.errors()]
         raise ConfigError("\n  ".join(messages), _help_hint(config_type)) from None
 
 
@@ -109,16 +110,18 @@ def _set_value(content: dict[str, Any], path: tuple[str, ...], value: Any) -> No
         section[path[-1]] = value
 
 
-def _message(error: Any, set_paths: list[tuple[str, ...]], file: str | None) -> str:
-    """Return the message of one of pydantic's errors: the option or the file and key, and what is wrong.
+def _message(error: Any, set_paths: list[tuple[str, ...]], file: str | None, lines: dict[tuple[str, ...], int]) -> str:
+    """Return the message of one of pydantic's errors: the option, or the file with line and key; and what is wrong.
 
-    `set_paths` are the paths of the options on the command line.
+    `set_paths` are the paths of the options on the command line; `lines` are the lines of the keys of the file.
     """
     if error["type"] == "value_error" and isinstance(error["input"], dict):  # a rule about several options
         return str(error["ctx"]["error"])
     names = tuple(str(part) for part in error["loc"] if not isinstance(part, int) or error["type"] == "invalid_key")
     flag_path = next((path for path in set_paths if names[: len(path)] == path), None)
-    source = flag_of(flag_path[-1]) if flag_path else f"{file}: {'.'.join(names)}" if file else flag_of(names[-1])
+    line = f":{lines[names]}" if names in lines else ""
+    in_file = f"{file}{line}: {'.'.join(names)}"
+    source = flag_of(flag_path[-1]) if flag_path else in_file if file else flag_of(names[-1])
     return f"{source}: {describe(error)}"
 
 
@@ -129,14 +132,17 @@ def _yaml_message(file: str, cause: yaml.YAMLError) -> str:
     return f"{location}: not YAML: {cause.problem if isinstance(cause, yaml.MarkedYAMLError) else cause}"
 
 
-def _read_yaml(file: str, config_type: type[Command]) -> dict[str, Any]:
-    """Return the content of a configuration file without its empty values; `config_type.name` is used in the hints."""
+def _read_yaml(file: str, config_type: type[Command]) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    """Return the content of a configuration file without its empty values, and the lines of its keys.
+
+    `config_type.name` is used in the hints.
+    """
     try:
         hint = f"compare it with {config_file(f'{config_type.name}.yaml')}, which lists all keys"
     except FileNotFoundError:  # the command has no options of its own
         hint = _help_hint(config_type)
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        content, lines = yaml_file.parse(Path(file).read_text(encoding="utf-8"))
     except OSError as cause:
         raise ConfigError(f"--config: {file}: {cause.strerror}", "check the name of the file") from None
     except UnicodeDecodeError:
@@ -145,7 +151,7 @@ def _read_yaml(file: str, config_type: type[Command]) -> dict[str, Any]:
         raise ConfigError(f"--config: {_yaml_message(file, invalid)}", hint) from None
     if not isinstance(content or {}, dict):
         raise ConfigError(f"--config: {file}: expected sections with keys and values", hint)
-    return {name: value for name, value in (content or {}).items() if value is not None}
+    return {name: value for name, value in (content or {}).items() if value is not None}, lines
 
 
 def check_complete(file: str, config_type: type[Command]) -> None:
@@ -154,7 +160,7 @@ def check_complete(file: str, config_type: type[Command]) -> None:
     Raises:
         ConfigError: it is empty or truncated, so the settings of the run are lost.
     """
-    content: Any = _read_yaml(file, config_type)
+    content: Any = _read_yaml(file, config_type)[0]
     expected: Any = config_type().model_dump()
     while isinstance(expected, dict):  # down to the option that is written last
         last = next(reversed(expected))

@@ -60,6 +60,9 @@ class TuneSection(Section):
     """rank of the LoRA adapters to train; 0 trains all weights"""
     lora_alpha: float | None = option(None, "Model", gt=0)
     """scale of the LoRA adapters, lora_alpha in peft (default: twice the rank)"""
+    lora_target_modules: Strings = option((), "Model", metavar="NAME")
+    """names of the layers that get LoRA adapters, or the ends of their names, for example query; for several names,
+    repeat the option or use a list in YAML (default: all linear layers)"""
     gradient_checkpointing: bool = option(False, "Model")
     """recompute activations in the backward pass: less memory, about a third more time"""
     compile: bool = option(False, "Model")
@@ -161,6 +164,13 @@ class TrainConfig(Command):
             if self.optim.epochs == 1 and self.optim.max_steps is None:
                 raise ValueError("--remine-every-epoch has no effect in the first epoch: use --epochs 2 or more")
             check_range_size("--remine-range", self.remine.remine_range, self.data.neg_nums)
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_are_trained(self) -> TrainConfig:
+        for name in ("lora_alpha", "lora_target_modules"):
+            if getattr(self.tune, name) and not self.tune.lora_rank:
+                raise ValueError(f"--{name.replace('_', '-')} requires --lora-rank above 0")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from embedctl.data.rows import PROMPT_KEYS, SCORE_KEYS, TEXT_KEYS, find_errors
 from embedctl.errors import DataError
 from embedctl.reading.readers import read_lines, read_objects, read_records
 from embedctl.reading.records import ReadOptions, Record
+from embedctl.shell import embedctl_command
 
 PASSAGE_HINT = 'write passages as lines of a .txt file, as records with "text", or as rows with "query" and "pos"'
 BEIR_HINT = 'write one record per text, with "_id" and "text"; "title" is optional'
@@ -60,7 +61,8 @@ def _passages_of(record: Record) -> list[Passage]:
         return [_title_and_text(record, PASSAGE_HINT)]
     if errors := find_errors(value):
         message = f"{record.location}: {errors[0].field}: {errors[0].message}"
-        raise DataError(message, f"run `embedctl validate-data {record.file}` to list all errors, and fix the rows")
+        hint = f"run `{embedctl_command('validate-data', record.file)}` to list all errors, and fix the rows"
+        raise DataError(message, hint)
     return [Passage(text) for text in (*value["pos"], *(value.get("neg") or ()))]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from embedctl.console import plural
 from embedctl.errors import DataError
 from embedctl.reading.json_values import Problem, read_json_values
+from embedctl.shell import embedctl_command
 
 MAX_SCORE = 3.4e38  # nearly the largest float32
 TEXT_KEYS = ("query", "pos", "neg")
@@ -104,7 +105,7 @@ def read_rows(path: str) -> Iterator[Row]:
             rows += 1
             yield to_row(value.value)
     if errors:
-        hint = f"run `embedctl validate-data {path}` to list all errors, and fix the rows"
+        hint = f"run `{embedctl_command('validate-data', path)}` to list all errors, and fix the rows"
         raise DataError("\n  ".join(errors[:MAX_LISTED_ERRORS]), hint)
     if not rows:
         raise DataError(f"{path}: the file has no rows", f"write one JSON object per line, such as {EXAMPLE_ROW}")

@@ -20,6 +20,7 @@ from embedctl.outputs import recorder, remove_stale
 from embedctl.reading.readers import count_texts, read_texts
 from embedctl.resources import private_cache
 from embedctl.search.index_folder import write_index
+from embedctl.shell import embedctl_command
 from embedctl.storage.names import INDEX, index_folder_for
 from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import ShardFolder
@@ -52,7 +53,7 @@ def encode(job: EncodeJob) -> EncodeResult:
     embedder.check_dim(job.dim)
     if job.backend in RUNTIMES:
         use_backend(embedder, job.backend, private_cache("onnx"))
-    prompt = embedder.resolve_prompt(job.prompt_name, job.prompt)
+    prompt = text_prompt(job, embedder)
     encoder = Encoder(embedder, prompt, job.dim, job.batch_tokens, Quantizer(job.dtype))
     start_time = time.monotonic()
     inputs = InputFiles.of([] if job.input == "-" else [job.input])
@@ -61,6 +62,13 @@ def encode(job: EncodeJob) -> EncodeResult:
     if is_main():
         remove_stale(job.outputs)
     return EncodeResult(counts, job.dim or embedder.dimension, index, time.monotonic() - start_time)
+
+
+def text_prompt(job: EncodeJob, embedder: Embedder) -> str:
+    """Return the prompt of the texts. The texts of an index are passages, so their default is the passage prompt."""
+    if job.index and job.prompt is None and job.prompt_name is None:
+        return embedder.prompt_for("passage")
+    return embedder.resolve_prompt(job.prompt_name, job.prompt)
 
 
 def write_output(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tuple[TextCounts, dict[str, Any] | None]:
@@ -116,7 +124,7 @@ def print_summary(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> Non
         folder = index_folder_for(job.output)
         recall = "exact" if job.index == "flat" else f"recall@10 {index['recall']:.1%} compared with exact search"
         console.info(f"wrote the {job.index} index to {folder}/ ({recall})")
-        console.info(f'search it with `embedctl search --index {job.output} "some text"`')
+        console.info(f"search it with `{embedctl_command('search', '--index', job.output, 'some text')}`")
         values |= {"index": str(folder), "recall": index["recall"]}
     if as_json:
         console.result({**values, "seconds": round(result.seconds, 3)})

@@ -83,17 +83,20 @@ def evaluate_model(job: EvalJob, model: str, collection: Collection) -> PerQuery
     )
 
 
-def show_evaluation(job: EvalJob, result: Evaluation, metric: str) -> None:
-    """Print the table of metrics and, with a baseline, a sentence about the difference in `metric`."""
+def show_evaluation(job: EvalJob, result: Evaluation, metric: str, *, is_result: bool = True) -> None:
+    """Print the table of metrics and, with a baseline, a sentence about the difference in `metric`.
+
+    The table is printed to stdout or, if `is_result` is False, to stderr.
+    """
     counts = f"{plural(result.queries, 'query', 'queries')}, {plural(result.documents, 'document')}"
     title = f"{job.model}: {counts} ({display_path(job.source)})"
     rows = [[name, f"{value:.4f}"] for name, value in result.metrics.items()]
     if result.baseline is None:
-        console.table(title, ["metric", "value"], rows)
+        console.table(title, ["metric", "value"], rows, is_result=is_result)
         return
     for row, baseline, comparison in zip(rows, result.baseline.values(), result.difference.values(), strict=True):
         row += [f"{baseline:.4f}", f"{comparison.difference:+.4f}"]
         row += [f"{comparison.low:+.3f} to {comparison.high:+.3f}"]
         row += [f"{comparison.better}/{comparison.worse}/{comparison.equal}"]
-    console.table(f"{title}\nbaseline: {job.baseline}", COMPARISON_COLUMNS, rows)
+    console.table(f"{title}\nbaseline: {job.baseline}", COMPARISON_COLUMNS, rows, is_result=is_result)
     console.info(f"{metric}: {VERDICTS[result.difference[metric].verdict]}")

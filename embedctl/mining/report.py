@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
+from embedctl.config import RunSection
 from embedctl.console import plural
 from embedctl.distributed.random import random_bits
 from embedctl.mining.candidates import MinedRow
@@ -21,6 +23,7 @@ from embedctl.mining.job import MiningJob, MiningResult
 from embedctl.reports.charts import ScoreCounts, draw_histograms
 from embedctl.reports.page import html_page
 from embedctl.search.exact import Vectors
+from embedctl.shell import embedctl_command
 
 SAMPLES = 20  # sample rows in the report
 MAX_CHARACTERS = 600  # per text
@@ -123,6 +126,14 @@ def _section(sample: Sample) -> str:
     return f"<section><h3>Row {sample.row}, query: {escape(sample.query)}</h3><table>{lines}</table></section>"
 
 
+def next_command(job: MiningJob) -> str:
+    """Return the command that trains the model on the mined rows, in a folder that does not exist yet."""
+    words = ["train", "--model", job.model, "--dataset", job.output]
+    folders = (Path(name) for name in (RunSection().output_dir, *(f"tuned-{number}" for number in range(1, 1000))))
+    free = next((folder for folder in folders if not folder.exists()), Path("FOLDER"))
+    return embedctl_command(*words, "--output-dir", free)
+
+
 def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:
     """Return label and value of each line of the summary; lines with a count of zero are left out."""
     selection, above = job.selection, result.above_positive
@@ -137,7 +148,6 @@ def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:
         "possible false negatives": f"{found}; {reject}",
         "added by --fill": plural(result.filled, "negative"),
         "output": str(job.output),
-        "next": f"embedctl train --dataset {job.output}",
         "extended range": f"{plural(result.nearer_rows, 'row')} had too few candidates in --range "
         f"{selection.start}-{selection.stop}, so the range was extended to more similar passages",
         "incomplete rows": f"{plural(result.short_rows, 'row has', 'rows have')} fewer than "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from embedctl.config import TuneSection
 from embedctl.errors import ConfigError
@@ -17,21 +20,48 @@ from embedctl.tokens.packing import Ragged
 
 
 def add_adapters(embedder: Embedder, config: TuneSection) -> None:
-    """Add low-rank adapters (LoRA; Hu et al., 2022) to the linear layers and freeze all other weights.
+    """Add low-rank adapters (LoRA; Hu et al., 2022) to linear layers and freeze all other weights.
 
     Raises:
-        ConfigError: the package peft is not installed.
+        ConfigError: the package peft is not installed, or the model has no linear layer of the given names.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         hint = "run `pip install 'embedctl[peft]'`"
         raise ConfigError("--lora-rank: the package peft is not installed", hint) from None
-    linear_layers = [name for name, module in embedder.backbone.named_modules() if isinstance(module, torch.nn.Linear)]
-    targets = [name for name in linear_layers if "pooler" not in name]
+    targets = adapter_targets(embedder.backbone, config.lora_target_modules)
     alpha: Any = config.lora_alpha or 2 * config.lora_rank  # peft accepts a float
     embedder.requires_grad_(False)
-    inject_adapter_in_model(LoraConfig(r=config.lora_rank, lora_alpha=alpha, target_modules=targets), embedder.backbone)
+    adapters = LoraConfig(r=config.lora_rank, lora_alpha=alpha, target_modules=targets)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")  # peft then sets it for Conv1D
+        inject_adapter_in_model(adapters, embedder.backbone)
+
+
+def adapter_targets(backbone: torch.nn.Module, names: Sequence[str]) -> list[str]:
+    """Return the linear layers of a transformers model that get adapters.
+
+    GPT-2's Conv1D is a linear layer with transposed weights.
+
+    Args:
+        backbone: the model.
+        names: the layers, or the ends of their names after a dot; without names, all layers but those of the pooler.
+
+    Raises:
+        ConfigError: no linear layer has one of the names, or the model has no linear layer.
+    """
+    linear = [name for name, module in backbone.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    if not linear:
+        raise ConfigError("--lora-rank: the model has no linear layers for LoRA adapters", "remove --lora-rank")
+    unknown = [name for name in names if not any(f".{layer}".endswith(f".{name}") for layer in linear)]
+    if unknown:
+        known = ", ".join(sorted({layer.rpartition(".")[2] for layer in linear}))
+        message = f"--lora-target-modules {unknown[0]}: the model has no linear layer of this name"
+        raise ConfigError(message, f"use one of these names: {known}")
+    if not names:
+        return [layer for layer in linear if "pooler" not in layer]
+    return [layer for layer in linear if any(f".{layer}".endswith(f".{name}") for name in names)]
 
 
 def merge_adapters(embedder: Embedder) -> None:

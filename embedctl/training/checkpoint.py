@@ -13,7 +13,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from embedctl.distributed.ranks import barrier, broadcast, is_main
 from embedctl.errors import ConfigError
 from embedctl.files import atomic_folder, read_json, writing
 from embedctl.run_folder import CHECKPOINTS, RunFolder
+from embedctl.training.resuming import PROGRESS_FILE
 
-MANIFEST_FILE, PROGRESS_FILE = "manifest.json", "position.json"
+MANIFEST_FILE = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Progress:
     budget: int  # token budget of a forward pass
     evaluations: list[dict[str, Any]]  # step and metrics of each evaluation
     world_size: int  # number of processes
+    settings: dict[str, Any] = field(default_factory=dict)  # see `fixed_settings`; empty in those of earlier versions
 
 
 def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from embedctl.config.training import DataSection, TuneSection
 from embedctl.data.sources import Source, parse_dataset_options
 from embedctl.distributed.launch import LaunchJob
 from embedctl.locks import LOCK_FILE
+from embedctl.training.resuming import fixed_settings
 
 TINY_WEIGHT_BYTES = 40 << 20  # an upper estimate for the built-in model
 
@@ -61,6 +63,11 @@ class TrainJob:
             quiet=config.quiet,
             settings=config.model_dump(mode="json"),
         )
+
+    @cached_property
+    def fixed_settings(self) -> dict[str, Any]:
+        """What a resumed run must not change. The training files are read once, so that they may be removed later."""
+        return fixed_settings(self.settings)
 
     @property
     def folder(self) -> Path:

@@ -15,6 +15,7 @@ from embedctl import console
 from embedctl.console import plural
 from embedctl.distributed.ranks import any_rank, is_main, world_size
 from embedctl.errors import EXIT_SIGNAL, Stopped, TrainingError
+from embedctl.shell import embedctl_command
 from embedctl.tokens.pipeline import HostCopy
 from embedctl.training import checkpoint
 from embedctl.training.batch_loader import BatchLoader, Schedule
@@ -70,7 +71,7 @@ class Loop:
                 if any_rank(bool(received), self.session.runtime.device):
                     self.save_checkpoint(done)
                     code = EXIT_SIGNAL + (received[-1] if received else signal.SIGINT)
-                    hint = f"continue with `embedctl train --resume {self.job.folder}`"
+                    hint = f"continue with `{embedctl_command('train', '--resume', self.job.folder)}`"
                     raise Stopped(f"stopped after step {done}; a checkpoint is saved", hint, exit_code=code)
                 if patience and self.history.evaluations_since_best >= patience:
                     reason = f"{self.history.metric} did not improve in the last {plural(patience, 'evaluation')}"
@@ -153,5 +154,6 @@ class Loop:
         """Save a checkpoint of the current state, in which `done` steps are completed. Called by all ranks."""
         self._report()
         batch_size = self.loader.plan.settings.batch_size
-        progress = Progress(done, batch_size, self.session.budget, self.history.entries, world_size())
+        settings = self.job.fixed_settings
+        progress = Progress(done, batch_size, self.session.budget, self.history.entries, world_size(), settings)
         checkpoint.save(self.job.folder, progress, self.session.state_dict(), self.job.run.keep)

@@ -14,6 +14,7 @@ from embedctl.distributed.ranks import barrier, is_main
 from embedctl.model.embedder import Embedder
 from embedctl.run_folder import CHECKPOINTS, RunFolder
 from embedctl.search.vectors import normalize
+from embedctl.shell import embedctl_command
 from embedctl.tokens.tokenize import tokenize
 from embedctl.training.evaluator import EvaluationHistory, encode_distributed
 from embedctl.training.export import RunSummary, export, lowest_similarity, verify
@@ -93,11 +94,23 @@ class ModelSaver:
             if best["step"] == 0:
                 where = " (base model). Training did not improve the model: use a lower --lr or more data"
             facts["best model"] = f"{metric} {best['metrics'][metric]:.4f} at step {best['step']}{where}"
-        facts["next"] = f"embedctl eval --ckpt {self.job.folder}"
         console.panel("training finished", facts)
+        console.info(f"next: {embedctl_command('eval', '--ckpt', self.job.folder)}")
+        self._warn_if_worse(summary, final_is_best=final_is_best)
         if self.job.json_output:
             metrics = {"metrics": summary.metrics, "before": summary.base_metrics}
             console.result({"model": str(self.job.folder), "steps": step, **metrics, "agreement": similarity})
+
+    def _warn_if_worse(self, summary: RunSummary, *, final_is_best: bool) -> None:
+        """Warn, also with --quiet, if the fine-tuned model has a lower metric than the base model."""
+        metric = self.history.metric
+        base, value = summary.base_metrics.get(metric), summary.metrics.get(metric)
+        if base is None or value is None or value >= base:
+            return
+        better = self.history.best["step"] > 0 and not final_is_best
+        where = f"use the best model, {self.job.folder / BEST_MODEL}, or " if better else "use "
+        change = f"{metric} fell from {base:.4f} to {value:.4f}"
+        console.warn(f"the fine-tuned model is worse than the base model: {change}; {where}a lower --lr or more data")
 
 
 def _table_cells(base: float | None, fine_tuned: float) -> list[str]:

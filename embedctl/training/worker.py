@@ -12,13 +12,13 @@ import signal
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 if __name__ == "__main__":  # Ctrl-C during the imports below, which take seconds, ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from embedctl import console
-from embedctl.config import TINY, TrainConfig, load
+from embedctl.config import TINY, TextSection, TrainConfig, flag_of, load
 from embedctl.data.batches import BatchPlan
 from embedctl.data.build import TextSettings, open_or_build
 from embedctl.data.rows import read_rows
@@ -26,7 +26,7 @@ from embedctl.data.store import TrainingData
 from embedctl.data.visits import BatchSettings
 from embedctl.distributed.ranks import is_main, world_size
 from embedctl.distributed.worker import LAUNCHER_PID, run_worker
-from embedctl.errors import TrainingError
+from embedctl.errors import ConfigError, TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.losses.matryoshka import check_dims
 from embedctl.losses.select import losses_for
@@ -47,6 +47,7 @@ from embedctl.training.loop import Loop
 from embedctl.training.monitor import METRICS_FILE, Monitor, remove_metrics_after
 from embedctl.training.overview import show_overview
 from embedctl.training.remine import EpochMiner, remove_negatives_after
+from embedctl.training.resuming import check_unchanged
 from embedctl.training.runtime import init_runtime
 from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
@@ -56,10 +57,11 @@ NO_NEGATIVES_HINT = "add negatives with `embedctl mine-negatives`, raise --batch
 CHECK_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
 
 
-def run(job: TrainJob, *, replaces_run: bool = False) -> None:
+def run(job: TrainJob, *, new_config: Path | None = None) -> None:
     """Train, evaluate and save the model.
 
-    With `replaces_run`, an earlier run in the output folder is removed after all inputs are read and checked.
+    With `new_config`, an earlier run in the output folder is removed after all inputs are read and checked, and this
+    file becomes the configuration in the folder.
     """
     runtime = init_runtime(job)
     console.configure(quiet=job.quiet or not is_main())
@@ -79,8 +81,8 @@ def run(job: TrainJob, *, replaces_run: bool = False) -> None:
         collection = Collection.from_rows(eval_dataset)
         evaluator = Evaluator.for_collection(session, collection, text_settings, job.loss.mrl_dims)
     if is_main():
-        if replaces_run:
-            RunFolder(job.folder).start_next()
+        if new_config:
+            RunFolder(job.folder).start_next(new_config)
         remove_metrics_after(job.folder / METRICS_FILE, start.step)
         remove_negatives_after(job.folder, schedule, start.step)
         show_overview(job, session, data, plan, schedule, start.step)
@@ -107,7 +109,8 @@ def load_model(job: TrainJob) -> Embedder:
 
     Raises:
         ModelError: it cannot be loaded.
-        ConfigError: a value of --mrl-dims is larger than its number of dimensions.
+        ConfigError: --pooling is not that of the model, or a value of --mrl-dims is larger than its number of
+            dimensions.
     """
     if job.model == TINY:
         from embedctl.model.tiny import build_tiny
@@ -116,12 +119,36 @@ def load_model(job: TrainJob) -> Embedder:
         model = build_tiny((text for row in rows for text in (row.query, *row.pos, *row.neg)), job.optim.seed)
     else:
         model = load_sentence_transformer(job.model, trust_remote_code=job.trust_remote_code, pooling=job.tune.pooling)
+    check_pooling(job, model)
     embedder = Embedder(model)
-    model.max_seq_length = min(max(job.text.query_max_len, job.text.passage_max_len), embedder.position_limit)
+    check_lengths(job, embedder.position_limit)
+    # Evaluation and the exported model use the model's own length, unless a longer one is given.
+    own = embedder.max_len if model.max_seq_length else 0
+    longest = max(job.text.query_max_len, job.text.passage_max_len, own)
+    model.max_seq_length = min(longest, embedder.position_limit)
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
     embedder.append_normalize()
     check_dims(job.loss.mrl_dims, embedder.dimension)
     return embedder
+
+
+def check_lengths(job: TrainJob, limit: int) -> None:
+    """Raise a ConfigError if a maximum length is above the number of the model's positions; defaults are lowered."""
+    default = TextSection()
+    for name in ("query_max_len", "passage_max_len"):
+        value = getattr(job.text, name)
+        if value > limit and value != getattr(default, name):
+            message = f"{flag_of(name)} {value}: the model {job.model} has positions for {limit} tokens only"
+            raise ConfigError(message, f"use {flag_of(name)} {limit} or less")
+
+
+def check_pooling(job: TrainJob, model: Any) -> None:
+    """Raise a ConfigError if --pooling differs from the pooling that the model brings."""
+    modes = [module.pooling_mode for module in model if hasattr(module, "pooling_mode")]
+    own = [mode for modes_of_module in modes for mode in modes_of_module]
+    if job.tune.pooling and own != [job.tune.pooling]:
+        message = f"--pooling {job.tune.pooling}: the model {job.model} has its own pooling: {', '.join(own) or 'none'}"
+        raise ConfigError(message, "remove --pooling; it is only for models without a pooling of their own")
 
 
 def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
@@ -132,12 +159,17 @@ def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
 
 
 def resume(job: TrainJob, session: Session) -> Progress:
-    """Load the checkpoint of --resume and return its progress; step 0 without one. Called by all ranks."""
+    """Load the checkpoint of --resume and return its progress; step 0 without one. Called by all ranks.
+
+    Raises:
+        ConfigError: the job differs from the checkpoint in a setting that a resumed run must not change.
+    """
     path = checkpoint.find(job.run.resume, job.folder) if job.run.resume else None
     if path is None:
-        return Progress(0, job.optim.batch_size * world_size(), session.budget, [], world_size())
+        return Progress(0, job.optim.batch_size * world_size(), session.budget, [], world_size(), job.fixed_settings)
     state = session.state_dict()
     progress = checkpoint.load(path, state)
+    check_unchanged(progress.settings, job.fixed_settings)
     session.load_state_dict(state)
     console.info(f"resumed from {path}, after step {progress.step}")
     if progress.world_size == world_size():
@@ -180,7 +212,9 @@ def main(config_file: str) -> NoReturn:
         run_folder = RunFolder(job.folder)
         if LAUNCHER_PID not in os.environ and os.environ.get("RANK", "0") == "0":
             lock(run_folder.output)  # a scheduler started this worker without the command
-        run(job, replaces_run=folder.resolve() == run_folder.next.resolve())
+        elsewhere = folder.resolve() != job.folder.resolve()  # an earlier run in the output folder is complete
+        replaces = elsewhere and job.run.resume is None and run_folder.is_run
+        run(job, new_config=Path(config_file) if replaces else None)
 
     run_worker(folder, _work)
 

@@ -77,6 +77,15 @@ def test_the_table_of_results(build_index, find):
     assert "1.0000" in err
 
 
+def test_the_table_is_printed_to_stdout_also_with_quiet(build_index, capsys):
+    build_index()
+    search.command(texts=["river violin"], k="2", quiet=True)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.splitlines()[0] == "river violin"
+    assert "1.0000" in printed.out
+
+
 def test_a_file_of_queries_with_k_above_the_number_of_texts(build_index, find):
     build_index()
     Path("queries.jsonl").write_text('{"q": "alpha"}\n{"q": ["stone", "cloud"]}\n')

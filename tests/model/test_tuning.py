@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from embedctl.config import TuneSection
+from embedctl.errors import ConfigError
 from embedctl.model.embedder import Embedder
 from embedctl.model.tuning import (
     MasterWeights,
+    adapter_targets,
     add_adapters,
     enable_gradient_checkpointing,
     freeze_unused,
@@ -86,3 +88,17 @@ def test_copy_to_model_rounds_the_master_weights(embedder):
     masters.copy_to_model()
     for weight, master in zip(embedder.parameters(), masters.model.parameters(), strict=True):
         assert torch.equal(weight, master.bfloat16())
+
+
+def test_layers_that_get_adapters():
+    """GPT-2's projections are Conv1D; named layers override the choice, and unknown names are errors."""
+    from transformers import GPT2Config, GPT2Model
+
+    model = GPT2Model(GPT2Config(vocab_size=10, n_embd=8, n_layer=1, n_head=2, n_positions=8))
+    attention, mlp = ["h.0.attn.c_attn", "h.0.attn.c_proj"], ["h.0.mlp.c_fc", "h.0.mlp.c_proj"]
+    assert adapter_targets(model, ()) == attention + mlp
+    assert adapter_targets(model, ("attn.c_proj", "c_fc")) == ["h.0.attn.c_proj", "h.0.mlp.c_fc"]
+    with pytest.raises(ConfigError, match="--lora-target-modules query: the model has no linear layer"):
+        adapter_targets(model, ("query",))
+    with pytest.raises(ConfigError, match="--lora-rank: the model has no linear layers"):
+        adapter_targets(torch.nn.Embedding(2, 2), ())

@@ -1,0 +1,50 @@
+"""Checks of `embedctl train` for options that could have no effect, for a resumed run and for `--dry-run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embedctl import console
+from embedctl.config import TrainConfig
+from embedctl.errors import ConfigError
+
+
+def check_effects(config: TrainConfig) -> None:
+    """Raise a ConfigError if an option is given that requires evaluation rows, and there are none."""
+    options = {"--early-stopping-patience": config.run.early_stopping_patience, "--eval-steps": config.run.eval_steps}
+    given = [name for name, value in options.items() if value is not None]
+    if given and not config.data.eval_dataset:
+        message = f"{' and '.join(given)}: no rows are given to evaluate on during training"
+        raise ConfigError(message, f"give the rows with --eval-dataset, or remove {' and '.join(given)}")
+
+
+def note_default_model(config: TrainConfig) -> None:
+    """Print that the built-in model is trained, if training rows are given and the model is not."""
+    if config.data.dataset and "model_name_or_path" not in config.model.model_fields_set:
+        note = "the built-in model tiny is trained, which has random weights; use --model to fine-tune another model"
+        console.info(f"no --model given; {note}")
+
+
+def check_resumed_settings(config: TrainConfig) -> None:
+    """Raise a ConfigError if --resume continues a run with other values of settings that must not change."""
+    from embedctl.training.resuming import check_unchanged, fixed_settings, stored_settings
+
+    stored = stored_settings(config.run.resume, Path(config.run.output_dir)) if config.run.resume else {}
+    if stored:
+        check_unchanged(stored, fixed_settings(config.model_dump(mode="json")))
+
+
+def check_loaded_model(config: TrainConfig) -> None:
+    """Load the model and check it as the workers do before the first step, for --dry-run.
+
+    Raises:
+        ModelError: it cannot be loaded.
+        ConfigError: --mrl-dims, --pooling, a maximum length or LoRA does not fit to the model.
+    """
+    from embedctl.model import tuning
+    from embedctl.training.job import TrainJob
+    from embedctl.training.worker import load_model
+
+    embedder = load_model(TrainJob.from_config(config))
+    if config.tune.lora_rank:
+        tuning.add_adapters(embedder, config.tune)

@@ -1,0 +1,68 @@
+"""Checks of `embedctl train` for options without effect, and for --dry-run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from embedctl.commands.train import command
+from embedctl.commands.train_checks import check_effects, note_default_model
+from embedctl.config import EncodeConfig, SearchConfig, TrainConfig, load
+from embedctl.errors import ConfigError, ModelError
+
+
+@pytest.mark.parametrize("name", ["eval_steps", "early_stopping_patience"])
+def test_options_that_require_evaluation_rows(name):
+    with pytest.raises(ConfigError, match="no rows are given to evaluate on"):
+        check_effects(load(TrainConfig, None, {name: "2", "dataset": ["rows.jsonl"]}))
+    check_effects(load(TrainConfig, None, {name: "2", "eval_dataset": ["rows.jsonl"]}))
+
+
+@pytest.mark.parametrize("flags", [{"lora_alpha": "8"}, {"lora_target_modules": ["query"]}])
+def test_options_of_adapters_require_a_rank(flags):
+    with pytest.raises(ConfigError, match="requires --lora-rank above 0"):
+        load(TrainConfig, None, flags)
+    load(TrainConfig, None, flags | {"lora_rank": "4"})
+
+
+@pytest.mark.parametrize("config", [EncodeConfig, SearchConfig])
+@pytest.mark.parametrize("source", ["-", "texts.txt"])
+def test_a_field_of_plain_text_is_refused(config, source):
+    with pytest.raises(ConfigError, match="--field body has no effect"):
+        load(config, None, {"input": source, "field": "body"})
+    load(config, None, {"input": source})
+    load(config, None, {"input": "texts.jsonl", "field": "body"})
+
+
+def test_a_line_names_the_built_in_model_only_if_it_was_not_chosen(capsys):
+    rows = {"dataset": ["rows.jsonl"]}
+    note_default_model(load(TrainConfig, None, rows | {"model_name_or_path": "tiny"}))
+    note_default_model(load(TrainConfig, None, {}))
+    assert capsys.readouterr().err == ""
+    note_default_model(load(TrainConfig, None, rows))
+    assert "no --model given; the built-in model tiny is trained" in capsys.readouterr().err
+
+
+def test_a_dry_run_refuses_a_missing_model_and_creates_nothing(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"query": "a", "pos": ["b"], "neg": ["c"]}\n')
+    with pytest.raises(ModelError, match="nowhere"):
+        command(model_name_or_path="./nowhere", dataset=["rows.jsonl"], dry_run=True)
+    with pytest.raises(ConfigError, match="--mrl-dims"):
+        command(mrl_dims=["100000"], dataset=["rows.jsonl"], dry_run=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_dry_run_does_not_change_a_folder_with_a_run(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "out"
+    run.mkdir()
+    for name, text in {"embedctl.json": "{}", "modules.json": "[]", "config.yaml": "optim: {lr: 0.1}\n"}.items():
+        (run / name).write_text(text)
+    before = {path.name: path.read_text() for path in run.iterdir()}
+    command(overwrite=True, dry_run=True, json_output=True)
+    assert {path.name: path.read_text() for path in run.iterdir()} == before
+    config = Path(json.loads(capsys.readouterr().out)["command"].split()[-1])
+    assert load(TrainConfig, str(config)).run.overwrite
