@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from embedctl.config import TINY
 from embedctl.errors import ModelError, first_line
+from embedctl.model.completeness import check_files, check_tokenizer, whole_weights
 from embedctl.model.trust import check_code, check_model_files, code_refused, hub_pickle_refused, safe_loading
 from embedctl.remote import hub
 from embedctl.run_folder import is_incomplete_model
@@ -55,6 +56,7 @@ def load_sentence_transformer(
             model = SentenceTransformer(modules=[transformer, pooling_module, Normalize()], device="cpu")
         else:
             model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings)
+    check_tokenizer(path, getattr(model, "tokenizer", None))
     if not hasattr(model[0], "auto_model") or not hasattr(model[0].auto_model, "config"):
         problem = f"{path}: the first module of the model is {type(model[0]).__name__}, not a transformer"
         raise ModelError(problem, "use a model whose first module is a transformer")
@@ -75,8 +77,9 @@ def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
         hint = f"check the name and, {connection}; or use a local folder"
     hub.go_offline_if_unreachable(path)
     silence_transformers()
+    check_files(path)
     try:
-        with safe_loading(path):
+        with safe_loading(path), whole_weights(path):
             yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as cause:
         if "trust_remote_code" in str(cause):
@@ -126,7 +129,9 @@ def load_tokenizer(path: str) -> Any:
         check_code(path, "omit --model: validate-data runs no code of a model")
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    check_tokenizer(path, tokenizer)
+    return tokenizer
 
 
 def hash_weights(model: torch.nn.Module) -> str:

@@ -50,7 +50,7 @@ def check_code(path: str, hint: str = TRUST_HINT) -> None:
     for file, name in _module_classes(folder):
         if not name.startswith(LIBRARY_CLASSES):
             raise code_refused(path, f"{file} names the class {name}", hint)
-    for part in _parts(folder):
+    for part in model_parts(folder):
         for file in sorted(part.glob("*config*.json")):
             # A class of the same name in transformers is loaded instead of the model's own.
             for name in _auto_map_classes(file):
@@ -72,7 +72,7 @@ def check_weights(path: str) -> None:
         return
     for file, name in _module_paths(folder):
         _check_inside(file, name)
-    for part in _parts(folder):
+    for part in model_parts(folder):
         for index in part.glob("*.safetensors.index.json"):
             names = _mapping(read_json_object(index).get("weight_map")).values()
             for name in sorted({str(name) for name in names}):
@@ -176,7 +176,7 @@ def _routes(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield file, _mapping(config.get("types"))
 
 
-def _parts(folder: Path) -> list[Path]:
+def model_parts(folder: Path) -> list[Path]:
     """Return the folders that contain the modules of a model, and those of the base models of its adapters."""
     parts = [folder / str(module.get("path", "")) for module in _modules(folder)]
     parts += [part / name for part in parts for _file, routes in _routes(part) for name in routes]
