@@ -51,15 +51,14 @@ def _open_lock(path: Path) -> int:
     try:
         handle = os.open(path, flags, 0o666)
     except OSError as cause:
-        if not path.is_symlink():
-            raise ConfigError(
-                f"{path}: cannot be written: {cause.strerror}", "make its folder writable, or give another path"
-            ) from None
-        raise ConfigError(f"{path} is a link, but embedctl needs this name for a lock", "move the link") from None
+        message, hint = f"{path}: cannot be written: {cause.strerror}", "make the file and its folder writable"
+        if path.is_symlink():
+            message, hint = f"{path} is a symbolic link, but must be a lock file", "rename or delete the link"
+        raise ConfigError(message, hint) from None
     content = os.pread(handle, 40, 0).decode("ascii", "replace")
     if os.fstat(handle).st_nlink > 1 or (content and not content.startswith(LOCK_TEXT)):
         os.close(handle)
-        raise ConfigError(f"{path} is not a lock of embedctl, which needs this name for a lock", "move the file")
+        raise ConfigError(f"{path} exists, but is not a lock file of embedctl", "rename or delete the file")
     return handle
 
 

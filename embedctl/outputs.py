@@ -138,7 +138,8 @@ def _check_replaceable(output: Output, *, overwrite: bool) -> None:
         return
     hint = f"give another path with {output.option}, or replace the existing one with --overwrite"
     if not output.written:
-        raise ConfigError(f"{output.path} exists, and this command would remove it together with {output.option}", hint)
+        message = f"{output.path} exists; this command would remove it, because it would not match the new output"
+        raise ConfigError(message, hint)
     if not was_recorded(output.path, output.content):
         raise ConfigError(
             f"{output} already exists, and it was not written by the same command or was changed since", hint

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from embedctl import config as configs
 from embedctl.commands.help import OUTPUT, PANELS
@@ -32,6 +33,7 @@ from embedctl.config import (
     option_fields,
 )
 from embedctl.config.__main__ import write
+from embedctl.config.expected import EXPECTED, UNKNOWN_KEY
 from embedctl.config.training import TINY_OPTIM
 from embedctl.errors import ConfigError
 from embedctl.resources import config_file
@@ -109,6 +111,70 @@ def test_all_errors_are_listed(write_yaml):
 )
 def test_invalid_values_are_errors(config, flags):
     assert len(errors_of(config, None, flags)) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "content", "message"),
+    [
+        (TrainConfig, {"optim": {"lr": "fast"}}, "optim.lr: expected a number, not 'fast'"),
+        (TrainConfig, {"optim": {"lr": [1]}}, "optim.lr: expected a number, not [1]"),
+        (TrainConfig, {"optim": {"lr": 0}}, "optim.lr: expected a number above 0, not 0"),
+        (TrainConfig, {"optim": {"lr": float("inf")}}, "optim.lr: expected a finite number, not inf"),
+        (TrainConfig, {"optim": {"epochs": 1.5}}, "optim.epochs: expected an integer, not 1.5"),
+        (TrainConfig, {"optim": {"epochs": "many"}}, "optim.epochs: expected an integer, not 'many'"),
+        (TrainConfig, {"optim": {"epochs": None}}, "optim.epochs: expected an integer, not null"),
+        (TrainConfig, {"optim": {"seed": -1}}, "optim.seed: expected a number of at least 0, not -1"),
+        (
+            TrainConfig,
+            {"optim": {"warmup_proportion": 2}},
+            "optim.warmup_proportion: expected a number of at most 1, not 2",
+        ),
+        (TrainConfig, {"run": {"overwrite": "maybe"}}, "run.overwrite: expected true or false, not 'maybe'"),
+        (TrainConfig, {"run": {"overwrite": [1]}}, "run.overwrite: expected true or false, not [1]"),
+        (
+            TrainConfig,
+            {"run": {"output_dir": 5}},
+            "run.output_dir: expected text, not 5; in YAML, write the value in quotes",
+        ),
+        (TrainConfig, {"run": {"output_dir": ""}}, "run.output_dir: expected text, not ''"),
+        (TrainConfig, {"data": {"dataset": 5}}, "data.dataset: expected a list, not 5"),
+        (TrainConfig, {"loss": {"mrl_dims": [64, "big"]}}, "loss.mrl_dims: expected an integer, not 'big'"),
+        (TrainConfig, {"loss": {"distill": "mse"}}, "loss.distill: expected kl or margin-mse, not 'mse'"),
+        (
+            TrainConfig,
+            {"launch": {"mixed_precision": False}},
+            "launch.mixed_precision: expected auto, no, bf16 or fp16, not false; in YAML, write the value in quotes",
+        ),
+        (TrainConfig, {"optim": 3}, "optim: expected a section with keys and values, not 3"),
+        (TrainConfig, {"optim": {"speed": 3}}, "optim.speed: unknown key"),
+        (TrainConfig, {3: 4}, "3: unknown key"),
+        (MineConfig, {"range": "10"}, "range: expected START-STOP, for example 10-210, not '10'"),
+        (ValidateConfig, {"files": []}, "files: expected a list with at least one value, not []"),
+    ],
+)
+def test_an_invalid_value_is_reported_with_what_is_expected(write_yaml, config, content, message):
+    file = write_yaml(content)
+    assert errors_of(config, file, {}) == [f"{file}: {message}"]
+
+
+def test_a_rule_about_several_options_is_printed_without_values():
+    message = "--rerank-margin and --rerank-max-score require --rerank-with"
+    assert errors_of(MineConfig, None, {"rerank_margin": "0.1"}) == [message]
+
+
+def test_every_type_of_error_that_an_option_can_cause_is_described():
+    values = ["fast", "", 5, -1, 0.5, float("inf"), True, None, [], ["x"], [None], {"a": 1}, 10**30]
+    for config in COMMANDS:
+        for path in option_fields(config):
+            for value in values:
+                content: object = value
+                for name in reversed(path):
+                    content = {name: content}
+                try:
+                    config.model_validate(content)
+                except ValidationError as invalid:
+                    kinds = {error["type"] for error in invalid.errors()}
+                    assert kinds <= {*EXPECTED, *UNKNOWN_KEY, "value_error"}, (path, value)
 
 
 def test_lists_are_repeated_options_or_comma_separated():
@@ -272,7 +338,7 @@ def test_a_yaml_error_names_file_and_line(write_yaml):
 
 
 def test_the_hint_for_a_command_without_a_shipped_file_names_its_help(write_yaml):
-    with pytest.raises(ConfigError, match="a mapping of sections is expected") as error:
+    with pytest.raises(ConfigError, match="expected sections with keys and values") as error:
         load(DoctorConfig, write_yaml("- a list"))
     assert "`embedctl doctor --help`" in error.value.hint
 

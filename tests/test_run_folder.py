@@ -68,13 +68,15 @@ def test_a_run_of_an_earlier_version_is_recognised_by_its_files(run):
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_files_of_the_user_that_a_run_would_write_are_refused(tmp_path, name, overwrite):
     write(tmp_path / name, "mine")
-    with pytest.raises(ConfigError, match="contains files that no run of embedctl wrote: "):
+    with pytest.raises(
+        ConfigError, match="contains files that no run of embedctl wrote and that this run would replace: "
+    ):
         check_output(config(tmp_path, overwrite=overwrite), RunFolder(tmp_path))
 
 
 def test_other_files_of_the_user_require_overwrite_and_are_kept(tmp_path):
     write(tmp_path / "notes.txt")
-    with pytest.raises(ConfigError, match="files that do not belong to a run"):
+    with pytest.raises(ConfigError, match="contains files but no run"):
         check_output(config(tmp_path), RunFolder(tmp_path))
     check_output(config(tmp_path, overwrite=True), RunFolder(tmp_path))
 

@@ -73,8 +73,8 @@ class Finding:
 def command(config: DoctorConfig) -> None:
     """Check the installation: versions, GPUs, cache folders and the Hugging Face Hub.
 
-    The output is a list of findings, each with advice if something is missing. The exit code is 1 if embedctl cannot
-    work without what is missing.
+    The output is a list of findings, each with the next action if something is missing. The exit code is 1 if embedctl
+    cannot work without what is missing.
     """
     findings = [*_check_packages(), *_check_machine(), *_check_folders(), _check_hub(), *_check_optional_packages()]
     problems = [finding for finding in findings if finding.broken]
@@ -135,7 +135,8 @@ def _check_machine() -> Iterator[Finding]:
     if torch.backends.mps.is_available():
         yield Finding("machine", "GPU", "Apple GPU (mps)")
     elif shutil.which("nvidia-smi"):
-        yield Finding("machine", "GPU", f"torch {torch.__version__} finds no GPU", "install a CUDA build of torch")
+        found, advice = f"torch {torch.__version__} finds no GPU", "install a CUDA build of torch: see pytorch.org"
+        yield Finding("machine", "GPU", found, advice)
     else:
         yield Finding("machine", "GPU", "none; all commands run on the CPU")
 
@@ -145,17 +146,18 @@ def _check_folders() -> Iterator[Finding]:
     try:
         yield Finding("folder", "example data", str(shipped_path("example_data")))
     except FileNotFoundError as missing:
-        yield Finding("folder", "example data", str(missing), "install embedctl again", broken=True)
+        advice = "run `pip install --force-reinstall .` in the repository of embedctl"
+        yield Finding("folder", "example data", str(missing), advice, broken=True)
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     models = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    yield _check_cache("Hugging Face cache", models, "set HF_HOME to a writable folder", required=False)
-    yield _check_cache("embedctl cache", cache_folder(), "set EMBEDCTL_CACHE to a writable folder", required=True)
+    yield _check_cache("Hugging Face cache", models, "HF_HOME", required=False)
+    yield _check_cache("embedctl cache", cache_folder(), "EMBEDCTL_CACHE", required=True)
 
 
-def _check_cache(name: str, folder: Path, advice: str, *, required: bool) -> Finding:
+def _check_cache(name: str, folder: Path, variable: str, *, required: bool) -> Finding:
     """Report the size of a cache folder, the free disk space, and whether it can be written.
 
-    If the folder does not exist yet, its nearest existing parent must be writable.
+    If the folder does not exist yet, its nearest existing parent must be writable. `variable` sets another folder.
     """
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     size = sum(path.lstat().st_size for path in folder.rglob("*")) / 2**30 if folder.is_dir() else 0.0
@@ -163,6 +165,7 @@ def _check_cache(name: str, folder: Path, advice: str, *, required: bool) -> Fin
     value = f"{folder} ({size:.1f} GiB used, {free:.0f} GiB free)"
     if existing.is_dir() and os.access(existing, os.W_OK):
         return Finding("folder", name, value)
+    advice = f"set the environment variable {variable} to a folder of your own"
     return Finding("folder", name, f"{value}: the folder cannot be written", advice, broken=required)
 
 
@@ -173,6 +176,7 @@ def _check_hub() -> Finding:
     advice = "use a model folder, or a model that is already in the Hugging Face cache"
     if hub.is_offline():
         value = "offline mode (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)"
+        advice = f"unset these variables to download models, or {advice}"
     elif hub.is_reachable(hub.endpoint(), HUB_TIMEOUT_SECONDS):
         return Finding("hub", "Hugging Face Hub", f"{name} is reachable")
     return Finding("hub", "Hugging Face Hub", value, advice)

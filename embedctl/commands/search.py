@@ -74,7 +74,7 @@ def print_results(queries: list[str], results: list[list[dict[str, Any]]]) -> No
     """Print one table of search results per query."""
     for query, found in zip(queries, results, strict=True):
         rows = [[one_line(one["text"]), f"{one['score']:.4f}", f"{one['row']:,}"] for one in found]
-        console.table(one_line(query), ["text", "cosine", "row"], rows)
+        console.table(one_line(query), ["text", "cosine", "row (from 0)"], rows)
 
 
 def one_line(text: str) -> str:

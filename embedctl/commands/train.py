@@ -189,10 +189,11 @@ def check_output(config: TrainConfig, run: RunFolder) -> None:
     """Raise a ConfigError if the run may not be written to the folder, or may not replace the run in it."""
     contains = f"--output-dir {run.path} contains"
     if config.run.resume and run.has_model and not run.has_checkpoint:
-        hint = f"train the model further with --model {run.path} and another --output-dir"
+        hint = f"to train the model further, run `embedctl train --model {run.path} --output-dir FOLDER`"
         raise ConfigError(f"--resume: the run in {run.path} is finished", hint)
     if files := run.other_files():
-        raise ConfigError(f"{contains} files that no run of embedctl wrote: {', '.join(files)}", OTHER_FOLDER)
+        message = f"{contains} files that no run of embedctl wrote and that this run would replace: {', '.join(files)}"
+        raise ConfigError(message, f"{OTHER_FOLDER}, or move these files to another folder")
     if config.run.resume or not run.path.is_dir():
         return
     hint = f"{OTHER_FOLDER}, or use --overwrite to"
@@ -200,10 +201,10 @@ def check_output(config: TrainConfig, run: RunFolder) -> None:
         if run.has_model:
             raise ConfigError(f"{contains} a finished run", f"{hint} replace the run")
         if run.has_checkpoint:
-            hint = "continue it with --resume, or replace it with --overwrite"
+            hint = f"continue it with `embedctl train --resume {run.path}`, or replace it with --overwrite"
             raise ConfigError(f"{contains} an unfinished run", hint)
         if not run.is_run and any(path.name != LOCK_FILE for path in run.path.iterdir()):
-            raise ConfigError(f"{contains} files that do not belong to a run", f"{hint} write to it and keep them")
+            raise ConfigError(f"{contains} files but no run", f"{hint} add the run to the folder and keep these files")
     data = config.data
     datasets = [parse_dataset_option(name).path for name in data.dataset]
     model = [config.model.model_name_or_path]

@@ -125,7 +125,7 @@ def panel_rows(report: dict[str, Any]) -> dict[str, str]:
         facts["rows with a prompt"] = f"{stats['prompted']:,}"
     queries = console.plural(stats["duplicate_queries"], "query", "queries")
     passages = console.plural(stats["duplicate_texts"], "passage")
-    facts["repeated texts"] = f"{queries} and {passages} that also occur earlier in the file"
+    facts["duplicates"] = f"{queries} and {passages} that also occur earlier in the file"
     for severity in COLOURS:
         counts = stats[f"{severity.removesuffix('s')}_counts"]
         width = max((len(f"{count:,}") for count in counts.values()), default=0)

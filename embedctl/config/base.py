@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from embedctl.console import plural
 
@@ -47,9 +48,15 @@ def _split_commas(value: Any) -> Any:
     return [piece for item in items for piece in (item.split(",") if isinstance(item, str) else [item])]
 
 
+def _check_range(text: str) -> str:
+    if not re.fullmatch(r"\d+-\d+", text):
+        raise ValueError("expected START-STOP, for example 10-210")
+    return text
+
+
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 PositiveIntegers = Annotated[tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(_split_commas)]
-Range = Annotated[str, Field(pattern=r"^\d+-\d+$")]
+Range = Annotated[str, AfterValidator(_check_range)]
 # Options of several commands.
 Device = Annotated[
     str | None,

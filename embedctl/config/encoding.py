@@ -34,9 +34,10 @@ class EncodeConfig(Command):
     max_len: int | None = option(None, "Texts", ge=4)
     """maximum length of a text in tokens; longer texts are truncated (default: the model's own)"""
     batch_tokens: int | None = option(None, HARDWARE, gt=0)
-    """tokens per forward pass; lower it if memory is exhausted (default: 65536 on a GPU, 4096 on a CPU)"""
+    """maximum number of tokens in one forward pass, in which several texts are encoded together; lower it if memory is
+    exhausted (default: 65536 on a GPU, 4096 on a CPU)"""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option("auto", HARDWARE)
-    """data type of the computation; auto: float32; bfloat16 is faster on a GPU"""
+    """data type of the computation; auto is float32; bfloat16 is faster on a GPU"""
     backend: Literal["torch", "onnx", "openvino"] = option("torch", HARDWARE)
     """library that computes the transformer; onnx and openvino compute on the CPU and require `pip install
     'embedctl[onnx]'` or `'embedctl[openvino]'`"""
@@ -48,7 +49,7 @@ class EncodeConfig(Command):
     overwrite: bool = option(False, "Output")
     """replace an existing output that this command did not write, or that was changed since; encode all shards again"""
     num_processes: int = option(1, HARDWARE, gt=0)
-    """processes that encode the shards of an output folder, one per GPU"""
+    """number of processes that encode the shards of an output folder; use one per GPU"""
     device: Device = None
 
     @property

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from embedctl.config.base import CliOption, Command, Section
+from embedctl.config.expected import describe
 from embedctl.credentials import credential_in
 from embedctl.errors import ConfigError
 from embedctl.resources import config_file
@@ -113,15 +114,12 @@ def _message(error: Any, set_paths: list[tuple[str, ...]], file: str | None) -> 
 
     `set_paths` are the paths of the options on the command line.
     """
-    names = tuple(str(part) for part in error["loc"] if not isinstance(part, int))
-    message = error["msg"].removeprefix("Value error, ")
-    if not names:
-        return str(message)
+    if error["type"] == "value_error" and isinstance(error["input"], dict):  # a rule about several options
+        return str(error["ctx"]["error"])
+    names = tuple(str(part) for part in error["loc"] if not isinstance(part, int) or error["type"] == "invalid_key")
     flag_path = next((path for path in set_paths if names[: len(path)] == path), None)
     source = flag_of(flag_path[-1]) if flag_path else f"{file}: {'.'.join(names)}" if file else flag_of(names[-1])
-    if error["type"] == "extra_forbidden":
-        return f"{source}: unknown key"
-    return f"{source}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
+    return f"{source}: {describe(error)}"
 
 
 def _yaml_message(file: str, cause: yaml.YAMLError) -> str:
@@ -146,15 +144,15 @@ def _read_yaml(file: str, config: type[Command]) -> dict[str, Any]:
     except yaml.YAMLError as invalid:
         raise ConfigError(f"--config: {_yaml_message(file, invalid)}", hint) from None
     if not isinstance(content or {}, dict):
-        raise ConfigError(f"--config: {file}: a mapping of sections is expected", hint)
+        raise ConfigError(f"--config: {file}: expected sections with keys and values", hint)
     return {name: value for name, value in (content or {}).items() if value is not None}
 
 
 def check_complete(file: str, config: type[Command]) -> None:
-    """Check that a configuration which `dump` wrote is not empty or cut.
+    """Check that a configuration which `dump` wrote is complete.
 
     Raises:
-        ConfigError: it is, so the settings of the run are lost.
+        ConfigError: it is empty or truncated, so the settings of the run are lost.
     """
     content: Any = _read_yaml(file, config)
     expected: Any = config().model_dump()
@@ -162,7 +160,7 @@ def check_complete(file: str, config: type[Command]) -> None:
         last = next(reversed(expected))
         content, expected = content.get(last) if isinstance(content, dict) else None, expected[last]
     if content is None:
-        message = f"{file}: the file is empty or cut, so the settings of the run are lost"
+        message = f"{file}: the file is empty or truncated, so the settings of the run are lost"
         raise ConfigError(message, "restore the file, or start a new run in another folder")
 
 

@@ -8,7 +8,7 @@ from embedctl.config.base import PositiveIntegers, Section, option
 
 
 class InfoNCESection(Section):
-    """Options of InfoNCE, the loss of rows without scores; distillation uses the temperature too."""
+    """Options of InfoNCE, the loss of rows without grades and teacher scores; distillation uses the temperature too."""
 
     temperature: float = option(0.02, "Loss", gt=0)
     """divides the cosine similarities before the softmax; a lower value gives more weight to the hardest negatives"""
@@ -23,16 +23,17 @@ class DistillSection(Section):
     """Options of distillation, the loss of rows with teacher scores."""
 
     distill: Literal["kl", "margin-mse"] = option("kl", "Loss")
-    """loss for rows with pos_scores and neg_scores: KL divergence or mean squared error of the margins"""
+    """loss of rows with teacher scores (pos_scores and neg_scores): KL divergence, or mean squared error of the
+    margins"""
     teacher_temperature: float = option(1.0, "Loss", gt=0)
-    """divides the teacher scores of these rows"""
+    """divides the teacher scores"""
 
 
 class CoSENTSection(Section):
     """Options of CoSENT, the loss of graded pairs."""
 
     cosent_scale: float = option(20.0, "Loss", gt=0)
-    """scale of the cosine similarities in CoSENT, the loss of rows with scores"""
+    """scale of the cosine similarities in CoSENT, the loss of graded pairs (rows with scores)"""
 
 
 class MatryoshkaSection(Section):

@@ -74,7 +74,8 @@ class MineConfig(Command):
     """file of passages to search for negatives (default: all passages of the rows)"""
     range: Range = option("10-210", "Negatives", metavar="START-STOP")
     """positions in the search results from which negatives are taken, from START up to but not including STOP; 0 is the
-    most similar passage, and passages near it may be unlabelled positives"""
+    most similar passage that is neither a known positive nor rejected, and passages near it may be unlabelled
+    positives; if fewer than --neg-nums passages follow START, more similar ones are used too"""
     neg_nums: int = option(15, "Negatives", gt=0)
     """hard negatives per row"""
     sampling: Literal["top", "random", "weighted"] = option("random", "Negatives")
@@ -91,7 +92,7 @@ class MineConfig(Command):
     """store embeddings on disk, so that a second run is faster and an interrupted run can continue; disable it with
     --no-cache"""
     scores: bool = option(False, "Output")
-    """also write pos_scores and neg_scores; training then distills these scores"""
+    """also write teacher scores (pos_scores and neg_scores) to the rows; training then uses the distillation loss"""
     seed: int = option(42, "Negatives", ge=0)
     """seed of the random choice of negatives"""
     limits: FilterSection = FilterSection()

@@ -17,7 +17,7 @@ class RunSection(Section):
     output_dir: str = option("out", FOLDER, "-o", metavar="FOLDER", min_length=1)
     """folder for the fine-tuned model, its metrics and its checkpoints"""
     overwrite: bool = option(False, FOLDER)
-    """replace an earlier run in the output folder, or write into a folder with other files"""
+    """replace an earlier run in the output folder, or add the run to a folder with other files, which are kept"""
     resume: str | None = option(None, FOLDER, metavar="[FOLDER]")
     """continue an interrupted run from its folder or from one of its checkpoints; without a value, from the newest
     checkpoint in --output-dir (default: start a new run)"""
@@ -47,7 +47,8 @@ class LaunchSection(Section):
     strategy: Literal["auto", "fsdp", "ddp"] = option("auto", HARDWARE)
     """with several processes: fsdp shards the weights; ddp copies them to each process; auto decides by their size"""
     tokens_per_forward: int | None = option(None, HARDWARE, gt=0)
-    """tokens per forward pass; lower it if memory is exhausted (default: chosen by the available memory)"""
+    """maximum number of tokens in one forward pass; a larger batch is computed in chunks with the same gradients, so
+    lower this value, not --batch-size, if memory is exhausted (default: chosen by the available memory)"""
     attention: Literal["auto", "packed", "padded"] = option("auto", HARDWARE)
     """packed computes without padding (on a GPU in half precision); padded works with every model; auto uses packed
     where it can"""

@@ -63,7 +63,7 @@ class TuneSection(Section):
     gradient_checkpointing: bool = option(False, "Model")
     """recompute activations in the backward pass: less memory, about a third more time"""
     compile: bool = option(False, "Model")
-    """compile the layers with torch.compile: a slow start, then faster steps"""
+    """compile the layers with torch.compile: the first steps are slow, the others faster"""
 
 
 class DataSection(Section):
@@ -73,10 +73,11 @@ class DataSection(Section):
     """file of training rows; for several files, repeat the option or use a list in YAML; FILE:2 uses each row twice per
     epoch (default: the shipped example rows)"""
     eval_dataset: Strings = option((), "Data", metavar="FILE")
-    """file of rows to evaluate on during training, which should not be in --dataset; may be repeated like --dataset
+    """file of rows to evaluate on during training, which should not be in --dataset; for several files, as --dataset
     (default: no evaluation; without --dataset, the shipped evaluation rows)"""
     neg_nums: int = option(15, "Data", ge=0)
-    """hard negatives per query; if a row has more, a random choice is used; if it has fewer, some are repeated"""
+    """hard negatives per query; if a row has more, a random choice is used; if it has fewer, some are used
+    more than once"""
     positives: Literal["sample", "explode"] = option("sample", "Data")
     """for rows with several positives: sample uses one of them per epoch, in turn; explode uses each of them in every
     epoch"""
@@ -91,7 +92,8 @@ class RemineSection(Section):
     """before every epoch but the first, mine new hard negatives with the current model"""
     remine_range: Range = option("10-210", REMINE, metavar="START-STOP")
     """positions in the search results from which these negatives are drawn, from START up to but not including STOP; 0
-    is the most similar passage"""
+    is the most similar passage that is neither a known positive nor rejected; if fewer than --neg-nums passages follow
+    START, more similar ones are used too"""
     remine_margin: float | None = option(None, REMINE)
     """each of these negatives must score below the positive by at least this cosine difference (default: no limit)"""
 
@@ -107,7 +109,7 @@ class OptimSection(Section):
     epochs: int = option(2, "Training", gt=0)
     """number of passes over the training rows"""
     max_steps: int | None = option(None, "Training", gt=0)
-    """stop after this number of optimizer steps, where the learning-rate schedule ends too (default: use --epochs)"""
+    """stop after this number of optimizer steps; the learning-rate schedule ends there too (default: use --epochs)"""
     warmup_proportion: float = option(0.1, "Training", ge=0, le=1)
     """fraction of the optimizer steps in which the learning rate rises to --lr"""
     lr_scheduler: Literal["linear", "cosine", "constant"] = option("linear", "Training")
@@ -117,7 +119,7 @@ class OptimSection(Section):
     max_grad_norm: float = option(1.0, "Training", ge=0)
     """gradients with a larger norm are clipped to it; 0: no clipping"""
     seed: int = option(42, "Training", ge=0)
-    """seed of all random choices; the same seed repeats a run exactly"""
+    """seed of all random choices; runs with the same seed and settings give the same model"""
 
 
 class TrainConfig(Command):

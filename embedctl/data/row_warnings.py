@@ -83,7 +83,7 @@ def find_encoding_damage(row: Row) -> list[Problem]:
                     kind, fix = "replacement character", "Convert the original file to UTF-8 again"
                 else:
                     kind, fix = "control character", "Remove it, or convert the original file to UTF-8 again"
-                message = f"the text contains U+{ord(found[0]):04X} ({kind}) at index {found.start()}. {fix}"
+                message = f"the text contains U+{ord(found[0]):04X} ({kind}) at index {found.start()} (from 0). {fix}"
                 warnings.append(Problem(field, "encoding-damage", message))
                 break
     return warnings

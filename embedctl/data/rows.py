@@ -33,9 +33,18 @@ class RowKind(Enum):
     TEACHER = "teacher"
 
 
+# What messages call a kind, if not by its value.
+KIND_LABELS = {
+    "in-batch": "in-batch negatives",
+    "hard-negatives": "hard negatives",
+    "graded": "graded pairs",
+    "teacher": "teacher scores",
+}
+
+
 def format_kinds(counts: Mapping[str, int]) -> str:
-    """Return the numbers of rows per kind for messages: "hard negatives: 400, in-batch: 20"."""
-    return ", ".join(f"{kind.replace('hard-', 'hard ')}: {count:,}" for kind, count in counts.items())
+    """Return the numbers of rows per kind for messages: "hard negatives: 400, graded pairs: 20"."""
+    return ", ".join(f"{KIND_LABELS.get(kind, kind)}: {count:,}" for kind, count in counts.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,8 @@ class LaunchPlan:
             raise ConfigError(message, "omit --device")
         if gpus and processes > gpus * job.machines:
             message = f"--num-processes {processes}: this machine has only {plural(gpus, 'GPU')}"
+            if job.machines > 1:
+                message += f", so {job.machines} such machines can run {gpus * job.machines} processes"
             raise ConfigError(message, f"use --num-processes {gpus * job.machines}, or {job.cpu_option}")
         return cls(processes, gpus > 0, choose_strategy(job.strategy, processes, job.weight_bytes)[0])
 

@@ -28,7 +28,7 @@ from embedctl.distributed.worker import LAUNCHER_PID
 from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_SIGNAL, ConfigError, Stopped, Terminated
 from embedctl.signals import STOP_SIGNALS, handled_stop_signals
 
-CRASH_HINT = "read the worker's messages above; if they do not name the cause, report this as a bug in embedctl"
+CRASH_HINT = "read the output above; if it does not name the cause, report this as a bug in embedctl, with that output"
 RESTART_HINT = "run the command again; continue a training run with `embedctl train --resume RUN`"
 
 
@@ -104,12 +104,12 @@ def run_launcher(launch: Callable[[], None]) -> Outcome:
     except KeyboardInterrupt:
         return Outcome(EXIT_INTERRUPTED, "interrupted", RESTART_HINT)
     except subprocess.CalledProcessError as child:
-        return _outcome_of(child.returncode, "the worker")
+        return _outcome_of(child.returncode, "the worker process")
     except ChildFailedError as failed:
         children = sorted(failed.failures.items(), key=lambda item: int(item[1].timestamp))
         killed = [item for item in children if item[1].exitcode < 0 and -item[1].exitcode not in STOP_SIGNALS]
         crashed = killed or [item for item in children if item[1].exitcode not in (-15, 143)] or children
-        return _outcome_of(crashed[0][1].exitcode, f"the worker of rank {crashed[0][0]}")
+        return _outcome_of(crashed[0][1].exitcode, f"the worker process of rank {crashed[0][0]}")
     return Outcome(0)
 
 
@@ -134,7 +134,7 @@ def _outcome_of(code: int, worker: str) -> Outcome:
     if code < 0:
         name = f"{signal.Signals(number).name} (signal {number})"
         return Outcome(EXIT_SIGNAL + number, f"{worker} was killed by {name}", CRASH_HINT, killed=True)
-    return Outcome(code, f"{worker} exited with code {code}", CRASH_HINT)
+    return Outcome(code, f"{worker} ended with exit code {code} and without an error message", CRASH_HINT)
 
 
 def with_worker_report(folder: Path, outcome: Outcome) -> Outcome:

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from embedctl import console
@@ -112,10 +113,10 @@ class Encoder:
         )
         not_finite = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(not_finite):
-            raise ModelError(
-                f"the embedding of text {first_row + int(not_finite[0]) + 1:,} contains NaN or infinity",
-                "use --precision float32; if the error remains, the model weights are damaged: use another model",
-            )
+            number = first_row + int(not_finite[0]) + 1
+            is_float32 = self.embedder.dtype == torch.float32
+            hint = "download the model again, or use another model" if is_float32 else "use --precision float32"
+            raise ModelError(f"the embedding of text {number:,} (counted from 1) contains NaN or infinity", hint)
         return self.quantize(vectors)
 
 

@@ -83,7 +83,7 @@ class EncodeJob:
         vectors = Output("--output", self.output, EMBEDDINGS, "managed" if self.sharded else "file")
         has_ranges = self.dtype == "int8" and not self.sharded
         ranges = Output("--output", ranges_path(self.output), ranges_of(self.output), written=has_ranges)
-        index = Output("--index", index_folder_for(self.output), INDEX, "folder", written=self.index is not None)
+        index = Output("--output", index_folder_for(self.output), INDEX, "folder", written=self.index is not None)
         return [vectors, ranges, index]
 
     @property

@@ -125,21 +125,23 @@ def _section(sample: Sample) -> str:
 def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:
     """Return label and value of each line of the summary; lines with a count of zero are left out."""
     selection, above = job.selection, result.above_positive
+    limit = "--rerank-margin 0" if job.rerank_with else "--margin 0"
+    reject = f"use {limit}{' without --fill relax' if job.fill == 'relax' else ''} to reject such passages"
+    found = plural(above, "negative scores above its row's positive", "negatives score above their row's positive")
     facts = {
         "rows": f"{result.rows:,}",
         "corpus": plural(result.corpus, "distinct passage"),
         "negatives": f"{result.negatives:,} ({result.negatives / result.rows:.1f} per row)",
         "rejected candidates": ", ".join(f"{LABELS.get(name, name)}: {n:,}" for name, n in result.rejected.items()),
-        "possible false negatives": plural(
-            above, "negative scores above its row's positive", "negatives score above their row's positive"
-        ),
+        "possible false negatives": f"{found}; {reject}",
         "added by --fill": plural(result.filled, "negative"),
         "output": str(job.output),
         "next": f"embedctl train --dataset {job.output}",
         "extended range": f"{plural(result.nearer_rows, 'row')} had too few candidates in --range "
-        f"{selection.start}-{selection.stop}, so candidates before position {selection.start} were also used",
+        f"{selection.start}-{selection.stop}, so the range was extended to more similar passages",
         "incomplete rows": f"{plural(result.short_rows, 'row has', 'rows have')} fewer than "
-        f"{plural(selection.count, 'negative')}; {result.short_file} contains the reasons",
+        f"{plural(selection.count, 'negative')}; {result.short_file} contains the reasons; "
+        "use a wider --range, weaker limits, --fill random or a larger --corpus",
     }
     counts = {"possible false negatives": above, "added by --fill": result.filled}
     counts |= {"extended range": result.nearer_rows, "incomplete rows": result.short_rows}

@@ -47,7 +47,7 @@ class StoreMiner:
         mined_R = np.isin(rows.kind, KINDS_WITHOUT_SCORES)
         if not mined_R.any():
             message = "--remine-every-epoch: every row has grades or teacher scores and cannot receive mined negatives"
-            raise TrainingError(message, "remove --remine-every-epoch, or add rows without scores")
+            raise TrainingError(message, "remove --remine-every-epoch, or add rows without grades and teacher scores")
         query_Q, first_Q = np.unique(own_query[mined_R], return_index=True)
         as_passage_Q = data.query_as_passage[mined_R][first_Q]
         # all rows with the query's text, whatever their prompts

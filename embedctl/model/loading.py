@@ -68,13 +68,14 @@ def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
     """Convert errors of the libraries in a with-block that loads a model to a ModelError, and suppress their output.
 
     If the Hugging Face Hub is not reachable, only cached models are used. The message of the error is `problem` and the
-    library's message. The default hint is to check the folder, or the name and the network.
+    library's message. The default hint depends on whether `path` is a folder.
     """
     if not hint and Path(path).exists():
-        hint = "check that the folder contains all files of the model; `embedctl doctor` prints the installed versions"
+        hint = "copy the complete model to the folder again, or use another model. If the message names a package or a "
+        hint += "class, install the version that the model requires; `embedctl doctor` prints the installed versions"
     elif not hint:
-        connection = "with `embedctl doctor`, the connection to the Hugging Face Hub"
-        hint = f"check the name and, {connection}; or use a local folder"
+        hint = "check the spelling of the name, and run `embedctl doctor` to check the connection to the Hub. For a "
+        hint += "private model, run `hf auth login` first; without a connection, use the folder of a model"
     hub.go_offline_if_unreachable(path)
     silence_transformers()
     check_files(path)

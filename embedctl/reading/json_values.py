@@ -163,7 +163,8 @@ def _parse_leniently(number: int, raw: bytes) -> JsonValue:
     except (ValueError, RecursionError) as cause:
         return _with_problem(number, "not-json", f"not JSON: {cause}")
     if field := _field_with_surrogate(value):
-        message = "contains an unpaired surrogate such as \\ud800, which is only half of a character"
+        half = "contains an unpaired surrogate such as \\ud800, which is only half of a character"
+        message = f"the value {half}. Write the whole character, or remove the surrogate"
         return _with_problem(number, "lone-surrogate", message, field)
     return JsonValue(number, value, None, raw)
 

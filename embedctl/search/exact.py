@@ -136,5 +136,5 @@ def _check_finite(what: str, vectors: Vectors) -> None:
     candidates = np.flatnonzero(~np.isfinite(vectors.sum(axis=1)))
     invalid = candidates[~np.isfinite(vectors[candidates]).all(axis=1)]
     if len(invalid):
-        message = f"the embedding of {what} {invalid[0]} contains NaN or infinity"
-        raise ModelError(message, "use a model with float32 or bfloat16 weights, or download the model again")
+        message = f"the embedding of {what} {invalid[0]} (counted from 0) contains NaN or infinity"
+        raise ModelError(message, "download the model again, or use another model; in training, use a lower --lr")

@@ -72,9 +72,10 @@ class Monitor:
         self._paused += seconds
         self._write({"step": step, **{f"mined_{name}": n for name, n in numbers.items()}, "mined_seconds": seconds})
         above = numbers["above_positive"]
-        warning = "; 1 negative scores above its row's positive and may be a false negative"
-        if above > 1:
-            warning = f"; {above:,} negatives score above their row's positive and may be false negatives"
+        one, several = "negative scores above its row's positive", "negatives score above their row's positive"
+        warning = (
+            f"; possible false negatives: {plural(above, one, several)} (use --remine-margin 0 to reject such passages)"
+        )
         counts = f"{plural(numbers['negatives'], 'negative')} for {plural(numbers['rows'], 'row')}"
         console.info(f"epoch {epoch + 1}: mined {counts} in {seconds:.1f} s{warning if above else ''}")
 

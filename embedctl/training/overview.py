@@ -54,7 +54,7 @@ def _batch(job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan)
     layout = "packed" if session.embedder.packed else "padded"
     queries = plural(plan.settings.batch_size, "query", "queries")
     return {
-        "batch": f"{queries}, about {candidates:,.0f} candidates per query{per_step}",
+        "batch": f"{queries}, each compared with about {candidates:,.0f} passages (positive and negatives){per_step}",
         "tokens": f"about {tokens:,} per batch, at most {session.budget:,} per forward pass ({layout})",
     }
 
@@ -77,14 +77,14 @@ def _steps(schedule: Schedule, start: int) -> str:
 
 
 def _model(job: TrainJob, session: Session) -> str:
-    weights = sum(weight.numel() for weight in session.embedder.parameters())
-    size = f"{weights / 1e6:.1f}M weights"
+    parameters = sum(parameter.numel() for parameter in session.embedder.parameters())
+    size = f"{parameters / 1e6:.1f}M parameters"
     if job.model == TINY:
         return (
             f"built-in, {size}, randomly initialized, with its own defaults of --lr, --batch-size and --epochs. "
             "To fine-tune a pretrained model, use for example --model BAAI/bge-base-zh-v1.5"
         )
     if job.tune.lora_rank:
-        trained = sum(weight.numel() for weight in session.embedder.parameters() if weight.requires_grad)
-        size += f" ({trained / 1e6:.1f}M of them in adapters, which are trained)"
+        trained = sum(parameter.numel() for parameter in session.embedder.parameters() if parameter.requires_grad)
+        size += f" ({trained / 1e6:.1f}M of them in LoRA adapters, which are trained)"
     return f"{display_path(job.model)}, {size}, {session.embedder.dimension} dimensions"

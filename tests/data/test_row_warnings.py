@@ -33,8 +33,8 @@ def test_the_fast_check_of_a_line_misses_no_damaged_character(ascii_only):
 def test_the_first_damaged_character_of_each_field_is_reported():
     warnings = find_encoding_damage(Row("ok", ("ok", "x\x01\x02"), ("\ufffd", "\ufffd")))
     assert [warning.field for warning in warnings] == ["pos[1]", "neg[0]"]
-    assert "the text contains U+0001 (control character) at index 1. Remove it" in warnings[0].message
-    assert "the text contains U+FFFD (replacement character) at index 0. Convert" in warnings[1].message
+    assert "the text contains U+0001 (control character) at index 1 (from 0). Remove it" in warnings[0].message
+    assert "the text contains U+FFFD (replacement character) at index 0 (from 0). Convert" in warnings[1].message
 
 
 @pytest.mark.parametrize(

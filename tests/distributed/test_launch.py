@@ -62,6 +62,8 @@ def test_more_processes_than_gpus_are_refused():
         LaunchPlan.from_job(job(processes=3))
     assert error.value.hint == "use --num-processes 2, or --cpu"
     assert LaunchPlan.from_job(job(processes=4, machines=2)).processes == 4
+    with pytest.raises(ConfigError, match="only 2 GPUs, so 2 such machines can run 4 processes"):
+        LaunchPlan.from_job(job(processes=5, machines=2))
 
 
 def test_accelerate_config_describes_several_machines():

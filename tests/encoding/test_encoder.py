@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from embedctl.encoding import encoder
 from embedctl.encoding.encoder import Encoder
@@ -74,16 +75,19 @@ def test_an_empty_input_is_an_error_and_leaves_no_file(embedder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_vector_with_nan_is_an_error_with_the_number_of_its_text(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("dtype", "hint"), [(torch.float32, "another model"), (torch.float16, "--precision float32")])
+def test_a_vector_with_nan_is_an_error_with_the_number_of_its_text(tmp_path, monkeypatch, dtype, hint):
     class NanEmbedder:
         def encode(self, texts: list[str], **_options: object) -> np.ndarray:
             vectors = np.ones((len(texts), 2), dtype=np.float32)
             vectors[[text == "bad" for text in texts], 1] = np.nan
             return vectors
 
+    NanEmbedder.dtype = dtype
     monkeypatch.setattr(encoder, "BLOCK_TEXTS", 3)
-    with pytest.raises(ModelError, match="the embedding of text 5 contains NaN or infinity"):
+    with pytest.raises(ModelError, match=r"the embedding of text 5 \(counted from 1\) contains NaN") as error:
         make_encoder(NanEmbedder()).to_file(iter(["a", "b", "c", "d", "bad"]), tmp_path / "x.npy")
+    assert hint in error.value.hint
     assert list(tmp_path.iterdir()) == []
 
 

@@ -60,16 +60,20 @@ def test_rows_with_likely_false_negatives_come_first_and_all_rows_are_counted(re
     assert "http" not in page
 
 
+REJECT = "use --margin 0 without --fill relax to reject such passages"
+
+
 @pytest.mark.parametrize(
     ("count", "to_check", "filled"),
     [
         (0, None, None),
-        (1, "1 negative scores above its row's positive", "1 negative"),
-        (1200, "1,200 negatives score above their row's positive", "1,200 negatives"),
+        (1, f"1 negative scores above its row's positive; {REJECT}", "1 negative"),
+        (1200, f"1,200 negatives score above their row's positive; {REJECT}", "1,200 negatives"),
     ],
 )
 def test_the_summary_uses_singular_and_plural_and_omits_zero_counts(count, to_check, filled):
-    job = SimpleNamespace(selection=Selection(0, 9, 3, "top", 0), fill="relax", output=Path("mined.jsonl"))
+    selection = Selection(0, 9, 3, "top", 0)
+    job = SimpleNamespace(selection=selection, fill="relax", rerank_with=None, output=Path("mined.jsonl"))
     result = MiningResult(rows=2, negatives=6, above_positive=count, filled=count, rejected=Counter({"answers": 4}))
     facts = summary(job, result)
     assert facts["rejected candidates"] == "known positives: 4"

@@ -147,7 +147,7 @@ def test_objects_are_counted_if_each_line_is_one_text(write):
         ('{"text": ["a", {"b": 1}]}\n', r':1: text: .* not {"b": 1}$'),
         ('{"text": ""}\n["a"]\n', r":2: text: an object or a string is expected$"),
         ('{"text": "one"}\n{"text": \n', r":2: line: not JSON"),
-        ('{"text": "half \\ud800"}\n', r":1: text: contains an unpaired surrogate"),
+        ('{"text": "half \\ud800"}\n', r":1: text: the value contains an unpaired surrogate"),
     ],
 )
 def test_values_that_are_not_texts_are_errors(write, content, message):

@@ -77,9 +77,9 @@ def test_an_empty_corpus_and_no_queries():
 def test_vectors_that_are_not_finite_are_an_error(invalid):
     good, bad = np.ones((4, 2), np.float32), np.ones((4, 2), np.float32)
     bad[2, 1] = invalid
-    with pytest.raises(ModelError, match="the embedding of document 2 contains NaN or infinity"):
+    with pytest.raises(ModelError, match=r"the embedding of document 2 .* contains NaN or infinity"):
         search(good, bad, 1)
-    with pytest.raises(ModelError, match="the embedding of query 2 contains NaN or infinity"):
+    with pytest.raises(ModelError, match=r"the embedding of query 2 .* contains NaN or infinity"):
         search(bad, good, 1)
 
 
