@@ -37,7 +37,7 @@ def load_sentence_transformer(
         pooling: mean (the default), cls or lasttoken; used only for a transformers checkpoint without modules.json.
 
     Raises:
-        ModelError: the model does not exist or cannot be read, or its first module is not a transformer.
+        ModelError: the model does not exist or cannot be read.
     """
     _check_model_path(path)
     with loading_context(path, f"{path}: the embedding model cannot be loaded"), torch.random.fork_rng(devices=[]):
@@ -57,9 +57,6 @@ def load_sentence_transformer(
         else:
             model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings)
     check_tokenizer(path, getattr(model, "tokenizer", None))
-    if not hasattr(model[0], "auto_model") or not hasattr(model[0].auto_model, "config"):
-        problem = f"{path}: the first module of the model is {type(model[0]).__name__}, not a transformer"
-        raise ModelError(problem, "use a model whose first module is a transformer")
     return model
 
 

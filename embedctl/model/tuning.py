@@ -6,14 +6,14 @@ import copy
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from embedctl.config import TuneSection
 from embedctl.errors import ConfigError
 from embedctl.model.embedder import Embedder
 from embedctl.model.fused import unfuse
-from embedctl.tokens.packing import Ragged
+from embedctl.tokens.prompts import PromptKind
+from embedctl.tokens.tokenize import tokenize
 
 
 def add_adapters(embedder: Embedder, config: TuneSection) -> None:
@@ -54,11 +54,12 @@ def freeze_unused(embedder: Embedder) -> list[str]:
 
     These weights never get a gradient. With several processes, the other ranks would wait for it.
     """
-    token = embedder.tokenizer.pad_token_id or 0
-    text = Ragged(np.full(4, token, dtype=np.int32), np.array([4]))
+    kinds: tuple[PromptKind, ...] = ("query", "passage")
+    texts = [embedder.prefix(kind, "") + "a" for kind in kinds]
+    tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
     training = embedder.training
     with torch.random.fork_rng(devices=[]):
-        embedder.eval()(embedder.features(text)).sum().backward()
+        embedder.eval()(embedder.features(tokens)).sum().backward()
     embedder.train(training)
     unused = [name for name, weight in embedder.named_parameters() if weight.requires_grad and weight.grad is None]
     for name, weight in embedder.named_parameters():

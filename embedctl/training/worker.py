@@ -114,9 +114,13 @@ def load_model(job: TrainJob) -> Embedder:
         model = build_tiny((text for row in rows for text in (row.query, *row.pos, *row.neg)), job.optim.seed)
     else:
         model = load_sentence_transformer(job.model, trust_remote_code=job.trust_remote_code, pooling=job.tune.pooling)
-    embedder = Embedder(model)
-    model.max_seq_length = min(max(job.text.query_max_len, job.text.passage_max_len), embedder.position_limit)
+    embedder = Embedder(model).eval()
+    embedder.compare_with_own_forward(job.model)
+    if embedder.truncates_texts:
+        embedder.set_max_len(max(job.text.query_max_len, job.text.passage_max_len))
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
+    if embedder.excludes_prompt and not embedder.uses_own_forward and any(embedder.prompts.values()):
+        embedder.use_own_forward(job.model, "the pooling of the model leaves out the tokens of the prompt")
     embedder.append_normalize()
     check_dims(job.loss.mrl_dims, embedder.dimension)
     return embedder
@@ -125,8 +129,13 @@ def load_model(job: TrainJob) -> Embedder:
 def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
     """Return the maximum lengths, limited by the model's own, and the prompts of the run."""
     text, limit = job.text, embedder.max_len
-    query_len, passage_len = min(text.query_max_len, limit), min(text.passage_max_len, limit)
-    return TextSettings(query_len, passage_len, embedder.prompt_for("query"), embedder.prompt_for("passage"))
+    return TextSettings(
+        query_max_len=min(text.query_max_len, limit),
+        passage_max_len=min(text.passage_max_len, limit),
+        query_prompt=embedder.prompt_for("query"),
+        passage_prompt=embedder.prompt_for("passage"),
+        marks_prompts=embedder.uses_own_forward,
+    )
 
 
 def resume(job: TrainJob, session: Session) -> Progress:
