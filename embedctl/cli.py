@@ -12,7 +12,7 @@ import typer
 from embedctl import __version__, console
 from embedctl.commands.help import CommandHelp, RootHelp
 from embedctl.errors import EmbedctlError, Stopped, Terminated
-from embedctl.signals import raise_on_stop_signals
+from embedctl.signals import stop_signals_raised
 
 # Each command and its module in embedctl/commands, in the order of a user's work; `embedctl --help` uses this order.
 COMMANDS = {
@@ -63,9 +63,9 @@ def with_default_resume(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line. An error that the user can fix is printed as a message; a bug, as a traceback."""
-    raise_on_stop_signals()
     try:
-        app(with_default_resume(sys.argv[1:]), prog_name="embedctl")
+        with stop_signals_raised():
+            app(with_default_resume(sys.argv[1:]), prog_name="embedctl")
     except EmbedctlError as error:
         console.error(error.message, error.hint)
         raise SystemExit(error.exit_code) from None

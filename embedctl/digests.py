@@ -36,7 +36,7 @@ def list_files(folder: Path, names: Iterable[str]) -> dict[str, FileFacts]:
 
 
 def mark_checked(folder: Path, written: Path | None = None) -> None:
-    """Record that the files of a folder are undamaged; `written` is the folder that will be renamed to it, if any."""
+    """Record that the files of a folder are undamaged; `written` is the temporary folder with these files."""
     record(folder, CHECKED, written)
 
 

@@ -1,6 +1,6 @@
 """Write files and folders atomically: under a temporary name, which is renamed at the end. Read small JSON files.
 
-A temporary name is unpredictable and is created exclusively, so it never follows a link that lies in its place. An
+A temporary name is unpredictable and is created exclusively, so an existing link of this name is never followed. An
 error of writing, such as a full disk, becomes an OutputError that names the output. See outputs.py for the check
 whether an output may be replaced.
 """
@@ -34,7 +34,7 @@ HINTS = {  # by the reason why a file cannot be written
     REMOVED: "run the command again",
     os.strerror(errno.EFBIG): "raise the limit of the size of a file (`ulimit -f`), or use another file system",
 }
-LIBRARY_ERROR = re.compile(r"os error (\d+)")  # safetensors and tokenizers, which are written in Rust
+LIBRARY_ERROR = re.compile(r"os error (\d+)")  # in messages of safetensors and tokenizers (Rust)
 # Messages of numpy.ndarray.tofile and torch.save for a write that stored fewer bytes than it should.
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|file write failed")
 
@@ -185,11 +185,11 @@ def write_problem(path: Path, cause: BaseException) -> str | None:
     if SHORT_WRITE.search(str(cause)):
         return "the disk is full, or the file is larger than allowed"
     known = (os.strerror(code) for code in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS))
-    return next((text for text in known if text in str(cause)), None)  # faiss
+    return next((text for text in known if text in str(cause)), None)  # messages of faiss
 
 
 def _free_space(path: Path) -> str:
-    """Return the free space of the disk on which `path` lies, as an addition to a message."""
+    """Return a text with the free space of the disk of `path`, which is appended to a message."""
     existing = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
     if existing is None:
         return ""

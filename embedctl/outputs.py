@@ -19,6 +19,7 @@ from typing import Literal
 
 from embedctl.errors import ConfigError, OutputError
 from embedctl.files import check_writable, read_json_object, remove, remove_temporary_files, write_atomically
+from embedctl.inputs import file_states
 from embedctl.locks import LOCK_FILE, acquire
 from embedctl.resources import private_cache
 from embedctl.signals import deferred_stop_signals
@@ -34,7 +35,7 @@ class Output:
         content: what is written, for example "embeddings"; an output with other content is not replaced unasked.
         kind: a file; a folder, which is replaced as a whole; or a "managed" folder, whose content the command checks
             itself, because it may contain an unfinished result that is continued.
-        written: False for a file that an earlier run may have written and that would no longer fit to the new output.
+        written: False for a file that an earlier run may have written and that would no longer match the new output.
     """
 
     option: str
@@ -81,7 +82,7 @@ def claim(
         for output in outputs:
             _check_replaceable(output, overwrite=overwrite)
             remove_temporary_files(output.path)
-            _states_at_claim[output.path.absolute()] = _state(output.path)
+            _states_at_claim[output.path.absolute()] = file_states(output.path)
         yield [path for _, path in locks]
     finally:
         for handle, path in locks:
@@ -94,7 +95,7 @@ _states_at_claim: dict[Path, object] = {}  # the state of each claimed output wh
 
 
 def remove_stale(outputs: Sequence[Output]) -> None:
-    """Remove what an earlier run wrote and no longer fits to the outputs of a command that has succeeded."""
+    """Remove what an earlier run wrote and no longer matches the outputs of a command that has succeeded."""
     for output in outputs:
         if not output.written and not _changed_since_claim(output.path):
             remove(output.path)
@@ -103,7 +104,7 @@ def remove_stale(outputs: Sequence[Output]) -> None:
 def _changed_since_claim(path: Path) -> bool:
     """Return whether another program created or changed an output that this process has claimed."""
     key = path.absolute()
-    return key in _states_at_claim and _states_at_claim[key] != _state(path)
+    return key in _states_at_claim and _states_at_claim[key] != file_states(path)
 
 
 def _check_distinct(outputs: Sequence[Output], inputs: Mapping[str, Iterable[str | Path]]) -> None:
@@ -133,7 +134,7 @@ def _check_type(output: Output) -> None:
 
 
 def _check_replaceable(output: Output, *, overwrite: bool) -> None:
-    """Raise a ConfigError if the output exists and embedctl did not write it, or if it does not fit to the new one."""
+    """Raise a ConfigError if the output exists and embedctl did not write it, or if it does not match the new one."""
     if overwrite or output.kind == "managed" or not output.path.exists():
         return
     hint = f"give another path with {output.option}, or replace the existing one with --overwrite"
@@ -206,19 +207,19 @@ def record(path: Path, content: str, written: Path | None = None) -> None:
         written: the temporary file or folder that will be renamed to it; default: the output itself.
     """
     with suppress(OSError):  # without a record, --overwrite is required
-        states = [[content, _state(written or path)], *_recorded_states(path)]
+        states = [[content, file_states(written or path)], *_recorded_states(path)]
         write_atomically(_record_file(path), json.dumps({"path": str(path.absolute()), "states": states[:2]}))
 
 
 def was_recorded(path: Path, content: str) -> bool:
     """Return whether embedctl wrote this output with this content and it was not changed since."""
-    state = _state(path)
+    state = file_states(path)
     return state is not None and [content, state] in _recorded_states(path)
 
 
 def is_recorded(path: Path) -> bool:
     """Return whether embedctl wrote or checked this file or folder, with any content, and it was not changed since."""
-    state = _state(path)
+    state = file_states(path)
     return state is not None and any(state in recorded for recorded in _recorded_states(path))
 
 
@@ -229,15 +230,3 @@ def _recorded_states(path: Path) -> list[list[object]]:
 
 def _record_file(path: Path) -> Path:
     return private_cache("outputs") / hashlib.blake2b(os.fsencode(path.absolute()), digest_size=16).hexdigest()
-
-
-def _state(path: Path) -> dict[str, list[int]] | None:
-    """Return what identifies the content of a file, or of a folder with its files: sizes and times.
-
-    Return None if the path does not exist or cannot be read.
-    """
-    try:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        return {str(file.relative_to(path)): [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
-    except OSError:
-        return None

@@ -1,7 +1,7 @@
 """The output folder of a training run: which files in it belong to runs, and the removal of an earlier run.
 
 `.embedctl-files.json` lists the files that runs of embedctl wrote. Only these files are ever replaced or removed. While
-a new run checks its inputs, its configuration is in `.embedctl-next/`; the earlier run is whole until then.
+a new run checks its inputs, its configuration is in `.embedctl-next/`; the earlier run stays complete until then.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class RunFolder:
         return (self.path / MODEL_FILE).exists()
 
     @property
-    def has_checkpoint(self) -> bool:
-        """Whether the folder contains a checkpoint for --resume."""
-        return any((self.path / CHECKPOINTS).glob("step-*"))
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints for --resume, newest first; they may be incomplete or damaged."""
+        return sorted((self.path / CHECKPOINTS).glob("step-*"), reverse=True)
 
     @property
     def is_run(self) -> bool:
@@ -148,7 +148,7 @@ def _is_run_name(name: str) -> bool:
 
 
 def _may_be_listed(name: str) -> bool:
-    """Return whether a name in the list can be that of a file of a run; a list from elsewhere is not trusted."""
+    """Return whether a run may write a file with this name. A list from another program can contain other names."""
     parts = Path(name).parts
     return bool(parts) and ".." not in parts and _is_run_name(parts[0])
 

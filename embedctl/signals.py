@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from embedctl.errors import Terminated
@@ -28,11 +28,26 @@ def deferred_stop_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def raise_on_stop_signals() -> None:
-    """Make the stop signals raise `Terminated` in the main thread."""
+class stop_signals_raised(AbstractContextManager[None]):  # noqa: N801  used like a function
+    """Make the stop signals raise `Terminated` in the main thread, from a with-block on.
 
-    def _raise(number: int, _frame: FrameType | None) -> None:
+    Python and extension modules convert an exception that arrives during an import, for example to an ImportError. Any
+    error of the with-block after a signal therefore becomes `Terminated` at its end.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __enter__(self) -> None:
+        """Install the handlers of the signals."""
+        for number in handled_stop_signals():
+            signal.signal(number, self._raise)
+
+    def _raise(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
         raise Terminated(number)
 
-    for number in handled_stop_signals():
-        signal.signal(number, _raise)
+    def __exit__(self, kind: object, cause: BaseException | None, trace: object) -> None:
+        """Raise `Terminated` if an error followed a signal."""
+        if self.received is not None and isinstance(cause, Exception):
+            raise Terminated(self.received) from cause

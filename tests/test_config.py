@@ -53,9 +53,9 @@ def write_yaml(tmp_path: Path):
     return write
 
 
-def errors_of(config: type[Command], file: str | None, flags: dict[str, object]) -> list[str]:
+def errors_of(config_type: type[Command], file: str | None, flags: dict[str, object]) -> list[str]:
     with pytest.raises(ConfigError) as error:
-        load(config, file, flags)
+        load(config_type, file, flags)
     return sorted(line.strip() for line in error.value.message.splitlines())
 
 
@@ -94,7 +94,7 @@ def test_all_errors_are_listed(write_yaml):
 
 
 @pytest.mark.parametrize(
-    ("config", "flags"),
+    ("config_type", "flags"),
     [
         (TrainConfig, {"temperature": "0"}),
         (TrainConfig, {"temperature": "nan"}),
@@ -109,8 +109,8 @@ def test_all_errors_are_listed(write_yaml):
         (EvalConfig, {"dataset": ["d"], "corpus": "c", "queries": "q", "qrels": "r"}),
     ],
 )
-def test_invalid_values_are_errors(config, flags):
-    assert len(errors_of(config, None, flags)) == 1
+def test_invalid_values_are_errors(config_type, flags):
+    assert len(errors_of(config_type, None, flags)) == 1
 
 
 @pytest.mark.parametrize(
@@ -238,9 +238,9 @@ def test_model_defaults_keep_the_options_of_the_user():
     assert resolved.loss == config.loss
 
 
-@pytest.mark.parametrize("config", COMMANDS)
-def test_every_option_has_a_description_a_known_panel_and_unique_names(config):
-    fields = option_fields(config)
+@pytest.mark.parametrize("config_type", COMMANDS)
+def test_every_option_has_a_description_a_known_panel_and_unique_names(config_type):
+    fields = option_fields(config_type)
     names = [path[-1] for path in fields]
     assert len(names) == len(set(names))
     for path, field in fields.items():
@@ -252,18 +252,18 @@ def test_every_option_has_a_description_a_known_panel_and_unique_names(config):
     assert len(flags + extra) == len(set(flags + extra))
 
 
-@pytest.mark.parametrize("config", COMMANDS)
-def test_the_description_of_an_option_that_may_be_unset_states_the_default(config):
-    for path, field in option_fields(config).items():
+@pytest.mark.parametrize("config_type", COMMANDS)
+def test_the_description_of_an_option_that_may_be_unset_states_the_default(config_type):
+    for path, field in option_fields(config_type).items():
         if field.default in (None, ()) and not cli_option(field).positional:
             assert re.search(r" \(default: [^()]+\)$", description(field)), path
 
 
-@pytest.mark.parametrize("config", COMMANDS)
-def test_the_main_options_exist(config):
-    names = {path[-1] for path in option_fields(config)} - {path[-1] for path in option_fields(Command)}
-    assert set(config.main_options) <= names
-    assert len(set(config.main_options)) == min(5, len(names))
+@pytest.mark.parametrize("config_type", COMMANDS)
+def test_the_main_options_exist(config_type):
+    names = {path[-1] for path in option_fields(config_type)} - {path[-1] for path in option_fields(Command)}
+    assert set(config_type.main_options) <= names
+    assert len(set(config_type.main_options)) == min(5, len(names))
 
 
 def test_option_fields_include_those_of_sections():
@@ -357,7 +357,7 @@ def test_mining_during_training_needs_negatives_epochs_and_positions(flags, mess
     load(TrainConfig, None, flags)
 
 
-def test_the_configuration_of_a_run_that_was_cut_is_refused(tmp_path):
+def test_a_truncated_configuration_of_a_run_is_refused(tmp_path):
     """A cut file would otherwise be read as a configuration with default values."""
     text = dump(TrainConfig.model_validate({"optim": {"lr": 0.123}}))
     file = tmp_path / "config.yaml"

@@ -52,7 +52,7 @@ def commands_in(page: str) -> list[str]:
 
 
 @every_page
-def test_links_between_pages_lead_somewhere(page):
+def test_links_between_pages_have_existing_targets(page):
     for link in re.findall(r"\]\(([^)]+)\)", text_of(page)):
         if link.startswith("https://"):
             continue

@@ -14,7 +14,7 @@ from embedctl.errors import CheckFailed, ConfigError, DataError, EmbedctlError, 
     ("kind", "code"),
     [(ConfigError, 2), (DataError, 2), (ModelError, 2), (TrainingError, 2), (CheckFailed, 1), (Stopped, 130)],
 )
-def test_exit_codes(kind: type[EmbedctlError], code: int):
+def test_each_error_has_its_exit_code(kind: type[EmbedctlError], code: int):
     error = kind("what is wrong", "what to do")
     assert (error.exit_code, error.message, error.hint) == (code, "what is wrong", "what to do")
     assert str(error) == "what is wrong"

@@ -29,7 +29,7 @@ def test_a_change_is_reported_at_the_end(tmp_path, change, given):
         next(lines)
 
 
-def test_a_change_explains_an_error_that_it_caused(tmp_path):
+def test_an_error_caused_by_a_change_is_reported_as_a_change(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("one")
 

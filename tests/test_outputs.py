@@ -68,7 +68,7 @@ def test_an_output_that_the_user_changed_requires_overwrite():
     assert output.path.read_text() == "edited"
 
 
-def test_a_companion_of_another_output_is_refused_and_removed_with_overwrite():
+def test_a_stale_index_that_embedctl_did_not_write_is_removed_only_with_overwrite():
     output, stale = (
         Output("--output", Path("v.npy"), "text"),
         Output("--index", Path("v.npy.index"), "index", "folder", written=False),
@@ -145,7 +145,7 @@ def test_an_output_of_another_type_is_refused(kind, message):
 
 
 @pytest.mark.parametrize("kind", ["file", "managed"])
-def test_a_second_command_is_refused_while_the_first_one_lives(kind, folder):
+def test_a_second_command_is_refused_while_the_first_one_runs(kind, folder):
     path = folder / "out"
     first = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""The output folder of training: what a new run refuses, what it removes, and what it never touches."""
+"""The output folder of training: what a new run refuses, what it removes, and what it never changes."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_next_run_replaces_the_earlier_one_only_when_it_starts(run):
     assert not run.has_model
 
 
-def test_at_every_moment_of_a_removal_the_rest_is_whole_or_refused(run, monkeypatch):
+def test_after_an_interrupted_removal_the_model_is_complete_or_refused(run, monkeypatch):
     """The removal is interrupted before each file."""
     names = json.loads((run.path / LIST_FILE).read_text())
     removed: list[Path] = []
@@ -149,13 +149,13 @@ def test_a_damaged_list_removes_nothing(run):
     assert contents(run.path) == before
 
 
-def test_a_list_from_elsewhere_cannot_name_other_files(run, tmp_path):
-    write(tmp_path / "victim.txt", "mine")
+def test_a_list_of_files_cannot_name_files_that_no_run_writes(run, tmp_path):
+    write(tmp_path / "outside.txt", "mine")
     write(run.path / "data.csv", "mine")
     write(run.path / "results.rank0.csv", "mine")
-    names = ["../victim.txt", str(tmp_path / "victim.txt"), "data.csv", "states/../../victim.txt", "config.yaml"]
+    names = ["../outside.txt", str(tmp_path / "outside.txt"), "data.csv", "states/../../outside.txt", "config.yaml"]
     (run.path / LIST_FILE).write_text(json.dumps(names))
     run.remove_run()
     assert not (run.path / "config.yaml").exists()
-    for path in (tmp_path / "victim.txt", run.path / "data.csv", run.path / "results.rank0.csv"):
+    for path in (tmp_path / "outside.txt", run.path / "data.csv", run.path / "results.rank0.csv"):
         assert path.read_text() == "mine"

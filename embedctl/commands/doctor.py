@@ -54,8 +54,8 @@ HUB_TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One result of the check. The field names are keys of `--json`."""
+class CheckResult:
+    """The result of one check. The field names are keys of `--json`."""
 
     group: str  # version, machine, folder, hub or extra
     name: str
@@ -76,28 +76,28 @@ def command(config: DoctorConfig) -> None:
     The output is a list of findings, each with the next action if something is missing. The exit code is 1 if embedctl
     cannot work without what is missing.
     """
-    findings = [*_check_packages(), *_check_machine(), *_check_folders(), _check_hub(), *_check_optional_packages()]
-    problems = [finding for finding in findings if finding.broken]
-    console.panel("embedctl doctor", {finding.name: finding.text for finding in findings})
+    results = [*_check_packages(), *_check_machine(), *_check_folders(), _check_hub(), *_check_optional_packages()]
+    problems = [result for result in results if result.broken]
+    console.panel("embedctl doctor", {result.name: result.text for result in results})
     if config.json_output:
-        console.result({"ok": not problems, "findings": [asdict(finding) for finding in findings]})
+        console.result({"ok": not problems, "findings": [asdict(result) for result in results]})
     if problems:
-        message = "\n  ".join(f"{finding.name}: {finding.value}" for finding in problems)
-        advice = {finding.advice for finding in problems}
+        message = "\n  ".join(f"{result.name}: {result.value}" for result in problems)
+        advice = {result.advice for result in problems}
         raise CheckFailed(message, advice.pop() if len(advice) == 1 else "follow the hints (->) in the list above")
     console.info("all required packages and folders are available")
 
 
-def _check_packages() -> Iterator[Finding]:
+def _check_packages() -> Iterator[CheckResult]:
     """Check embedctl and every required package: installed, recent enough and importable."""
     system = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    yield Finding("version", "embedctl", f"{__version__} on {system}")
+    yield CheckResult("version", "embedctl", f"{__version__} on {system}")
     with console.progress("importing", len(REQUIRED_PACKAGES), "packages") as bar:
         for package, (module, oldest) in REQUIRED_PACKAGES.items():
             version, problem = _check_package(package, module, oldest)
             advice = f"run `pip install --upgrade '{package}>={oldest}'`" if problem else ""
             value = ": ".join(part for part in (version, problem) if part)
-            yield Finding("version", package, value, advice, broken=bool(problem))
+            yield CheckResult("version", package, value, advice, broken=bool(problem))
             bar.advance(status=package)
 
 
@@ -118,10 +118,10 @@ def _check_package(package: str, module: str, oldest: str) -> tuple[str, str]:
     return version, ""
 
 
-def _check_machine() -> Iterator[Finding]:
+def _check_machine() -> Iterator[CheckResult]:
     """List CPU cores and GPUs."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("machine", "CPU cores", str(cores))
+    yield CheckResult("machine", "CPU cores", str(cores))
     try:
         import torch
     except IMPORT_ERRORS:
@@ -129,32 +129,32 @@ def _check_machine() -> Iterator[Finding]:
     for number in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(number)
         bf16 = "supports bf16" if gpu.major >= 8 else "no bf16, so --mixed-precision auto uses float32"
-        yield Finding("machine", f"GPU {number}", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {bf16}")
+        yield CheckResult("machine", f"GPU {number}", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {bf16}")
     if torch.cuda.device_count():
         return
     if torch.backends.mps.is_available():
-        yield Finding("machine", "GPU", "Apple GPU (mps)")
+        yield CheckResult("machine", "GPU", "Apple GPU (mps)")
     elif shutil.which("nvidia-smi"):
         found, advice = f"torch {torch.__version__} finds no GPU", "install a CUDA build of torch: see pytorch.org"
-        yield Finding("machine", "GPU", found, advice)
+        yield CheckResult("machine", "GPU", found, advice)
     else:
-        yield Finding("machine", "GPU", "none; all commands run on the CPU")
+        yield CheckResult("machine", "GPU", "none; all commands run on the CPU")
 
 
-def _check_folders() -> Iterator[Finding]:
+def _check_folders() -> Iterator[CheckResult]:
     """Check the example data and the cache folders."""
     try:
-        yield Finding("folder", "example data", str(shipped_path("example_data")))
+        yield CheckResult("folder", "example data", str(shipped_path("example_data")))
     except FileNotFoundError as missing:
         advice = "run `pip install --force-reinstall .` in the repository of embedctl"
-        yield Finding("folder", "example data", str(missing), advice, broken=True)
+        yield CheckResult("folder", "example data", str(missing), advice, broken=True)
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     models = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
     yield _check_cache("Hugging Face cache", models, "HF_HOME", required=False)
     yield _check_cache("embedctl cache", cache_folder(), "EMBEDCTL_CACHE", required=True)
 
 
-def _check_cache(name: str, folder: Path, variable: str, *, required: bool) -> Finding:
+def _check_cache(name: str, folder: Path, variable: str, *, required: bool) -> CheckResult:
     """Report the size of a cache folder, the free disk space, and whether it can be written.
 
     If the folder does not exist yet, its nearest existing parent must be writable. `variable` sets another folder.
@@ -164,12 +164,12 @@ def _check_cache(name: str, folder: Path, variable: str, *, required: bool) -> F
     free = shutil.disk_usage(existing).free / 2**30
     value = f"{folder} ({size:.1f} GiB used, {free:.0f} GiB free)"
     if existing.is_dir() and os.access(existing, os.W_OK):
-        return Finding("folder", name, value)
+        return CheckResult("folder", name, value)
     advice = f"set the environment variable {variable} to a folder of your own"
-    return Finding("folder", name, f"{value}: the folder cannot be written", advice, broken=required)
+    return CheckResult("folder", name, f"{value}: the folder cannot be written", advice, broken=required)
 
 
-def _check_hub() -> Finding:
+def _check_hub() -> CheckResult:
     """Report whether models can be downloaded from the Hugging Face Hub."""
     name = masked(hub.endpoint())
     value = f"{name} is not reachable"
@@ -178,12 +178,12 @@ def _check_hub() -> Finding:
         value = "offline mode (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set)"
         advice = f"unset these variables to download models, or {advice}"
     elif hub.is_reachable(hub.endpoint(), HUB_TIMEOUT_SECONDS):
-        return Finding("hub", "Hugging Face Hub", f"{name} is reachable")
-    return Finding("hub", "Hugging Face Hub", value, advice)
+        return CheckResult("hub", "Hugging Face Hub", f"{name} is reachable")
+    return CheckResult("hub", "Hugging Face Hub", value, advice)
 
 
-def _check_optional_packages() -> Iterator[Finding]:
+def _check_optional_packages() -> Iterator[CheckResult]:
     for module, (option, install) in OPTIONAL_PACKAGES.items():
         installed = find_spec(module) is not None
         value = "installed" if installed else f"not installed; required only for {option}"
-        yield Finding("extra", module, value, "" if installed else f"run `{install}`")
+        yield CheckResult("extra", module, value, "" if installed else f"run `{install}`")

@@ -27,25 +27,27 @@ METAVARS = {int: "INT", float: "NUMBER", str: "TEXT"}
 CONFIG_HELP = "YAML file with values for these options; options on the command line override it (default: none)"
 
 
-def with_options(config: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
+def with_options(config_type: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
     """Return a decorator that turns `command(config)` into a function with a Typer parameter for each option."""
-    return partial(_with_parameters, config)
+    return partial(_with_parameters, config_type)
 
 
-def _with_parameters(config: type[C], command: Callable[[C], None]) -> Callable[..., None]:
+def _with_parameters(config_type: type[C], command: Callable[[C], None]) -> Callable[..., None]:
     """Return the function that Typer inspects and calls; its parameters are the command-line options."""
 
     def _run(**values: Any) -> None:
         hint = ""
         try:
-            resolved = _resolve(config, values)
+            resolved = _resolve(config_type, values)
             hint = resolved.interrupt_hint
             console.configure(quiet=resolved.quiet)
             command(resolved)
         except (KeyboardInterrupt, Terminated) as stop:  # Typer would exit without a message
             raise Stopped.by(stop, hint) from None
 
-    parameters = [parameter for name, field, panel in _fields(config) for parameter in _parameters(name, field, panel)]
+    parameters = [
+        parameter for name, field, panel in _fields(config_type) for parameter in _parameters(name, field, panel)
+    ]
     file = typer.Option("--config", metavar="FILE", help=CONFIG_HELP, rich_help_panel=OUTPUT)
     parameters.append(_parameter("config_file", str, file))
     _run.__name__, _run.__doc__ = command.__name__, command.__doc__
@@ -54,21 +56,21 @@ def _with_parameters(config: type[C], command: Callable[[C], None]) -> Callable[
     return _run
 
 
-def _fields(config: type[C]) -> list[tuple[str, FieldInfo, str]]:
+def _fields(config_type: type[C]) -> list[tuple[str, FieldInfo, str]]:
     """Return name, field and panel of each option: the main options first, in their order, in a panel of their own."""
-    fields = {path[-1]: field for path, field in option_fields(config).items()}
-    main = [(name, fields.pop(name), MAIN_OPTIONS) for name in config.main_options]
+    fields = {path[-1]: field for path, field in option_fields(config_type).items()}
+    main = [(name, fields.pop(name), MAIN_OPTIONS) for name in config_type.main_options]
     return main + [(name, field, cli_option(field).panel) for name, field in fields.items()]
 
 
-def _resolve(config: type[C], values: dict[str, Any]) -> C:
+def _resolve(config_type: type[C], values: dict[str, Any]) -> C:
     """Return the configuration from Typer's values; an option that the user did not set is None or empty."""
     given = {name: value for name, value in values.items() if value not in (None, [], ())}
     file = given.pop("config_file", None)
     negated = {name.removeprefix(NEGATED): False for name in given if name.startswith(NEGATED)}
     flags = {name: value for name, value in given.items() if not name.startswith(NEGATED)} | negated
-    implied_file, implied_flags = config.implied_config(flags)
-    return load(config, file or implied_file, implied_flags | flags)
+    implied_file, implied_flags = config_type.implied_config(flags)
+    return load(config_type, file or implied_file, implied_flags | flags)
 
 
 def _parameter(name: str, kind: Any, info: Any) -> inspect.Parameter:

@@ -188,7 +188,7 @@ def prepare_output(config: TrainConfig) -> Path:
 def check_output(config: TrainConfig, run: RunFolder) -> None:
     """Raise a ConfigError if the run may not be written to the folder, or may not replace the run in it."""
     contains = f"--output-dir {run.path} contains"
-    if config.run.resume and run.has_model and not run.has_checkpoint:
+    if config.run.resume and run.has_model and not run.checkpoints:
         hint = f"to train the model further, run `embedctl train --model {run.path} --output-dir FOLDER`"
         raise ConfigError(f"--resume: the run in {run.path} is finished", hint)
     if files := run.other_files():
@@ -200,7 +200,7 @@ def check_output(config: TrainConfig, run: RunFolder) -> None:
     if not config.run.overwrite:
         if run.has_model:
             raise ConfigError(f"{contains} a finished run", f"{hint} replace the run")
-        if run.has_checkpoint:
+        if run.checkpoints:
             hint = f"continue it with `embedctl train --resume {run.path}`, or replace it with --overwrite"
             raise ConfigError(f"{contains} an unfinished run", hint)
         if not run.is_run and any(path.name != LOCK_FILE for path in run.path.iterdir()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
@@ -14,6 +14,7 @@ from embedctl.resources import display_path, input_or_example
 
 if TYPE_CHECKING:
     from embedctl.data.statistics import TokenCounter
+    from embedctl.data.validate import Report, ReportStats
 
 EXAMPLES = r"""
 # Check the example file that is shipped with embedctl.
@@ -22,8 +23,9 @@ embedctl validate-data file.json
 # Check two files, and count tokens with the tokenizer of a model.
 embedctl validate-data train.jsonl eval.jsonl --model BAAI/bge-base-zh-v1.5
 """
-COLOURS = {"errors": "red", "warnings": "yellow"}
-LENGTH_COLUMNS = {"count": "texts", "mean": "mean", "p50": "median", "p95": "p95", "max": "max"}
+COLOURS: dict[Literal["errors", "warnings"], str] = {"errors": "red", "warnings": "yellow"}
+LengthKey = Literal["count", "mean", "p50", "p95", "max"]
+LENGTH_COLUMNS: dict[LengthKey, str] = {"count": "texts", "mean": "mean", "p50": "median", "p95": "p95", "max": "max"}
 
 
 @with_options(ValidateConfig)
@@ -86,7 +88,7 @@ def token_counter(config: ValidateConfig) -> TokenCounter | None:
     return TokenCounter(lambda texts: tokenize(tokenizer, texts, None).lengths.tolist(), limits)
 
 
-def print_findings(report: dict[str, Any]) -> None:
+def print_findings(report: Report) -> None:
     """Print the listed errors and warnings to stdout, one per line."""
     for severity in COLOURS:
         for finding in report[severity]:
@@ -98,7 +100,7 @@ def print_findings(report: dict[str, Any]) -> None:
             console.output(f"{report['path']}: {more} not listed; raise --max-errors to list more")
 
 
-def print_report(report: dict[str, Any]) -> None:
+def print_report(report: Report) -> None:
     """Print the panel of one file (rows, problems, text lengths) and the line with its number of problems."""
     stats = report["stats"]
     colour = next((colour for severity, colour in COLOURS.items() if stats[severity]), "green")
@@ -108,13 +110,13 @@ def print_report(report: dict[str, Any]) -> None:
     console.info(f"{name}: {problem_counts(stats)}", colour)
 
 
-def problem_counts(stats: dict[str, Any]) -> str:
+def problem_counts(stats: ReportStats) -> str:
     """Return a text with the numbers of errors and warnings. Without errors, it begins with `ok`."""
     counts = [console.plural(stats[severity], severity.removesuffix("s")) for severity in COLOURS if stats[severity]]
     return ", ".join(counts if stats["errors"] else ["ok", *counts])
 
 
-def panel_rows(report: dict[str, Any]) -> dict[str, str]:
+def panel_rows(report: Report) -> dict[str, str]:
     """Return names and values of the panel of a file, without the text lengths."""
     from embedctl.data.rows import format_kinds
 
@@ -126,22 +128,21 @@ def panel_rows(report: dict[str, Any]) -> dict[str, str]:
     queries = console.plural(stats["duplicate_queries"], "query", "queries")
     passages = console.plural(stats["duplicate_texts"], "passage")
     facts["duplicates"] = f"{queries} and {passages} that also occur earlier in the file"
-    for severity in COLOURS:
-        counts = stats[f"{severity.removesuffix('s')}_counts"]
+    for severity, counts in (("errors", stats["error_counts"]), ("warnings", stats["warning_counts"])):
         width = max((len(f"{count:,}") for count in counts.values()), default=0)
         facts[severity] = "\n".join(f"{count:{width},} {code}" for code, count in counts.items() if count) or "none"
     return facts
 
 
-def lengths_table(stats: dict[str, Any]) -> Table:
+def lengths_table(stats: ReportStats) -> Table:
     """Return a table of the text lengths per field, in characters and, if counted, in tokens."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("length")
     for heading in (*LENGTH_COLUMNS.values(), *(["truncated"] if "tokens" in stats else [])):
         table.add_column(heading, justify="right")
-    for unit in ("characters", "tokens"):
-        for name, facts in stats.get(unit, {}).items():
-            numbers = [f"{facts[key]:,}" for key in LENGTH_COLUMNS]
-            truncated = [f"{facts['truncated_share']:.1%}"] if unit == "tokens" else []
+    for unit, summaries in (("characters", stats["characters"]), ("tokens", stats.get("tokens", {}))):
+        for name, summary in summaries.items():
+            numbers = [f"{summary[key]:,}" for key in LENGTH_COLUMNS]
+            truncated = [f"{summary['truncated_share']:.1%}"] if unit == "tokens" else []
             table.add_row(f"{name}, {unit}", *numbers, *truncated)
     return table

@@ -10,9 +10,9 @@ from embedctl.resources import config_file
 
 def write(folder: Path) -> None:
     """Write the configuration file of each command that has options of its own."""
-    for command in Command.__subclasses__():
-        if len(option_fields(command)) > len(option_fields(Command)):
-            (folder / f"{command.name}.yaml").write_text(commented_yaml(command), encoding="utf-8")
+    for config_type in Command.__subclasses__():
+        if len(option_fields(config_type)) > len(option_fields(Command)):
+            (folder / f"{config_type.name}.yaml").write_text(commented_yaml(config_type), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class CliOption:
     panel: str  # heading in `--help`, one of `embedctl.commands.help.PANELS`
     names: tuple[str, ...] = ()  # names in addition to the field's own, for example --model or -m
     metavar: str = ""  # placeholder of the value in `--help`; empty: the one of the field's type
-    positional: bool = False  # whether it is an argument without a name
+    positional: bool = False  # whether it is a positional argument
 
 
 def option(default: T, panel: str, *names: str, metavar: str = "", positional: bool = False, **field: Any) -> T:
@@ -105,7 +105,7 @@ class Command(Section):
 
     @classmethod
     def implied_config(cls, _flags: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """Return a configuration file (None for none) and flags that the given flags imply. The given flags win."""
+        """Return a configuration file (or None) and flags that the given flags imply. The given flags override them."""
         return None, {}
 
     @property

@@ -29,13 +29,13 @@ HEADER = """\
 C = TypeVar("C", bound=Command)
 
 
-def option_fields(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], FieldInfo]:
+def option_fields(config_type: type[BaseModel], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], FieldInfo]:
     """Return a dict from the path of each option to its pydantic field. Options of all commands come last.
 
     A path consists of the names of the sections and the name of the field.
     """
     fields: dict[tuple[str, ...], FieldInfo] = {}
-    for name, field in sorted(config.model_fields.items(), key=lambda item: item[0] in Command.model_fields):
+    for name, field in sorted(config_type.model_fields.items(), key=lambda item: item[0] in Command.model_fields):
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             fields |= option_fields(field.annotation, (*path, name))
         else:
@@ -64,7 +64,7 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None = None) -> C:
+def load(config_type: type[C], file: str | None = None, flags: dict[str, Any] | None = None) -> C:
     """Return the configuration from defaults, a YAML file and command-line options; later ones override earlier ones.
 
     `flags` contains the value of each field that the user set on the command line.
@@ -73,16 +73,16 @@ def load(config: type[C], file: str | None = None, flags: dict[str, Any] | None 
         ConfigError: lists all errors.
     """
     flags = flags or {}
-    merged = _read_yaml(file, config) if file else {}
-    set_paths = [path for path in option_fields(config) if path[-1] in flags]
+    merged = _read_yaml(file, config_type) if file else {}
+    set_paths = [path for path in option_fields(config_type) if path[-1] in flags]
     for path in set_paths:
         _set_value(merged, path, flags[path[-1]])
     _check_credentials(merged)
     try:
-        return config.model_validate(merged)
+        return config_type.model_validate(merged)
     except ValidationError as invalid:
         messages = [_message(error, set_paths, file) for error in invalid.errors()]
-        raise ConfigError("\n  ".join(messages), _help_hint(config)) from None
+        raise ConfigError("\n  ".join(messages), _help_hint(config_type)) from None
 
 
 def _check_credentials(content: Any, name: str = "") -> None:
@@ -96,8 +96,8 @@ def _check_credentials(content: Any, name: str = "") -> None:
         _check_credentials(part, str(key))
 
 
-def _help_hint(config: type[Command]) -> str:
-    return f"see `embedctl {config.name} --help` for the options and their values"
+def _help_hint(config_type: type[Command]) -> str:
+    return f"see `embedctl {config_type.name} --help` for the options and their values"
 
 
 def _set_value(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -129,12 +129,12 @@ def _yaml_message(file: str, cause: yaml.YAMLError) -> str:
     return f"{location}: not YAML: {cause.problem if isinstance(cause, yaml.MarkedYAMLError) else cause}"
 
 
-def _read_yaml(file: str, config: type[Command]) -> dict[str, Any]:
-    """Return the content of a configuration file without its empty values; `config` is named in the hints."""
+def _read_yaml(file: str, config_type: type[Command]) -> dict[str, Any]:
+    """Return the content of a configuration file without its empty values; `config_type.name` is used in the hints."""
     try:
-        hint = f"compare it with {config_file(f'{config.name}.yaml')}, which lists all keys"
+        hint = f"compare it with {config_file(f'{config_type.name}.yaml')}, which lists all keys"
     except FileNotFoundError:  # the command has no options of its own
-        hint = _help_hint(config)
+        hint = _help_hint(config_type)
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as cause:
@@ -148,14 +148,14 @@ def _read_yaml(file: str, config: type[Command]) -> dict[str, Any]:
     return {name: value for name, value in (content or {}).items() if value is not None}
 
 
-def check_complete(file: str, config: type[Command]) -> None:
+def check_complete(file: str, config_type: type[Command]) -> None:
     """Check that a configuration which `dump` wrote is complete.
 
     Raises:
         ConfigError: it is empty or truncated, so the settings of the run are lost.
     """
-    content: Any = _read_yaml(file, config)
-    expected: Any = config().model_dump()
+    content: Any = _read_yaml(file, config_type)
+    expected: Any = config_type().model_dump()
     while isinstance(expected, dict):  # down to the option that is written last
         last = next(reversed(expected))
         content, expected = content.get(last) if isinstance(content, dict) else None, expected[last]
@@ -169,18 +169,18 @@ def dump(config: Command) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def commented_yaml(config: type[Command]) -> str:
+def commented_yaml(config_type: type[Command]) -> str:
     """Return the shipped YAML file of a command: each option with its default, below a comment with its description.
 
-    Arguments without a name are left out.
+    Positional arguments are left out.
     """
     sections: dict[tuple[str, ...], list[str]] = {}
-    for (*section, name), field in option_fields(config).items():
+    for (*section, name), field in option_fields(config_type).items():
         if not cli_option(field).positional:
             sections.setdefault(tuple(section), []).append(_commented_line(name, field))
     top_level = "\n".join(sections.pop((), []))
     blocks = [f"{section}:\n" + textwrap.indent("\n".join(lines), "  ") for (section,), lines in sections.items()]
-    return "\n\n".join((HEADER.format(name=config.name), *blocks, top_level)) + "\n"
+    return "\n\n".join((HEADER.format(name=config_type.name), *blocks, top_level)) + "\n"
 
 
 def _commented_line(name: str, field: FieldInfo) -> str:

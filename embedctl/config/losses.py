@@ -1,4 +1,4 @@
-"""Options of the losses: one section per loss; `LossSection` combines them to the section `loss`."""
+"""Options of the losses: one section per loss; `LossSection` combines them into the section `loss`."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ WINDOW = 16  # number of consecutive batches among which visits are exchanged to
 class Batch:
     """Q queries and their candidates, which are among D distinct documents."""
 
-    texts: Integers  # (U,) distinct text ids of queries and documents
-    query_Q: Integers  # index into `texts`
-    document_D: Integers  # index into `texts`
-    kind_Q: NDArray[np.uint8]  # index into `KINDS`
+    texts: Integers  # (U,) distinct text ids of queries and documents, in ascending order
+    query_Q: Integers  # index into `texts` of each query
+    document_D: Integers  # index into `texts` of each document
+    kind_Q: NDArray[np.uint8]  # index into `KINDS` of each query's row
     # Candidates from the row of each query, as indices into `document_D`, -1 for none: the positive and then the
     # negatives, or the graded texts of a graded row.
     own_QC: Integers
@@ -59,7 +59,7 @@ class BatchPlan:
         """Return the batch with this index in the epoch."""
         batch = np.array([index])
         if self.settings.one_dataset_per_batch:
-            batch = shuffled(batch, self.batches_per_epoch, self.settings.key(epoch, 1))  # mixes the files
+            batch = shuffled(batch, self.batches_per_epoch, self.settings.key(epoch, 1))  # random order of the files
         pool, index_in_pool = (int(found[0]) for found in self.batches.locate(batch))
         window, index_in_window = divmod(index_in_pool, WINDOW)
         row, positive = self._window(epoch, pool, window)[index_in_window]
@@ -71,15 +71,15 @@ class BatchPlan:
         bounds = np.arange(window * WINDOW, min((window + 1) * WINDOW, batches) + 1) * size // batches
         visits = shuffled(np.arange(bounds[0], bounds[-1]), size, self.settings.key(epoch, 2, pool))
         row, positive = self.visits.rows_and_positives(epoch, self.pools.starts[pool] + visits)
-        text = np.asarray(self.rows.text[self.rows.positives(row).starts + positive])
-        order = order_without_duplicates(text, self.rows.query_of(row), np.diff(bounds))
+        positive_ids = np.asarray(self.rows.text_ids[self.rows.positives(row).starts + positive])
+        order = order_without_duplicates(positive_ids, self.rows.query_ids_of(row), np.diff(bounds))
         return [(row[batch], positive[batch]) for batch in np.split(order, bounds[1:-1] - bounds[0])]
 
     def _candidates(self, epoch: int, row: Integers, positive: Integers) -> Integers:
-        """Return (Q, 1 + neg_nums) the candidates from the row of each query, as indices in `rows.text`, -1 for none.
+        """Return the candidates (Q, 1 + neg_nums) from the row of each query.
 
-        They are the positive and then a sample of the negatives. For a graded row they are a sample of its graded
-        texts, each at most once.
+        They are indices into `rows.text_ids`, -1 for none: the positive, then a sample of the negatives. For a graded
+        row they are a sample of its graded texts, each at most once.
         """
         seed, neg_nums, graded = self.settings.seed, self.settings.neg_nums, self.rows.kind[row] == GRADED
         index_QC = np.full((len(row), 1 + neg_nums), -1)
@@ -92,43 +92,43 @@ class BatchPlan:
         return index_QC
 
     def _assemble(self, row: Integers, index_QC: Integers) -> Batch:
-        """Return the batch of the queries of these rows and of the candidates with these indices in `rows.text`."""
-        query, exists = self.rows.query_of(row), index_QC >= 0
+        """Return the batch of the queries of some rows and of their candidates, see `_candidates`."""
+        query_ids, exists = self.rows.query_ids_of(row), index_QC >= 0
         own_QC, score_QC = np.full(exists.shape, -1), np.full(exists.shape, np.nan, dtype=np.float32)
-        documents, own_QC[exists] = np.unique(self.rows.text[index_QC[exists]], return_inverse=True)
+        document_ids, own_QC[exists] = np.unique(self.rows.text_ids[index_QC[exists]], return_inverse=True)
         score_QC[exists] = self.rows.score[index_QC[exists]]
-        texts = np.union1d(query, documents)
+        texts = np.union1d(query_ids, document_ids)
         return Batch(
             texts=texts,
-            query_Q=np.searchsorted(texts, query),
-            document_D=np.searchsorted(texts, documents),
+            query_Q=np.searchsorted(texts, query_ids),
+            document_D=np.searchsorted(texts, document_ids),
             kind_Q=np.asarray(self.rows.kind[row]),
             own_QC=own_QC,
             score_QC=score_QC,
-            known_positives=self._known_positives(query, documents, own_QC[:, 0]),
+            known_positives=self._known_positives(query_ids, document_ids, own_QC[:, 0]),
         )
 
-    def _known_positives(self, query: Integers, documents: Integers, own_Q: Integers) -> Integers:
-        """Return (M, 2) the pairs of query and document where any row lists the document as a positive of the query.
+    def _known_positives(self, query_ids: Integers, document_ids: Integers, own_Q: Integers) -> Integers:
+        """Return the pairs (M, 2) of query and document where any row lists the document as a positive of the query.
 
-        The positive that the batch uses for the query (`own_Q`) is left out. The texts of graded rows do not count as
-        positives.
+        The positive that the batch uses for the query is left out: `own_Q` is its index into `document_ids`. The texts
+        of graded rows do not count as positives.
         """
-        query_index, row = self.rows.by_query.find(query)
+        query_index, row = self.rows.by_query.find(query_ids)
         ungraded = self.rows.kind[row] != GRADED
         query_index, positives = query_index[ungraded], self.rows.positives(row[ungraded])
         query_index = query_index[positives.span_indices]
-        document = find_in_sorted(documents, positives.take(self.rows.text))
+        document = find_in_sorted(document_ids, positives.take(self.rows.text_ids))
         known = (document >= 0) & (document != own_Q[query_index])
         # A pair is encoded as one integer, because np.unique of integers is faster than np.unique of rows.
-        pairs = np.unique(query_index[known] * len(documents) + document[known])
-        return np.stack(np.divmod(pairs, len(documents)), axis=1)
+        pairs = np.unique(query_index[known] * len(document_ids) + document[known])
+        return np.stack(np.divmod(pairs, len(document_ids)), axis=1)
 
 
 def sample(
     spans: Spans, count: int, key: tuple[int, ...], row: Integers, visit: Integers, *, repeat: bool = True
 ) -> Integers:
-    """Return (Q, count) a random sample of the indices of each span, without replacement; -1 for none.
+    """Return a random sample (Q, count) of the indices of each of Q spans, without replacement; -1 for none.
 
     If a span has fewer than `count` indices, the sample contains all of them in random order, and then the same order
     again until it is full. Without `repeat`, the rest is -1 instead. The random order is determined by `key`, the row

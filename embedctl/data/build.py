@@ -202,7 +202,7 @@ def _write_index(folder: Path, rows: int) -> None:
     Rows have to be sorted by the text id of their query. They are sorted by the hash of their query instead, partition
     by partition. The order is the same, because ids have the order of the hashes.
     """
-    kind, bounds, pos_count, text, hashes = (
+    kind, bounds, pos_count, text_ids, hashes = (
         read_array(folder, name) for name in ("kind", "bounds", "pos_count", "text", "occurrence")
     )
     partitions, visits = HashPartitions(folder, width=3), 0  # hash and text id of the query, row
@@ -210,8 +210,9 @@ def _write_index(folder: Path, rows: int) -> None:
         row = np.arange(start, min(start + HASHES_PER_BLOCK, rows))
         ends = visits + np.cumsum(visits_with_explode(kind[row], pos_count[row]))
         append_array(folder, "positive_ends", ends)
-        visits, query = int(ends[-1]), bounds[row]
-        partitions.add(np.stack([hashes[query], text[query].astype(np.uint64), row.astype(np.uint64)], axis=1))
+        visits, first_text = int(ends[-1]), bounds[row]  # the first text of a row is its query
+        keys = hashes[first_text], text_ids[first_text].astype(np.uint64), row.astype(np.uint64)
+        partitions.add(np.stack(keys, axis=1))
     for part in partitions.sorted_partitions():
         append_array(folder, "sorted_query", part[:, 1])
         append_array(folder, "rows_by_query", part[:, 2])
@@ -219,7 +220,7 @@ def _write_index(folder: Path, rows: int) -> None:
 
 def _write_tokens(files: Sequence[str], tokenizer: Any, settings: TextSettings, folder: Path, rows: int) -> None:
     """Tokenize each distinct text at its first occurrence."""
-    text, bounds, first_row = read_array(folder, "text"), read_array(folder, "bounds"), 0
+    text_ids, bounds, first_row = read_array(folder, "text"), read_array(folder, "bounds"), 0
     tokens = _TokenWriter(folder, tokenizer)
     with console.progress("tokenize", rows, "rows") as bar:
         # The next block is read on a thread during tokenization, which releases the GIL.

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import chain, zip_longest
 from operator import itemgetter
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -22,8 +22,17 @@ FAST_PATH_LINES = 1000
 SortKey = tuple[int, int, int]  # line, index of the row (rows of an array can share a line), order of discovery
 
 
+class Finding(TypedDict):
+    """One error or warning of a report, with its place. The keys are those of `--json`."""
+
+    line: int
+    field: str
+    code: str
+    message: str
+
+
 class Findings:
-    """The problems of one severity. All are counted; the first `limit` problems per code are kept for the report."""
+    """The errors or the warnings of a file. All are counted; the first `limit` per code are kept for the report."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -46,15 +55,15 @@ class Findings:
             self.counts[code] += count
             self.total += count
 
-    def listed(self) -> list[dict[str, Any]]:
+    def listed(self) -> list[Finding]:
         """Return at most `limit` problems, sorted by line.
 
-        The codes take turns until the limit is reached, so that a frequent code does not hide a rare one.
+        They are taken from the codes in turn (round robin), so that a frequent code does not hide a rare one.
         """
-        in_turn = chain.from_iterable(zip_longest(*self._kept.values()))
-        chosen = [kept for kept in in_turn if kept][: self.limit]
+        round_robin = chain.from_iterable(zip_longest(*self._kept.values()))
+        chosen = [kept for kept in round_robin if kept][: self.limit]
         return [
-            {"line": line, "field": problem.field, "code": problem.code, "message": problem.message}
+            Finding(line=line, field=problem.field, code=problem.code, message=problem.message)
             for (line, _, _), problem in sorted(chosen, key=itemgetter(0))
         ]
 

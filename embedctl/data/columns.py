@@ -77,8 +77,9 @@ class Columns:
     def add_clean_rows(self, lines: Sequence[int], indices: Sequence[int], texts: RowTexts) -> None:
         """Append the rows that `parse_clean_rows` returned for these lines; they have no prompts and no scores."""
         self._extend(lines, indices, texts)
-        in_batch = texts.neg.counts.count(0)
-        self.kinds += Counter({RowKind.HARD.value: len(lines) - in_batch, RowKind.IN_BATCH.value: in_batch})
+        without_negatives = texts.neg.counts.count(0)
+        kinds = {RowKind.HARD.value: len(lines) - without_negatives, RowKind.IN_BATCH.value: without_negatives}
+        self.kinds += Counter(kinds)
         self.prompts.extend(repeat(None, len(lines)))
 
     def _extend(self, lines: Sequence[int], indices: Sequence[int], texts: RowTexts) -> None:
@@ -103,7 +104,7 @@ def parse_clean_rows(lines: Sequence[bytes]) -> RowTexts | None:
     texts = RowTexts(queries, TextLists.join(pos), TextLists.join(neg))
     if not all(map(_are_non_blank_strings, texts.by_field())) or _have_duplicates(texts, pos, neg):
         return None
-    # The slow path searches each line on its own. One search of the joined lines gives the same answer, because no
+    # The slow path searches each line on its own. One search of the joined lines gives the same result, because no
     # pattern contains a line break.
     if may_have_encoding_damage(b"\n".join(lines)) and any(map(ENCODING_DAMAGE.search, chain(*texts.by_field()))):
         return None

@@ -65,7 +65,7 @@ class CrossCheck:
                 yield (int(part[duplicate, 1]), int(part[duplicate, 2])), int(part[first[duplicate], 1])
 
     def count_duplicate_texts(self) -> int:
-        """Count the passages that occur before in the same row or in an earlier one."""
+        """Return the number of passages that also occur earlier in the file: in the same row or in an earlier one."""
         parts = self._texts.sorted_duplicates()
         return sum(len(part) - int(_differs_from_previous(part[:, 0]).sum()) for part in parts)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,25 @@ from embedctl.data.rows import TEXT_KEYS
 
 # Longer texts count with this length in the percentiles, and with their real length in the mean and the maximum.
 MAX_HISTOGRAM_LENGTH = 1 << 16
+
+
+class LengthSummary(TypedDict):
+    """The number of texts of a field, and figures of their lengths. The keys are those of `--json`."""
+
+    count: int
+    mean: float
+    p50: int
+    p95: int
+    max: int
+    truncated: NotRequired[int]  # texts that are longer than the maximum length; only for lengths in tokens
+    truncated_share: NotRequired[float]
+
+
+class TextLengths(TypedDict):
+    """The summary of each field (query, pos and neg) in each unit."""
+
+    characters: dict[str, LengthSummary]
+    tokens: NotRequired[dict[str, LengthSummary]]  # only if tokens are counted
 
 
 class Lengths:
@@ -46,7 +65,7 @@ class Lengths:
         """Return the number of texts that are longer than `limit`."""
         return int(self._histogram[min(limit, MAX_HISTOGRAM_LENGTH - 1) + 1 :].sum())
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> LengthSummary:
         """Return the number of texts, and the mean, median, 95th percentile and maximum of their lengths.
 
         Median and percentile are computed by the nearest-rank method.
@@ -63,7 +82,7 @@ class TokenCounter:
     count: Callable[[list[str]], list[int]]  # returns the number of tokens per text
     limits: dict[str, int]  # maximum number of tokens per field; longer texts are truncated
 
-    def summary(self, field: str, lengths: Lengths) -> dict[str, Any]:
+    def summary(self, field: str, lengths: Lengths) -> LengthSummary:
         """Return the summary of a field's lengths, and the number and share of texts that are truncated."""
         truncated = lengths.count_above(self.limits[field])
         share = round(truncated / max(lengths.count, 1), 4)
@@ -94,10 +113,10 @@ class Statistics:
             if texts:
                 self._tokens[name].add(self._token_counter.count(texts))
 
-    def lengths(self) -> dict[str, dict[str, Any]]:
+    def lengths(self) -> TextLengths:
         """Return the summary of each field in characters, and in tokens if they are counted."""
-        summaries = {"characters": {name: lengths.summary() for name, lengths in self._characters.items()}}
-        if self._token_counter is None:
-            return summaries
-        summary_of = self._token_counter.summary
-        return summaries | {"tokens": {name: summary_of(name, lengths) for name, lengths in self._tokens.items()}}
+        summaries: TextLengths = {"characters": {name: found.summary() for name, found in self._characters.items()}}
+        if self._token_counter is not None:
+            summary_of = self._token_counter.summary
+            summaries["tokens"] = {name: summary_of(name, found) for name, found in self._tokens.items()}
+        return summaries

@@ -10,21 +10,44 @@ import gc
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from embedctl.console import Bar
-from embedctl.data.checker import Checker
+from embedctl.data.checker import Checker, Finding
 from embedctl.data.crosscheck import CrossCheck
 from embedctl.data.rows import EXAMPLE_ROW
-from embedctl.data.statistics import Statistics, TokenCounter
+from embedctl.data.statistics import Statistics, TextLengths, TokenCounter
 from embedctl.errors import DataError
 from embedctl.reading.json_values import Problem
 
 MEGABYTE = 1_000_000
 
 
-def validate(path: str, neg_nums: int, max_listed: int, tokens: TokenCounter | None, bar: Bar) -> dict[str, Any]:
-    """Check one file and return its report: path, rows, kinds, errors, warnings and stats, as `--json` prints them.
+class ReportStats(TextLengths):
+    """Counts of a report. They include the errors and warnings that the report does not list."""
+
+    errors: int
+    warnings: int
+    error_counts: dict[str, int]  # code to number of errors
+    warning_counts: dict[str, int]  # code to number of warnings
+    prompted: int  # rows with their own prompt
+    duplicate_queries: int  # queries that also occur in an earlier row
+    duplicate_texts: int  # passages that also occur earlier in the file
+
+
+class Report(TypedDict):
+    """The result of `validate-data` for one file. The keys are those of `--json`."""
+
+    path: str
+    rows: int  # rows without errors
+    kinds: dict[str, int]  # kind of row to number of rows
+    errors: list[Finding]
+    warnings: list[Finding]
+    stats: ReportStats
+
+
+def validate(path: str, neg_nums: int, max_listed: int, tokens: TokenCounter | None, bar: Bar) -> Report:
+    """Check one file and return its report.
 
     The path `-` is stdin. A row with fewer than `neg_nums` negatives gets a warning. All errors and warnings are
     counted, and at most `max_listed` of each are listed. Without `tokens`, lengths are in characters only. The progress
@@ -62,10 +85,10 @@ def _read(checker: Checker, statistics: Statistics, cross_check: CrossCheck, bar
         bar.advance(-(-bytes_read // MEGABYTE) - bar.done)
 
 
-def _report(checker: Checker, statistics: Statistics, duplicate_texts: int) -> dict[str, Any]:
-    """Return the part of the `--json` object that describes the file."""
+def _report(checker: Checker, statistics: Statistics, duplicate_texts: int) -> Report:
+    """Return the report of a file that was read completely."""
     errors, warnings = checker.errors, checker.warnings
-    stats = {
+    stats: ReportStats = {
         "errors": errors.total,
         "warnings": warnings.total,
         "error_counts": dict(errors.counts),

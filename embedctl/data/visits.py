@@ -46,7 +46,7 @@ class Visits:
         self.by_file = Spans.from_lengths(np.rint(self.units.lengths * weights).astype(np.int64))
 
     def rows_and_positives(self, epoch: int, visits: Integers) -> tuple[Integers, Integers]:
-        """Return the row of each visit of an epoch, and the index of its positive within the row."""
+        """Return the row (N,) of each of N visits of an epoch, and the index (N,) of its positive within the row."""
         file, offset = self.by_file.locate(visits)
         cycle, offset = np.divmod(offset + epoch * self.by_file.lengths[file], self.units.lengths[file])
         unit = self.units.starts[file]
@@ -64,7 +64,7 @@ class Visits:
         return unit, (first + cycle) % positives
 
     def _first_unit(self, row: Integers) -> Integers:
-        """Return the index of the first unit of each row."""
+        """Return the index (N,) of the first unit of each of N rows (N,)."""
         if not self.settings.explode:
             return row
         return np.where(row > 0, self.rows.positive_ends[np.maximum(row, 1) - 1], 0)

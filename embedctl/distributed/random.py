@@ -27,7 +27,7 @@ def random_bits(*parts: NDArray[np.integer] | int) -> Unsigned:
 
 
 def shuffled(indices: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]:
-    """Return the images (N,) of N indices in [0, size) under the permutation of range(size) that `key` selects."""
+    """Permute N indices (N,) in [0, size): `key` selects the permutation of range(size) that is applied to each."""
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
     values = _feistel(indices.astype(np.uint64), half, key)
     while (outside := values >= size).any():

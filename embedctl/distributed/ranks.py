@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# A rank may wait long for another one, for example for its shards. If a rank dies, the launcher ends all of them.
+# A rank may wait long for another one, for example for its shards. If one fails, the launcher ends all of them.
 TIMEOUT = timedelta(days=30)
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ def gather_values(value: T) -> list[T]:
 
 
 def gather_vectors(local: Tensor, counts: list[int]) -> Tensor:
-    """Return the vectors (sum(counts), H) of all ranks in their order; `local` (counts[rank], H) has those of this one.
+    """Return the vectors (sum(counts), H) of all ranks in their order; `local` (counts[rank], H) are this rank's.
 
     Gradients flow to this rank's own vectors only. Each rank computes the loss of the whole batch from the result and
     multiplies it by the world size. After the average over the ranks, the gradients then equal those of one process.

@@ -138,7 +138,7 @@ def _outcome_of(code: int, worker: str) -> Outcome:
 
 
 def with_worker_report(folder: Path, outcome: Outcome) -> Outcome:
-    """Return the earliest failure that a worker reported; `outcome` after success, a kill or without reports."""
+    """Return the earliest failure that a worker reported; after success or a kill, or without reports, `outcome`."""
     reports = [json.loads(path.read_text()) for path in folder.glob("error.rank*.json")]
     if outcome.code == 0 or outcome.killed or not reports:
         return outcome

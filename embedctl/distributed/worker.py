@@ -21,7 +21,7 @@ from typing import NoReturn
 from embedctl.credentials import masked
 from embedctl.errors import EXIT_BUG, EXIT_SIGNAL, EmbedctlError, Terminated
 from embedctl.files import write_atomically
-from embedctl.signals import raise_on_stop_signals
+from embedctl.signals import stop_signals_raised
 
 LAUNCHER_PID = "EMBEDCTL_LAUNCHER"  # environment variable: id of the process that starts the workers
 PR_SET_PDEATHSIG = 1  # of prctl(2)
@@ -62,9 +62,9 @@ def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:
 
     sys.excepthook = _report_bug
     die_with_parent()
-    raise_on_stop_signals()
     try:
-        work()
+        with stop_signals_raised():
+            work()
     except Terminated as stop:
         os._exit(EXIT_SIGNAL + stop.number)
     except EmbedctlError as error:
@@ -73,7 +73,7 @@ def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:
     import torch.distributed
 
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        with contextlib.suppress(RuntimeError):  # a peer has ended already; the work of this rank is complete
+        with contextlib.suppress(RuntimeError):  # another rank has ended already; the work of this rank is complete
             torch.distributed.destroy_process_group()
     sys.stdout.flush()
     sys.stderr.flush()

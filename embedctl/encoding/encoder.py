@@ -56,8 +56,10 @@ class Encoder:
         Only one block of texts is in memory at the same time. `total` is their number, if known, for the progress bar.
 
         Raises:
+            ConfigError: no format has the suffix of `path`, or there are too few texts for the value ranges of int8.
             DataError: the input contains no text.
             ModelError: a vector contains NaN or infinity.
+            OutputError: a file cannot be written.
         """
         counts = TextCounts()
         with (
@@ -82,9 +84,11 @@ class Encoder:
         texts and encodes the shards that are assigned to it. `total` is the number of texts, for the progress bar.
 
         Raises:
-            ConfigError: an existing shard was made from other texts.
+            ConfigError: an existing shard was made from other texts, the folder has more shards than the input needs,
+                or there are too few texts for the value ranges of int8.
             DataError: the input contains no text.
             ModelError: a vector contains NaN or infinity.
+            OutputError: a shard cannot be written, or another program removed it.
         """
         counts = TextCounts()
         self.quantize.ranges = shards.ranges
@@ -107,7 +111,12 @@ class Encoder:
         return counts
 
     def _encode_block(self, block: list[str], first_row: int, bar: console.Bar) -> NDArray[np.generic]:
-        """Return the vectors (N, H) of the block in the stored type; `first_row` is the row of its first text."""
+        """Return the vectors (N, H) of the block in the stored type; `first_row` is the row of its first text.
+
+        Raises:
+            ConfigError: the type is int8 and there are too few texts for its value ranges.
+            ModelError: a vector contains NaN or infinity.
+        """
         vectors = self.embedder.encode(
             block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens, show_progress=bar
         )

@@ -96,8 +96,8 @@ def _default_output(source: str) -> str:
     """Return the name of a .npy file in the working folder with the stem of the input."""
     if source == "-":
         return "embeddings.npy"
-    name = without_compression_suffix(Path(source).resolve().name)
-    return f"{name.name if Path(source).is_dir() else name.stem}.npy"
+    path = without_compression_suffix(Path(source).resolve().name)
+    return f"{path.name if Path(source).is_dir() else path.stem}.npy"
 
 
 def _check_options(config: EncodeConfig) -> None:

@@ -49,7 +49,9 @@ def _documents_equal_to_queries(collection: Collection) -> dict[str, list[str]]:
     return copies
 
 
-def per_query(collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None) -> PerQuery:
+def metrics_per_query(
+    collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None
+) -> PerQuery:
     """Return each metric of each query, given the embeddings of the collection's queries and corpus in their order.
 
     Raises:
@@ -96,4 +98,4 @@ def evaluate_embedder(
     prompts = [collection.prompts.get(query) for query in collection.queries]
     query_QH = query_vectors(embedder, queries, prompts, prompt=query_prompt, dim=dim)
     corpus_DH = passage_vectors(embedder, passages, prompt=passage_prompt, dim=dim)
-    return per_query(collection, query_QH, corpus_DH, str(embedder.device))
+    return metrics_per_query(collection, query_QH, corpus_DH, str(embedder.device))

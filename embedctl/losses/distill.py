@@ -73,7 +73,7 @@ class MarginMSE(Distillation):
         return False
 
     def compute(self, query_QH: Tensor, document_DH: Tensor, targets: Targets) -> Tensor:
-        """Compute the mean over all pairs of two scored texts; 0 if there are no such pairs."""
+        """Return the mean over all pairs of a positive and a negative that have teacher scores; 0 without pairs."""
         score_QC, scored_QC = targets.scores(query_QH.dtype)
         cosine_QC = own_similarities(query_QH, document_DH, targets.own_QC)
         error_QN = _margins(cosine_QC / self.temperature) - _margins(score_QC / self.teacher_temperature)

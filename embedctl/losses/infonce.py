@@ -53,9 +53,9 @@ class InfoNCE(Loss):
         loss = _weighted_cross_entropy(scaled_QH, document_DH, targets.weight_QD, positive_Q)
         if not self.symmetric:
             return loss
-        query_Q = torch.arange(len(positive_Q), device=positive_Q.device).masked_fill(positive_Q == MISSING, MISSING)
+        target_Q = torch.arange(len(positive_Q), device=positive_Q.device).masked_fill(positive_Q == MISSING, MISSING)
         positive_QH = document_DH[positive_Q.clamp(min=0)]
-        return (loss + _weighted_cross_entropy(positive_QH, scaled_QH, _reverse_candidates(targets), query_Q)) / 2
+        return (loss + _weighted_cross_entropy(positive_QH, scaled_QH, _reverse_candidates(targets), target_Q)) / 2
 
 
 def _reverse_candidates(targets: Targets) -> Tensor:

@@ -71,12 +71,12 @@ class ArrayCache:
             with suppress(OSError):  # another process removed it, or it is a link without a target
                 files.append((path.stat(), path))
         files.sort(key=lambda file: file[0].st_mtime)
-        excess = sum(status.st_size for status, _ in files) - max_bytes
+        bytes_to_delete = sum(status.st_size for status, _ in files) - max_bytes
         for status, path in files:
-            if excess <= 0:
+            if bytes_to_delete <= 0:
                 return
             path.unlink(missing_ok=True)
-            excess -= status.st_size
+            bytes_to_delete -= status.st_size
 
 
 def digest(fingerprint: str, texts: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from embedctl.distributed.random import random_bits
 from embedctl.search.exact import Ids, Vectors
 
-COLUMNS = ("ids", "similarities", "rerank_scores", "excess")  # fields of Candidates with one entry per candidate
+COLUMNS = ("ids", "similarities", "rerank_scores", "violation")  # array fields of `Candidates`, each (N,)
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Selection:
     def select(self, row: int, ranked: Ids) -> Ids:
         """Return the selected elements of `ranked`, in the order of `ranked`.
 
+        `ranked` (N,) are the positions of the allowed candidates of a row, most similar first.
+
         The random numbers depend only on the seed and the row, not on the order in which rows are processed. Weighted
         sampling is without replacement: it takes the smallest of exponential random variables whose rates are the
         weights (Efraimidis and Spirakis, 2006).
@@ -49,7 +51,7 @@ class Selection:
 class Limits:
     """Limits on a negative's score, as in sentence-transformers' `mine_hard_negatives`; None disables a limit.
 
-    The reference score is the score of the row's positive (`reference_scores`).
+    The reference score is the score of the row's positive, see `reference_scores`.
     """
 
     max_score: float | None = None  # the score must be at most this
@@ -57,8 +59,11 @@ class Limits:
     margin: float | None = None  # the score must be at most the reference score minus this
     relative_margin: float | None = None  # as margin, as a fraction of the absolute reference score
 
-    def excess(self, scores: Vectors, reference: float) -> dict[str, Vectors]:
-        """Return by how much N scores violate each limit that is set: limit to (N,), above 0 for a violation."""
+    def violations(self, scores: Vectors, reference: float) -> dict[str, Vectors]:
+        """Return by how much each of N scores (N,) violates each limit that is set.
+
+        The result has one array (N,) per limit, by its name. A value above 0 is a violation.
+        """
         found: dict[str, Vectors] = {}
         if self.margin is not None:
             found["margin"] = scores - (reference - self.margin)
@@ -72,9 +77,9 @@ class Limits:
 
 
 def reference_scores(scores: Sequence[Vectors], positive_score: str) -> Vectors:
-    """Return the score (Q,) per row that margins are measured from, given the scores of each row's positives.
+    """Return the reference score (Q,) of each of Q rows, given one array of scores per row: those of its positives.
 
-    It is their minimum (`positive_score` hardest) or their mean (mean). A row without positives has infinity.
+    It is their minimum (`positive_score` "hardest") or their mean ("mean"). For a row without positives it is infinite.
     """
     reduce = np.min if positive_score == "hardest" else np.mean
     return np.array([reduce(row) if len(row) else np.inf for row in scores], dtype=np.float32)
@@ -88,7 +93,7 @@ class Candidates:
     ids: Ids  # (N,) indices into the corpus
     similarities: Vectors  # (N,) scores of the embedding model
     rerank_scores: Vectors  # (N,) scores of the reranker, NaN for a candidate that it has not scored
-    excess: Vectors  # (N,) by how much a limit is exceeded at most; a candidate with a value above 0 is rejected
+    violation: Vectors  # (N,) the largest violation of a limit; a candidate with a value above 0 is rejected
     reference: float  # the reference score of the row, from the reranker if there is one, otherwise from the model
     rejected: Counter[str]  # number of candidates rejected per filter and limit
     found: int  # number of candidates that the search returned, before the filters
@@ -98,31 +103,31 @@ class Candidates:
 
     @property
     def allowed(self) -> Ids:
-        """The positions of the candidates within all limits."""
-        return np.flatnonzero(self.excess <= 0)
+        """The positions (A,) of the A candidates within all limits."""
+        return np.flatnonzero(self.violation <= 0)
 
     @property
     def scores(self) -> Vectors:
-        """The reranker's score of each candidate, or the model's score if there is none."""
+        """The reranker's score of each candidate (N,), or the model's score if the reranker has not scored it."""
         return np.where(np.isnan(self.rerank_scores), self.similarities, self.rerank_scores)
 
     @property
     def above_positive(self) -> Vectors:
-        """The score of each candidate minus the reference score."""
+        """The score of each candidate minus the reference score (N,)."""
         return self.scores - self.reference
 
-    def apply_limits(self, positions: Ids, excess: dict[str, Vectors], prefix: str = "") -> None:
-        """Apply the result of `Limits.excess` to the candidates at `positions`.
+    def apply_limits(self, positions: Ids, violations: dict[str, Vectors], prefix: str = "") -> None:
+        """Apply the result of `Limits.violations`, one array (M,) per limit, to the candidates at `positions` (M,).
 
         A candidate is counted for the first limit that rejects it, under the limit's name with `prefix` in front.
         """
-        for name, values in excess.items():
-            newly_rejected = (self.excess[positions] <= 0) & (values > 0)
+        for name, values in violations.items():
+            newly_rejected = (self.violation[positions] <= 0) & (values > 0)
             self.rejected[prefix + name] += int(newly_rejected.sum())
-            self.excess[positions] = np.maximum(self.excess[positions], values)
+            self.violation[positions] = np.maximum(self.violation[positions], values)
 
     def take(self, positions: Ids) -> Candidates:
-        """Return the candidates at `positions`, in that order."""
+        """Return the candidates at `positions` (M,), in that order."""
         columns: dict[str, Any] = {name: getattr(self, name)[positions] for name in COLUMNS}
         return replace(self, **columns)
 
@@ -140,9 +145,12 @@ class MinedRow:
     negatives: Candidates  # those selected from the range, most similar first, then those that --fill added
     candidates: Candidates  # the candidates from which they were selected
     filled: int  # number of negatives that --fill added
-    range_moved: bool  # whether the range had to start before its first position, for lack of candidates
+    range_extended: bool  # whether candidates before the range were also used, because the range had too few
 
     def shortage(self, requested: int) -> dict[str, Any]:
-        """Return how many negatives were found and requested, and how many candidates were found and rejected."""
+        """Return how many negatives were found and requested, and how many candidates were found and rejected.
+
+        The names are keys of a line of the file of short rows.
+        """
         facts = {"negatives": len(self.negatives), "wanted": requested, "candidates": self.candidates.found}
         return facts | {"rejected": dict(+self.candidates.rejected)}  # + drops counts of zero

@@ -1,6 +1,6 @@
 """Rows that need negatives, and the distinct texts of the corpus and of the rows.
 
-Q rows, P distinct texts, of which the first D are the corpus.
+In the names of arrays, Q stands for the rows and P for the distinct texts, of which the first D are the corpus.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from embedctl.reading.hashes import text_hash
 from embedctl.search.exact import Ids, Vectors
 
 Hashes = NDArray[np.uint64]
-# Row indices, and per row the indices of texts; returns per row the scores of its query with these texts.
+# Arguments: indices of rows, and per row the indices of texts. Returns per row the scores of its query with them.
 Scorer = Callable[[Sequence[int], Sequence[Ids]], list[Vectors]]
 WORD = re.compile(r"\w+")
 
@@ -47,7 +47,7 @@ class DistinctTexts:
 
 @dataclass(frozen=True)
 class MiningData:
-    """Texts of the Q rows to mine for: lists with one entry per row, of indices into the P distinct texts."""
+    """The texts of Q rows that need negatives. Lists have one entry per row; ids are indices into `distinct.texts`."""
 
     distinct: DistinctTexts
     corpus_size: int  # D: only the first D texts are searched and can become negatives
@@ -58,8 +58,8 @@ class MiningData:
     known_positives: list[Ids]
     reference_positives: list[Ids]  # those that margins are measured from: only the highest grade of graded texts
     own_negatives: list[Ids]  # the row's own negatives, empty unless they are kept
-    normalized_P: Hashes  # hash of each normalized text
-    normalized_Q: Hashes  # hash of each normalized query
+    hash_P: Hashes  # hash of each normalized text, see `normalize_text`
+    hash_Q: Hashes  # hash of each normalized query
 
     @property
     def max_excluded(self) -> int:

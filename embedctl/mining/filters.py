@@ -16,36 +16,41 @@ from embedctl.mining.job import MiningJob
 from embedctl.search.exact import Ids, Vectors
 
 Mask = NDArray[np.bool_]
-# Row index, indices (N,) of its candidates in the corpus and their scores (N,); returns a mask (N,), true to keep.
+# Arguments: index of a row, indices (N,) of its candidates in the corpus, and their scores (N,).
+# Returns a mask (N,), True for each candidate to keep.
 Filter = Callable[[int, Ids, Vectors], Mask]
 
 
 def exclude_texts(excluded: Sequence[Ids]) -> Filter:
-    """Return a filter that rejects the texts listed per row."""
+    """Return a filter that rejects the texts in `excluded`, which has one array of text indices per row."""
     return lambda row, ids, _scores: ~np.isin(ids, excluded[row])
 
 
-def exclude_near_duplicates(positives: Sequence[Ids], normalized_P: Hashes) -> Filter:
+def exclude_near_duplicates(positives: Sequence[Ids], hash_P: Hashes) -> Filter:
     """Return a filter that rejects the positives of the row and their near-duplicates.
 
-    The positives are indices into the distinct texts, of which `normalized_P` has the hashes of the normalized texts.
+    `positives` has one array of text indices per row. `hash_P` are the hashes of the normalized texts.
     """
-    return lambda row, ids, _scores: ~np.isin(normalized_P[ids], normalized_P[positives[row]])
+    return lambda row, ids, _scores: ~np.isin(hash_P[ids], hash_P[positives[row]])
 
 
-def exclude_query(normalized_Q: Hashes, normalized_P: Hashes) -> Filter:
-    """Return a filter that rejects the text of the query and its near-duplicates, given hashes of normalized texts."""
-    return lambda row, ids, _scores: normalized_P[ids] != normalized_Q[row]
+def exclude_query(hash_Q: Hashes, hash_P: Hashes) -> Filter:
+    """Return a filter that rejects a passage equal to the query, and its near-duplicates.
+
+    `hash_Q` and `hash_P` are the hashes of the normalized queries and of the normalized texts.
+    """
+    return lambda row, ids, _scores: hash_P[ids] != hash_Q[row]
 
 
-# Name of each filter in `--json`, and a function that creates it; None if the job does not use the filter.
+# Key of each filter in `--json`, and a function that creates it; None if the job does not use the filter. The "answers"
+# in the keys are known positives; the keys stay as they are for programs that read them.
 FILTERS: dict[str, Callable[[MiningJob, MiningData], Filter | None]] = {
     "answers": lambda _, data: exclude_texts(data.known_positives),
-    "near-duplicates of answers": lambda _, data: exclude_near_duplicates(data.known_positives, data.normalized_P),
-    "the query itself": lambda _, data: exclude_query(data.normalized_Q, data.normalized_P),
+    "near-duplicates of answers": lambda _, data: exclude_near_duplicates(data.known_positives, data.hash_P),
+    "the query itself": lambda _, data: exclude_query(data.hash_Q, data.hash_P),
     "own negatives": lambda job, data: exclude_texts(data.own_negatives) if job.keep_negatives else None,
 }
-# What messages call a filter, if not by its name in `--json`.
+# Names of filters in messages where they differ from the keys in `--json`.
 LABELS = {"answers": "known positives", "near-duplicates of answers": "near-duplicates of known positives"}
 
 

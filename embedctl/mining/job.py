@@ -62,7 +62,7 @@ class MiningResult:
     negatives: int = 0  # mined negatives of all rows
     short_rows: int = 0  # rows with fewer negatives than requested
     short_file: Path | None = None  # file with the reasons per short row; None if there are no such rows
-    nearer_rows: int = 0  # rows whose range had to start before its first position, for lack of candidates
+    nearer_rows: int = 0  # rows with `range_extended`: see `MinedRow`
     filled: int = 0  # negatives that `fill` added
     above_positive: int = 0  # negatives with a score above the row's reference score
     rejected: Counter[str] = field(default_factory=Counter)  # candidates rejected per filter and limit
@@ -72,7 +72,7 @@ class MiningResult:
         self.rows += 1
         self.negatives += len(mined.negatives)
         self.short_rows += len(mined.negatives) < requested
-        self.nearer_rows += mined.range_moved
+        self.nearer_rows += mined.range_extended
         self.filled += mined.filled
         self.above_positive += int((mined.negatives.above_positive > 0).sum())
         self.rejected.update(mined.candidates.rejected)

@@ -42,7 +42,7 @@ class CandidateFilter:
     def apply(self, row: int, ids: Ids, scores: Vectors) -> Candidates:
         """Return the search results of a row that pass the filters, with their violations of the limits.
 
-        The ids are indices into the corpus, most similar first; -1 for no result.
+        `ids` (N,) are indices into the corpus, most similar first, -1 for no result; `scores` (N,) are their scores.
         """
         ids, scores = ids[ids >= 0], scores[ids >= 0]
         found, rejected = len(ids), Counter[str]()
@@ -50,10 +50,10 @@ class CandidateFilter:
             kept = passes(row, ids, scores)
             rejected[name] += int((~kept).sum())
             ids, scores = ids[kept], scores[kept]
-        no_scores, no_excess = (np.full(len(ids), value, np.float32) for value in (np.nan, -np.inf))
+        no_scores, no_violation = (np.full(len(ids), value, np.float32) for value in (np.nan, -np.inf))
         reference = float(self.reference_scores[row])
-        candidates = Candidates(row, ids, scores, no_scores, no_excess, reference, rejected, found)
-        candidates.apply_limits(np.arange(len(ids)), self.limits.excess(scores, reference))
+        candidates = Candidates(row, ids, scores, no_scores, no_violation, reference, rejected, found)
+        candidates.apply_limits(np.arange(len(ids)), self.limits.violations(scores, reference))
         return candidates
 
 
@@ -91,14 +91,14 @@ class Miner:
             negatives += self.fill(candidates, negatives, requested - in_range)
         if self.reranker:
             self.reranker.score_missing(negatives)
-        range_moved = self.selection.range_start(len(allowed)) < self.selection.start
-        return MinedRow(negatives, candidates, len(negatives) - in_range, range_moved)
+        range_extended = self.selection.range_start(len(allowed)) < self.selection.start
+        return MinedRow(negatives, candidates, len(negatives) - in_range, range_extended)
 
 
 def fill_relaxed(candidates: Candidates, _selected: Candidates, missing: int) -> Candidates:
-    """Return the candidates that only the limits rejected, those with the smallest violation first."""
-    outside = np.flatnonzero(candidates.excess > 0)
-    return candidates.take(outside[np.argsort(candidates.excess[outside], kind="stable")[:missing]])
+    """Return up to `missing` candidates that only limits rejected, those with the smallest violation first."""
+    rejected = np.flatnonzero(candidates.violation > 0)
+    return candidates.take(rejected[np.argsort(candidates.violation[rejected], kind="stable")[:missing]])
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,15 @@ class RandomFill:
 
     candidate_filter: CandidateFilter
     seed: int
-    query_QH: Vectors  # embeddings of the rows' queries
-    corpus_DH: Vectors  # embeddings of the corpus
+    query_QH: Vectors  # (Q, H) embedding of each row's query
+    corpus_DH: Vectors  # (D, H) embedding of each passage of the corpus
 
     def __call__(self, candidates: Candidates, selected: Candidates, missing: int) -> Candidates:
         """See `FillFunction`. More passages than `missing` are drawn, because some of them may be rejected."""
         row, size = candidates.row, len(self.corpus_DH)
         draws = random_bits(self.seed, row, np.arange(8 * missing + 64), 1) % np.uint64(size)
         ids = np.array(list(dict.fromkeys(draws.astype(np.int64).tolist())), dtype=np.int64)
-        rejected = candidates.ids[(candidates.excess > 0) & ~np.isnan(candidates.rerank_scores)]
+        rejected = candidates.ids[(candidates.violation > 0) & ~np.isnan(candidates.rerank_scores)]
         ids = ids[~np.isin(ids, np.concatenate([selected.ids, rejected]))]
         limits = replace(self.candidate_filter.limits, min_score=None)
         scores = np.asarray(self.corpus_DH[ids] @ self.query_QH[row], dtype=np.float32)

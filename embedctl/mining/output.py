@@ -38,7 +38,7 @@ def write_rows(
     result, requested = MiningResult(corpus=data.corpus_size), job.selection.count
     with (
         atomic_file(job.short_file, complete=recorder(job.short_file, SHORT_ROWS)) as short_stream,
-        atomic_file(job.output, complete=recorder(job.output, ROWS)) as stream,  # renamed first
+        atomic_file(job.output, complete=recorder(job.output, ROWS)) as stream,  # renamed before the other file
         console.progress("mine", len(data.queries), "rows") as bar,
         inputs.unchanged(),
     ):

@@ -60,8 +60,8 @@ class Report:
     counts: dict[str, dict[str, ScoreCounts]] = field(
         default_factory=lambda: {column: {group: ScoreCounts() for group in GROUPS} for column in AXIS_TITLES}
     )
-    highest: list[Sample] = field(default_factory=list)
-    random: list[tuple[int, Sample]] = field(default_factory=list)  # random sort key and sample
+    highest_samples: list[Sample] = field(default_factory=list)
+    random_samples: list[tuple[int, Sample]] = field(default_factory=list)  # random sort key and sample
 
     def add(self, mined: MinedRow, positives: Sequence[str]) -> None:
         """Add the negatives and the positives of one row."""
@@ -69,7 +69,7 @@ class Report:
         ids = self.data.distinct.indices_of(positives)
         positive_scores = {column: scorer([row], [ids])[0] for column, scorer in self.scorers.items()}
         not_selected = ~np.isin(candidates.ids, negatives.ids)
-        rejected = candidates.take(np.flatnonzero((candidates.excess > 0) & not_selected))
+        rejected = candidates.take(np.flatnonzero((candidates.violation > 0) & not_selected))
         for column, scores in positive_scores.items():
             rejected_scores = getattr(rejected, column)
             groups = (scores, getattr(negatives, column), rejected_scores[~np.isnan(rejected_scores)])
@@ -78,19 +78,20 @@ class Report:
         scored = _scored_texts("positive", positives, positive_scores.values())
         texts = [self.data.distinct.texts[index] for index in negatives.ids]
         scored += _scored_texts("negative", texts, [getattr(negatives, column) for column in positive_scores])
-        highest = float(negatives.above_positive.max(initial=-np.inf))
-        sample = Sample(row + 1, highest, self.data.queries[row], scored)
-        self.highest = sorted([*self.highest, sample], key=lambda one: -one.max_above_positive)[: SAMPLES // 2]
+        max_above_positive = float(negatives.above_positive.max(initial=-np.inf))
+        sample = Sample(row + 1, max_above_positive, self.data.queries[row], scored)
+        samples = [*self.highest_samples, sample]
+        self.highest_samples = sorted(samples, key=lambda sample: -sample.max_above_positive)[: SAMPLES // 2]
         sort_key = int(random_bits(self.seed, row, 2)[0])
-        self.random = sorted([*self.random, (sort_key, sample)], key=lambda one: one[0])[:SAMPLES]
+        self.random_samples = sorted([*self.random_samples, (sort_key, sample)], key=lambda pair: pair[0])[:SAMPLES]
 
     def samples(self) -> list[Sample]:
         """Return the sample rows in descending order of `max_above_positive`."""
-        samples = {one.row: one for one in self.highest}
-        for _, one in self.random:
+        samples = {sample.row: sample for sample in self.highest_samples}
+        for _, sample in self.random_samples:
             if len(samples) < SAMPLES:
-                samples.setdefault(one.row, one)
-        return sorted(samples.values(), key=lambda one: -one.max_above_positive)
+                samples.setdefault(sample.row, sample)
+        return sorted(samples.values(), key=lambda sample: -sample.max_above_positive)
 
     def html(self, facts: dict[str, str]) -> str:
         """Return the HTML page; `facts` is the result of `summary`."""

@@ -82,7 +82,7 @@ class Reranker:
         for candidates, allowed, scores, reference in results:
             candidates.reference = float(reference)
             candidates.rerank_scores[allowed] = scores
-            candidates.apply_limits(allowed, self.limits.excess(scores, candidates.reference), "rerank ")
+            candidates.apply_limits(allowed, self.limits.violations(scores, candidates.reference), "rerank ")
 
     def score_missing(self, candidates: Candidates) -> None:
         """Score the candidates that have no reranker score."""

@@ -119,7 +119,7 @@ def build_miner(job: MiningJob, encoded: EncodedData) -> Miner:
 
 
 def build_searcher(job: MiningJob, encoded: EncodedData, depth: int) -> Searcher:
-    """Return an exact or approximate search for `depth` candidates per row, joined with BM25 if the job requests it.
+    """Return an exact or approximate search for `depth` candidates per row, combined with BM25 if the job requests it.
 
     Raises:
         ConfigError: a package that the search needs is not installed.

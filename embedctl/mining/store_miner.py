@@ -1,7 +1,9 @@
 """Mining of hard negatives in a token store, with embeddings of the model that is being trained.
 
-The selection is that of miner.py. Texts are given by their ids and tokens in the store; texts with equal tokens, which
-have equal embeddings, take the place of near-duplicates. Q distinct queries, P distinct passages, R rows.
+The selection is that of miner.py. The store has token ids instead of texts. Therefore texts with equal tokens, whose
+embeddings are equal, are rejected in the place of near-duplicates.
+
+In the names of arrays, Q stands for the distinct queries, P for the distinct passages and R for the rows.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ TEXTS_PER_BLOCK = 1 << 15
 
 @dataclass(frozen=True)
 class StoreMiner:
-    """Queries and passages of a store, and the positives of each query."""
+    """The queries and passages of a store, and the positives of each query."""
 
-    query_Q: Integers  # text ids, ascending
-    passage_P: Integers  # text ids, ascending
-    query_R: Integers  # index into `query_Q` of each row; -1 for a row that keeps its negatives
-    positives: list[Ids]  # positives of each query in all rows, as indices into `passage_P`; graded texts included
-    reference_positives: list[Ids]  # those that are not graded texts: margins are measured from the lowest score
-    token_hash_Q: Hashes  # token hash of each query's text as a passage, or as a query if it is not a passage
+    query_id_Q: Integers  # text id of each query, in ascending order
+    passage_id_P: Integers  # text id of each passage, in ascending order
+    query_index_R: Integers  # index into `query_id_Q` of each row's query; -1 for a row that keeps its negatives
+    positives: list[Ids]  # per query, its positives in all rows, as indices into `passage_id_P`; graded texts included
+    reference_positives: list[Ids]  # as `positives`, without graded texts; margins are measured from the lowest score
+    token_hash_Q: Hashes  # token hash of each query as a passage if the store has such a passage, else as a query
     token_hash_P: Hashes  # token hash of each passage
 
     @classmethod
@@ -43,46 +45,51 @@ class StoreMiner:
         Raises:
             TrainingError: every row has grades or teacher scores, so none can receive mined negatives.
         """
-        texts, rows, own_query = data.texts, data.rows, data.rows.query
-        mined_R = np.isin(rows.kind, KINDS_WITHOUT_SCORES)
-        if not mined_R.any():
+        texts, rows, query_id_R = data.texts, data.rows, data.rows.query_ids
+        is_mined_R = np.isin(rows.kind, KINDS_WITHOUT_SCORES)
+        if not is_mined_R.any():
             message = "--remine-every-epoch: every row has grades or teacher scores and cannot receive mined negatives"
             raise TrainingError(message, "remove --remine-every-epoch, or add rows without grades and teacher scores")
-        query_Q, first_Q = np.unique(own_query[mined_R], return_index=True)
-        as_passage_Q = data.query_as_passage[mined_R][first_Q]
-        # all rows with the query's text, whatever their prompts
-        query, row = RowsByKey.build(data.query_as_passage).find(as_passage_Q)
+        query_id_Q, index_Q = np.unique(query_id_R[is_mined_R], return_index=True)
+        hash_as_passage_Q = data.query_as_passage[is_mined_R][index_Q]
+        # Pairs of a query and a row with the same text as query, whatever the prompt of the row.
+        query_index, row = RowsByKey.build(data.query_as_passage).find(hash_as_passage_Q)
         ungraded = rows.kind[row] != GRADED
-        passage_P = np.setdiff1d(np.arange(len(texts)), own_query)
-        passage_of_Q = find_in_sorted(texts.hashes, as_passage_Q)
+        passage_id_P = np.setdiff1d(np.arange(len(texts)), query_id_R)
+        id_as_passage_Q = find_in_sorted(texts.hashes, hash_as_passage_Q)
         hashes = token_hashes(texts)
         return cls(
-            query_Q=query_Q,
-            passage_P=passage_P,
-            query_R=np.where(mined_R, np.searchsorted(query_Q, own_query), -1),
-            positives=_positives(rows, len(query_Q), query, row, passage_P),
-            reference_positives=_positives(rows, len(query_Q), query[ungraded], row[ungraded], passage_P),
-            token_hash_Q=hashes[np.where(passage_of_Q >= 0, passage_of_Q, query_Q)],
-            token_hash_P=hashes[passage_P],
+            query_id_Q=query_id_Q,
+            passage_id_P=passage_id_P,
+            query_index_R=np.where(is_mined_R, np.searchsorted(query_id_Q, query_id_R), -1),
+            positives=_positives(rows, len(query_id_Q), query_index, row, passage_id_P),
+            reference_positives=_positives(rows, len(query_id_Q), query_index[ungraded], row[ungraded], passage_id_P),
+            token_hash_Q=hashes[np.where(id_as_passage_Q >= 0, id_as_passage_Q, query_id_Q)],
+            token_hash_P=hashes[passage_id_P],
         )
 
     def mine(
         self, queries: range, vectors: tuple[Vectors, Vectors], selection: Selection, limits: Limits, device: str
     ) -> tuple[Ids, NDArray[np.float32]]:
-        """Return the negatives of some of the queries, which are indices into `query_Q`.
+        """Return the negatives of some of the queries.
 
-        The vectors are L2-normalized embeddings of all queries (Q, H) and of all passages (P, H).
+        Args:
+            queries: indices into `query_id_Q`.
+            vectors: L2-normalized embeddings of all queries (Q, H) and of all passages (P, H).
+            selection: how negatives are selected; N negatives per query.
+            limits: limits on the scores of negatives.
+            device: device of the search.
 
         Returns:
             Text ids (len(queries), N), -1 if a query has fewer than N negatives, and the score of each negative minus
             the lowest score of the query's positives (len(queries), N), NaN for a missing negative.
         """
         query_QH, passage_PH = vectors
-        reference_Q = np.full(len(self.query_Q), np.inf, dtype=np.float32)
+        reference_Q = np.full(len(self.query_id_Q), np.inf, dtype=np.float32)
         scores = [pair_scores(query_QH[query], passage_PH, self.reference_positives[query]) for query in queries]
         reference_Q[queries.start : queries.stop] = reference_scores(scores, "hardest")
         filters = {
-            "answers": exclude_near_duplicates(self.positives, self.token_hash_P),
+            "known positives": exclude_near_duplicates(self.positives, self.token_hash_P),
             "the query itself": exclude_query(self.token_hash_Q, self.token_hash_P),
         }
         max_excluded = max(map(len, self.positives), default=0) + 1
@@ -91,24 +98,24 @@ class StoreMiner:
         above_positive = np.full(ids.shape, np.nan, dtype=np.float32)
         mined_rows = miner.mine(queries, exact_searcher(query_QH, passage_PH, device), rows_per_block(device))
         for index, mined in enumerate(mined_rows):
-            ids[index, : len(mined.negatives)] = self.passage_P[mined.negatives.ids]
+            ids[index, : len(mined.negatives)] = self.passage_id_P[mined.negatives.ids]
             above_positive[index, : len(mined.negatives)] = mined.negatives.above_positive
         return ids, above_positive
 
 
-def _positives(rows: RowStore, queries: int, query: Integers, row: Integers, passage_P: Integers) -> list[Ids]:
-    """Return the distinct positives of each of Q queries, as indices into `passage_P`.
+def _positives(rows: RowStore, queries: int, query_index: Integers, row: Integers, passage_id_P: Integers) -> list[Ids]:
+    """Return the distinct positives of each of Q queries, as indices into `passage_id_P`.
 
-    `query` (N,), ascending, and `row` (N,) are the pairs of a query and a row that contains it.
+    `queries` is Q. `query_index` (N,), in ascending order, and `row` (N,) are the pairs of a query and a row with it.
     """
     positives = rows.positives(row)
-    indices = np.searchsorted(passage_P, positives.take(rows.text))
-    ends_Q = np.cumsum(np.bincount(query[positives.span_indices], minlength=queries))
+    indices = np.searchsorted(passage_id_P, positives.take(rows.text_ids))
+    ends_Q = np.cumsum(np.bincount(query_index[positives.span_indices], minlength=queries))
     return [np.unique(of_query) for of_query in np.split(indices, ends_Q[:-1])]
 
 
 def token_hashes(texts: TextStore) -> Hashes:
-    """Return 64 bits per text that depend on its tokens (N,): the sum of hashes of (token, index in the text)."""
+    """Return a 64-bit hash (N,) of the tokens of each text: the sum of the hashes of (token id, index in the text)."""
     hashes = np.zeros(len(texts), dtype=np.uint64)
     for start in range(0, len(texts), TEXTS_PER_BLOCK):
         tokens = texts.tokens_of(np.arange(start, min(start + TEXTS_PER_BLOCK, len(texts))))

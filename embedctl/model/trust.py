@@ -153,7 +153,7 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
 
 
 def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Iterate over the module classes of a model: the file that names the class, and the class."""
+    """Yield the class of each module of a model, after the file that names the class."""
     for module in _modules(folder):
         yield folder / "modules.json", str(module.get("type"))
         for file, routes in _routes(folder / str(module.get("path", ""))):
@@ -161,7 +161,7 @@ def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _module_paths(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Iterate over the paths of a model's modules: the file that names the path, and the path."""
+    """Yield the path of each module of a model, after the file that names the path."""
     for module in _modules(folder):
         yield folder / "modules.json", str(module.get("path", ""))
         for file, routes in _routes(folder / str(module.get("path", ""))):
@@ -169,7 +169,7 @@ def _module_paths(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _routes(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Iterate over the configuration files of a Router module, with the class of each of its modules by its path."""
+    """Yield each configuration file of a Router module, with a dict from the path of a submodule to its class."""
     for file in (folder / "router_config.json", folder / "config.json"):
         config = read_json_object(file)
         if "structure" in config:
@@ -186,7 +186,7 @@ def model_parts(folder: Path) -> list[Path]:
 
 
 def _auto_map_classes(file: Path) -> Iterator[str]:
-    """Iterate over the classes in the `auto_map` of a configuration file, for example `modeling.Model`."""
+    """Yield the classes in the `auto_map` of a configuration file, for example `modeling.Model`."""
     for names in _mapping(read_json_object(file).get("auto_map")).values():
         yield from (name for name in (names if isinstance(names, list) else [names]) if isinstance(name, str))
 

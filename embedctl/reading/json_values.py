@@ -45,7 +45,7 @@ class Lines:
     raw: list[bytes]
 
     def split(self, size: int) -> Iterator[Lines]:
-        """Return the same lines in parts of at most `size` lines."""
+        """Yield the same lines in parts of at most `size` lines."""
         parts = (slice(start, start + size) for start in range(0, len(self.raw), size))
         return (type(self)(self.numbers[part], self.raw[part]) for part in parts)
 

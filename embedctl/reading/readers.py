@@ -25,7 +25,11 @@ MAX_CELL_CHARACTERS = 2**31 - 1  # the default limit of the csv module, 131,072,
 
 
 def read_lines(path: str, _options: ReadOptions) -> Iterator[Record]:
-    """Yield one text per line; an empty line is an empty text, so that line n is record n."""
+    """Yield one text per line; an empty line is an empty text, so that line n is record n.
+
+    Raises:
+        DataError: the file cannot be opened, is damaged, or is not UTF-8.
+    """
     number = 0
     with open_bytes(path) as stream:
         try:
@@ -40,7 +44,11 @@ def read_lines(path: str, _options: ReadOptions) -> Iterator[Record]:
 
 
 def read_objects(path: str, options: ReadOptions) -> Iterator[Record]:
-    """Yield the JSON values of a file: one per line, or the elements of an array."""
+    """Yield the JSON values of a file: one per line, or the elements of an array.
+
+    Raises:
+        DataError: the file cannot be opened or is damaged, or a line is not JSON.
+    """
     for found in read_json_values(path):
         problem = found.problem
         if problem is None:
@@ -50,7 +58,11 @@ def read_objects(path: str, options: ReadOptions) -> Iterator[Record]:
 
 
 def read_csv(path: str, options: ReadOptions) -> Iterator[Record]:
-    """Yield the rows of a CSV file with a header; an empty cell is an empty text."""
+    """Yield the rows of a CSV file with a header; an empty cell is an empty text.
+
+    Raises:
+        DataError: the file cannot be opened, is damaged or is not valid CSV in UTF-8, or has none of the columns.
+    """
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     with open_bytes(path) as stream:
         rows = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
@@ -88,7 +100,7 @@ def read_texts(path: str, field: str) -> Iterator[str]:
     stdin.
 
     Raises:
-        DataError: the input does not exist, or a value is not a text.
+        DataError: the input does not exist, cannot be read, or contains a value that is not a text.
     """
     if path != "-" and not Path(path).exists():
         raise DataError(f"{path}: no such file", "give an existing file with --input")
@@ -119,6 +131,9 @@ def count_texts(path: str, field: str) -> int | None:
     """Return the number of texts of an input for a progress bar, or None if counting them would take too long.
 
     Blank lines of JSON Lines files are counted too.
+
+    Raises:
+        DataError: the input cannot be opened, or its tables are damaged.
     """
     count = COUNTERS.get(reader_for(path, default=read_lines))
     return count(path, field) if count and path != "-" else None

@@ -26,9 +26,9 @@ class Record(NamedTuple):
 class ReadOptions:
     """The columns to read, and the hints of error messages."""
 
-    columns: tuple[str, ...]  # that the caller uses, the main text column first; readers of tables read no others
-    column_hint: str  # if a table has none of these columns
-    line_hint: str  # if a line cannot be read
+    columns: tuple[str, ...]  # used by the caller, the main text column first; readers of tables read no others
+    column_hint: str  # hint of the error for a table that has none of these columns
+    line_hint: str  # hint of the error for a line that cannot be read
 
     def select_columns(self, location: str, existing: Sequence[str]) -> list[str]:
         """Return the columns to read among the existing columns of a table, in the order of the table.

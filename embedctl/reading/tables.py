@@ -17,7 +17,11 @@ Table = tuple[Any, Callable[[], int], Callable[[list[str]], Iterator[Any]]]
 
 
 def read_tables(path: str, options: ReadOptions) -> Iterator[Record]:
-    """Yield the rows of a Parquet file or a dataset folder, with the columns of `options`."""
+    """Yield the rows of a Parquet file or a dataset folder, with the columns of `options`.
+
+    Raises:
+        DataError: the input does not exist or cannot be read, or it has none of the columns.
+    """
     for file in _table_files(path):
         with _open_table(file) as (schema, _, batches):
             columns = options.select_columns(str(file), schema.names)
@@ -26,7 +30,11 @@ def read_tables(path: str, options: ReadOptions) -> Iterator[Record]:
 
 
 def count_rows(path: str, field: str) -> int | None:
-    """Return the number of rows of a Parquet file or dataset folder; None if a row may hold several texts."""
+    """Return the number of rows of a Parquet file or dataset folder; None if a row may hold several texts.
+
+    Raises:
+        DataError: the input does not exist or cannot be read.
+    """
     from pyarrow import types
 
     total = 0
@@ -67,7 +75,11 @@ def _table_files(path: str) -> list[Path]:
 
 @contextmanager
 def _open_table(file: Path) -> Iterator[Table]:
-    """Open a file for a with-block; errors of pyarrow are raised as DataError."""
+    """Open a file for a with-block.
+
+    Raises:
+        DataError: the file cannot be read, also if this happens in the with-block.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 

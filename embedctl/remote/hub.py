@@ -64,7 +64,8 @@ def go_offline_if_unreachable(model: str) -> None:
 def configuration_folder(model: str) -> Path | None:
     """Return the folder with a model's configuration files. Those of a Hub model are downloaded to the cache.
 
-    None if the model is not found, or if its name has no owner, which the libraries add; they report a missing model.
+    Return None if the model is not found, which the library that loads it reports, or if its name has no owner, which
+    sentence-transformers adds.
     """
     if Path(model).is_dir():
         return Path(model)

@@ -103,7 +103,7 @@ class TopK:
         other documents are appended to the current k in the order of their ids, so that a stable sort keeps the lower
         id first.
         """
-        is_first_block = first_id == 0  # there are no scores yet to exclude most of its documents
+        is_first_block = first_id == 0  # no k-th score is known yet, so it is computed from the block
         threshold_R = _just_below_kth(scores_RB, self.k) if is_first_block else self.scores_Qk[rows, -1]
         row, document = (scores_RB > threshold_R[:, None]).nonzero(as_tuple=True)
         if not len(row):

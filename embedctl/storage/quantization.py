@@ -50,6 +50,11 @@ def dequantize(stored: NDArray[Any], ranges: NDArray[np.float32] | None) -> NDAr
 
 
 def _compute_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the minimum and maximum of each dimension (2, H) of N vectors (N, H).
+
+    Raises:
+        ConfigError: there are too few vectors.
+    """
     if len(vectors) < MIN_CALIBRATION_TEXTS:
         texts = console.plural(len(vectors), "text")
         message = f"--dtype int8: at least {MIN_CALIBRATION_TEXTS} texts are needed to compute the ranges, not {texts}"

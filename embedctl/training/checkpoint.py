@@ -32,13 +32,13 @@ MANIFEST_FILE, PROGRESS_FILE = "manifest.json", "position.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a run. The names of the fields are keys of position.json."""
+    """Progress of a run. The fields are keys of position.json, where `world_size` is called `world`."""
 
     step: int  # number of optimizer steps done
     batch_size: int  # queries per batch over all ranks
     budget: int  # token budget of a forward pass
     evaluations: list[dict[str, Any]]  # step and metrics of each evaluation
-    world: int  # number of processes
+    world_size: int  # number of processes
 
 
 def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> None:
@@ -55,23 +55,20 @@ def save(run: Path, progress: Progress, tensors: dict[str, Any], keep: int) -> N
         with _ignore_single_process_warning(), writing(folder):
             try:
                 save_tensors(tensors, checkpoint_id=str(temporary / "tensors"))
-            except CheckpointException as failed:  # of a rank, which may be another one
+            except CheckpointException as failed:  # also if another rank failed
                 raise next(iter(failed.failures.values()))[0] from failed
         barrier()
         if is_main():
-            (temporary / PROGRESS_FILE).write_text(json.dumps(asdict(progress)))
+            values = asdict(progress)
+            values["world"] = values.pop("world_size")
+            (temporary / PROGRESS_FILE).write_text(json.dumps(values))
             files = sorted(path for path in temporary.rglob("*") if path.is_file())
             hashes = {str(path.relative_to(temporary)): _hash(path) for path in files}
             (temporary / MANIFEST_FILE).write_text(json.dumps(hashes))
     if is_main():
-        for old in list_checkpoints(run)[keep:]:
+        for old in RunFolder(run).checkpoints[keep:]:
             shutil.rmtree(old)
     barrier()
-
-
-def list_checkpoints(run: Path) -> list[Path]:
-    """Return the checkpoints of a run, newest first."""
-    return sorted((run / CHECKPOINTS).glob("step-*"), reverse=True)
 
 
 def find(resume: str, run: Path) -> Path | None:
@@ -86,7 +83,7 @@ def find(resume: str, run: Path) -> Path | None:
     if not folder.is_dir():
         message = f"--resume {resume}: no such folder"
         raise ConfigError(message, "use the folder of a run, or one of its checkpoints, RUN/states/step-N")
-    candidates = [folder] if (folder / MANIFEST_FILE).exists() else list_checkpoints(folder)
+    candidates = [folder] if (folder / MANIFEST_FILE).exists() else RunFolder(folder).checkpoints
     for checkpoint in candidates:
         damage = find_damage(checkpoint)
         if damage is None:
@@ -121,7 +118,8 @@ def load(checkpoint: Path, tensors: dict[str, Any]) -> Progress:
     """Load a checkpoint into `tensors`, in place, and return its progress. Called by all ranks."""
     with _ignore_single_process_warning():
         load_tensors(tensors, checkpoint_id=str(checkpoint / "tensors"))
-    return Progress(**json.loads((checkpoint / PROGRESS_FILE).read_text()))
+    values = json.loads((checkpoint / PROGRESS_FILE).read_text())
+    return Progress(world_size=values.pop("world"), **values)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from embedctl.data.build import TextSettings
 from embedctl.distributed.ranks import gather_vectors, rank, world_size
 from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection
-from embedctl.evaluation.metrics import means, per_query
+from embedctl.evaluation.metrics import means, metrics_per_query
 from embedctl.evaluation.names import metric_with_dim
 from embedctl.search.vectors import normalize
 from embedctl.tokens.packing import Ragged
@@ -48,10 +48,10 @@ class Evaluator:
         """Return the current metrics, the same on every rank; for leading dimensions, as in `nDCG@10 dim 64`."""
         vectors = encode_distributed(self.session, self.texts)
         queries = len(self.collection.queries)
-        metrics = means(per_query(self.collection, vectors[:queries], vectors[queries:]))
+        metrics = means(metrics_per_query(self.collection, vectors[:queries], vectors[queries:]))
         for dim in self.dims:
             truncated = normalize(vectors[:, :dim])
-            metrics_of_dim = means(per_query(self.collection, truncated[:queries], truncated[queries:]))
+            metrics_of_dim = means(metrics_per_query(self.collection, truncated[:queries], truncated[queries:]))
             metrics |= {metric_with_dim(name, dim): value for name, value in metrics_of_dim.items()}
         return metrics
 

@@ -98,7 +98,7 @@ class GradCache:
         return loss
 
     def _encode(self, prepared: PreparedBatch, number: int, chunk: int) -> Tensor:
-        """Return the normalized vectors (texts, H) of the texts of a chunk, without that of a placeholder."""
+        """Return the normalized vectors (N, H) of the N texts of a chunk; for an empty chunk, (0, H)."""
         torch.manual_seed(int(random_bits(self.seed, number, rank(), chunk)[0] >> np.uint64(1)))
         return normalize(self.session(prepared.features[chunk]), dim=-1)[: len(prepared.partition.chunks[chunk])]
 

@@ -77,12 +77,12 @@ class EpochMiner:
                 with atomic_file(path, "wb", sync=True) as stream:
                     np.save(stream, mined)
         barrier()
-        return BatchPlan(self.plan.rows.with_negatives(mined, self.miner.query_R), self.plan.settings)
+        return BatchPlan(self.plan.rows.with_negatives(mined, self.miner.query_index_R), self.plan.settings)
 
     def _mine(self, epoch: int, step: int) -> Ids:
         """Return the negatives (Q, N) of all queries, the same on all ranks."""
-        start, queries = time.monotonic(), len(self.miner.query_Q)
-        vectors = self._vectors(self.miner.query_Q), self._vectors(self.miner.passage_P)
+        start, queries = time.monotonic(), len(self.miner.query_id_Q)
+        vectors = self._vectors(self.miner.query_id_Q), self._vectors(self.miner.passage_id_P)
         bounds = [queries * index // world_size() for index in range(world_size() + 1)]
         own_queries = range(bounds[rank()], bounds[rank() + 1])
         first, last = parse_range(self.options.remine_range)
@@ -92,7 +92,7 @@ class EpochMiner:
         results = self.miner.mine(own_queries, vectors, selection, limits, str(device))
         counts = np.diff(bounds).tolist()
         mined, above = (gather_vectors(torch.from_numpy(own).to(device), counts).cpu().numpy() for own in results)
-        negatives_R = np.append((mined >= 0).sum(axis=1), 0)[self.miner.query_R]
+        negatives_R = np.append((mined >= 0).sum(axis=1), 0)[self.miner.query_index_R]
         numbers = {
             "negatives": int(negatives_R.sum()),
             "rows": int((negatives_R > 0).sum()),

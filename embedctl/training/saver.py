@@ -52,7 +52,7 @@ class ModelSaver:
         """
         texts, embedder = self.texts, self.session.embedder
         tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
-        live = encode_distributed(self.session, tokens)
+        current_vectors = encode_distributed(self.session, tokens)
         final_is_best = not self.history.entries or self.history.best["step"] == step
         if is_main() and final_is_best:
             RunFolder(self.job.folder).remove_below(self.job.folder / BEST_MODEL)
@@ -60,7 +60,7 @@ class ModelSaver:
         if trained is not None:
             vectors = normalize(trained.encode(texts, prompt=""))
             minimum = MIN_SIMILARITY[self.session.runtime.compute_dtype]
-            lowest_similarity(vectors, live, minimum, "float32 weights gathered from all ranks")
+            lowest_similarity(vectors, current_vectors, minimum, "float32 weights gathered from all ranks")
             similarity = verify(self.job.folder, texts, vectors, trust_remote_code=self.job.trust_remote_code)
             RunFolder(self.job.folder).remove_below(self.job.folder / CHECKPOINTS)
             self._print_results(step, similarity, final_is_best)

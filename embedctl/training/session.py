@@ -34,7 +34,7 @@ class Session:
     embedder: Embedder  # the model without wrappers, which makes model inputs
     model: torch.nn.Module  # the same model, wrapped by accelerate, which computes vectors
     masters: tuning.MasterWeights | None  # float32 weights, if the model itself is in half precision
-    optimizer: Any  # of the float32 weights
+    optimizer: Any  # updates the float32 weights
     export_template: Embedder | None  # on rank 0: a copy of the base model on the CPU, for exports
     budget: int  # token budget of a forward pass
 
@@ -63,7 +63,7 @@ class Session:
                 tuning.compile_layers(embedder)
             optimizer = adamw(masters.model if masters else embedder, job.optim)
             model, optimizer = runtime.accelerator.prepare(embedder, optimizer)
-            # One sharded module is the root alone.
+            # If FSDP finds no layers, the only sharded module is the root.
             if runtime.strategy == "fsdp" and sum(isinstance(module, FSDPModule) for module in model.modules()) < 2:
                 raise ModelError("FSDP found no layers to shard in this model", "use --strategy ddp")
             session = cls(runtime, embedder, model, masters, optimizer, template, budget=0)
@@ -127,7 +127,7 @@ class Session:
         return {"model": model, "optimizer": optimizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set weights and optimizer to a state in the form of `state_dict`. Called by all ranks."""
+        """Set weights and optimizer to a state that `state_dict` returned. Called by all ranks."""
         module, optimizer = self.trained_module, self.optimizer.optimizer
         dcp.set_state_dict(module, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         if self.masters:

@@ -45,7 +45,7 @@ class CandidateWeights:
         return cls(batch, counts, False)
 
     def matrix(self, queries: Integers) -> NDArray[np.float32]:
-        """Return the weights (len(queries), D) of some queries, whose indices ascend.
+        """Return the weights (len(queries), D) of some queries, whose indices are in ascending order.
 
         The weight is 1 for a query's own positive and 0 for a document that is not a candidate.
         """
@@ -88,7 +88,7 @@ class CandidateWeights:
         return int((self.negatives_per_query[np.isin(self.batch.kind_Q, KINDS_WITHOUT_SCORES)] == 0).sum())
 
     def targets(self, queries: Integers, device: torch.device) -> Targets:
-        """Return the targets of some queries, whose indices ascend, on a device."""
+        """Return the targets of some queries, whose indices are in ascending order, on a device."""
         return Targets(
             own_QC=array_to_device(self.batch.own_QC[queries], device),
             weight_QD=array_to_device(self.matrix(queries), device),

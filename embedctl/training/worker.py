@@ -147,10 +147,10 @@ def resume(job: TrainJob, session: Session) -> Progress:
     progress = checkpoint.load(path, state)
     session.load_state_dict(state)
     console.info(f"resumed from {path}, after step {progress.step}")
-    if progress.world == world_size():
+    if progress.world_size == world_size():
         session.budget = progress.budget  # other chunks would give other rounding errors
     else:
-        change = f"the number of processes changed from {progress.world} to {world_size()}"
+        change = f"the number of processes changed from {progress.world_size} to {world_size()}"
         console.info(f"{change}: the order of the data is the same, but results can differ by rounding errors")
     return progress
 

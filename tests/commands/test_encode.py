@@ -77,7 +77,7 @@ def test_the_default_output_of_a_compressed_input_has_neither_suffix(run):
     assert run(input="a.txt.gz")[0]["output"] == "a.npy"
 
 
-def test_stdin(run, reference_model, monkeypatch):
+def test_texts_of_stdin_are_encoded_to_a_default_file(run, reference_model, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(TEXTS).encode())))
     summary, _ = run(input="-")
     assert summary["output"] == "embeddings.npy"
@@ -104,7 +104,7 @@ def test_empty_texts_are_encoded_with_a_warning(run):
     assert "warning: the input contains 1 empty text" in err
 
 
-def test_prompts(run, reference_model, tmp_path):
+def test_a_prompt_can_be_given_by_name_or_as_text(run, reference_model, tmp_path):
     write_texts("own.txt", TEXTS)
     reference_model.prompts["query"] = "river: "
     reference_model.save_pretrained(str(tmp_path / "model"), create_model_card=False)

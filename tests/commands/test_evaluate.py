@@ -57,7 +57,7 @@ def trained(tiny_model):
 BEIR = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "qrels": "qrels.tsv"}
 
 
-def test_files_of_rows(run, tiny_model):
+def test_a_file_of_rows_is_evaluated(run, tiny_model):
     summary, err = run(dataset=["rows.jsonl"])
     assert {name: summary[name] for name in ("model", "data", "queries", "documents")} == {
         "model": tiny_model,
@@ -118,7 +118,7 @@ def test_prompts_change_the_metrics(run):
     assert plain["metrics"] != prompted["metrics"]
 
 
-def test_leading_dimensions(run, tiny_model):
+def test_metrics_of_truncated_embeddings_differ_and_too_many_dimensions_are_an_error(run, tiny_model):
     full, _ = run()
     truncated, _ = run(dim="8")
     assert truncated["metrics"] != full["metrics"]

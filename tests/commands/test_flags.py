@@ -80,13 +80,13 @@ def test_every_spelling_of_a_name(bake):
         assert bake(name, "180").heat.oven_degrees == 180.0
 
 
-def test_lists_and_arguments(bake):
+def test_lists_are_given_as_arguments_or_repeated_options(bake):
     config = bake("a.txt", "b.txt", "--topping", "nuts", "--topping", "jam, red")
     assert config.files == ("a.txt", "b.txt")
     assert config.topping == ("nuts", "jam, red")
 
 
-def test_a_switch_and_its_opposite(bake, tmp_path: Path):
+def test_a_switch_of_the_yaml_file_is_turned_off_by_its_opposite(bake, tmp_path: Path):
     (tmp_path / "bake.yaml").write_text("dry_run: true\nheat: {mode: grill}\n", encoding="utf-8")
     file = str(tmp_path / "bake.yaml")
     assert bake("--dry-run").dry_run is True

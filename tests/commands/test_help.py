@@ -96,7 +96,7 @@ def test_the_description_is_one_to_three_sentences(name):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_examples_are_printed_unbroken(name, monkeypatch):
+def test_examples_are_printed_without_added_line_breaks(name, monkeypatch):
     lines = examples(name)
     assert max(map(len, lines)) <= 78
     text = help_text(name, columns=60, monkeypatch=monkeypatch)

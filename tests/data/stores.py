@@ -14,9 +14,9 @@ def row_store(
     source: NDArray[np.int32],
     bounds: Integers,
     pos_count: Integers,
-    text: Integers,
+    text_ids: Integers,
     score: NDArray[np.float32],
 ) -> RowStore:
     """Return a row store of these arrays, with the index by query and the cumulative visits computed in memory."""
-    by_query, ends = RowsByKey.build(text[bounds[:-1]]), np.cumsum(visits_with_explode(kind, pos_count))
-    return RowStore(kind, source, bounds, pos_count, text, score, by_query, ends)
+    by_query, ends = RowsByKey.build(text_ids[bounds[:-1]]), np.cumsum(visits_with_explode(kind, pos_count))
+    return RowStore(kind, source, bounds, pos_count, text_ids, score, by_query, ends)

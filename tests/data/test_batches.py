@@ -41,7 +41,7 @@ def visited_pairs(plan: BatchPlan, epoch: int) -> list[tuple[int, int]]:
 def test_an_epoch_visits_every_row_once():
     rows = store()
     plan = BatchPlan(rows, BatchSettings(16, 3, seed=1))
-    assert Counter(query for query, _ in visited_pairs(plan, 0)) == Counter(rows.query.tolist())
+    assert Counter(query for query, _ in visited_pairs(plan, 0)) == Counter(rows.query_ids.tolist())
 
 
 def test_all_positives_are_visited_over_the_epochs():
@@ -49,7 +49,7 @@ def test_all_positives_are_visited_over_the_epochs():
     plan = BatchPlan(rows, BatchSettings(16, 3, seed=1))
     seen = {pair for epoch in range(3) for pair in visited_pairs(plan, epoch)}
     listed = {
-        (int(rows.query[row]), int(rows.text[rows.bounds[row] + 1 + index]))
+        (int(rows.query_ids[row]), int(rows.text_ids[rows.bounds[row] + 1 + index]))
         for row in range(100)
         for index in range(rows.pos_count[row])
     }
@@ -90,7 +90,7 @@ def test_each_visit_samples_new_negatives_of_its_row():
     allowed: dict[int, set[int]] = {}
     for row in range(30):
         start, end = rows.bounds[row] + 1 + rows.pos_count[row], rows.bounds[row + 1]
-        allowed.setdefault(int(rows.query[row]), set()).update(rows.text[start:end].tolist())
+        allowed.setdefault(int(rows.query_ids[row]), set()).update(rows.text_ids[start:end].tolist())
     assert all(sampled <= allowed[query] for epoch in chosen for query, sampled in epoch.items())
     assert chosen[0] != chosen[1]
 
@@ -138,23 +138,23 @@ def test_the_weight_of_a_file_sets_its_visits():
     plan = BatchPlan(rows, BatchSettings(16, 1, seed=1, weights=(2.0, 0.5)))
     assert plan.visits.by_file.lengths.tolist() == [120, 15]
     twice = Counter(query for query, _ in visited_pairs(plan, 0))
-    first = Counter(rows.query[:60].tolist())
+    first = Counter(rows.query_ids[:60].tolist())
     assert all(twice[query] >= 2 * count for query, count in first.items())
     halves = Counter(query for epoch in range(2) for query, _ in visited_pairs(plan, epoch))
     assert sum(halves.values()) == 270
-    assert all(halves[int(query)] > 0 for query in rows.query[60:])
+    assert all(halves[int(query)] > 0 for query in rows.query_ids[60:])
 
 
 def test_each_batch_has_rows_of_one_file():
     rows = store(rows=90, queries=10**6)
-    source_of = dict(zip(rows.query.tolist(), rows.source.tolist(), strict=True))
+    source_of = dict(zip(rows.query_ids.tolist(), rows.source.tolist(), strict=True))
     plan = BatchPlan(rows, BatchSettings(16, 1, seed=1, one_dataset_per_batch=True))
     queries = []
     for step in range(plan.batches_per_epoch):
         batch = plan.batch(0, step)
         assert len({source_of[int(text)] for text in batch.texts[batch.query_Q]}) == 1
         queries += batch.texts[batch.query_Q].tolist()
-    assert Counter(queries) == Counter(rows.query.tolist())
+    assert Counter(queries) == Counter(rows.query_ids.tolist())
 
 
 def test_graded_rows_have_several_candidates_with_grades():

@@ -1,4 +1,4 @@
-"""The fast path returns texts exactly if the slow path finds no error and no warning."""
+"""The fast path returns texts if and only if the slow path finds no error and no warning."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ ROWS = '{"query": "q", "pos": ["a", "b"], "neg": ["c"]}\n{"query": "r", "pos": [
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_layouts(tmp_path: Path, name, content, passages, packed):
+def test_passages_are_read_from_every_layout(tmp_path: Path, name, content, passages, packed):
     path = tmp_path / (name + ".gz" * packed)
     path.write_bytes(gzip.compress(content.encode()) if packed else content.encode())
     assert list(read_passages(str(path))) == passages

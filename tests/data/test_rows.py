@@ -82,7 +82,7 @@ def test_all_errors_of_a_row_are_found():
         (Row("q", ("p",), ("n",), pos_scores=(1.0,), neg_scores=(0.1,)), RowKind.TEACHER),
     ],
 )
-def test_kinds(row, kind):
+def test_the_kind_of_a_row_follows_from_its_keys(row, kind):
     assert row.kind is kind
 
 

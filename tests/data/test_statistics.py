@@ -70,7 +70,7 @@ def test_very_long_texts_count_fully_in_mean_and_maximum():
     assert lengths.count_above(2 * MAX_HISTOGRAM_LENGTH) == 1
 
 
-def test_no_texts():
+def test_the_summary_of_no_texts_is_zero():
     assert Lengths().summary() == {"count": 0, "mean": 0.0, "p50": 0, "p95": 0, "max": 0}
 
 

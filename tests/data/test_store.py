@@ -15,35 +15,35 @@ QUERIES, POSITIVES, NEGATIVES = [1, 2, 1], [[50, 51], [52], [53]], [[60], [], [6
 @pytest.fixture
 def rows() -> RowStore:
     """Return three rows; the score of each text is its id."""
-    text = [[query, *pos, *neg] for query, pos, neg in zip(QUERIES, POSITIVES, NEGATIVES, strict=True)]
-    flat = np.concatenate(text)
+    ids = [[query, *pos, *neg] for query, pos, neg in zip(QUERIES, POSITIVES, NEGATIVES, strict=True)]
+    flat = np.concatenate(ids)
     return row_store(
         kind=np.full(3, KINDS.index(RowKind.HARD), np.uint8),
         source=np.zeros(3, np.int32),
-        bounds=np.cumsum([0, *map(len, text)]),
+        bounds=np.cumsum([0, *map(len, ids)]),
         pos_count=np.array([len(pos) for pos in POSITIVES]),
-        text=flat,
+        text_ids=flat,
         score=flat.astype(np.float32),
     )
 
 
-def texts_per_row(rows: RowStore) -> list[tuple[int, list[int], list[int]]]:
-    """Return query, positives and negatives of each row, read one row at a time."""
+def ids_per_row(rows: RowStore) -> list[tuple[int, list[int], list[int]]]:
+    """Return the text ids of query, positives and negatives of each row, read one row at a time."""
     one_by_one = [np.array([row]) for row in range(len(rows))]
     return [
         (
-            int(rows.query_of(row)[0]),
-            rows.positives(row).take(rows.text).tolist(),
-            rows.negatives(row).take(rows.text).tolist(),
+            int(rows.query_ids_of(row)[0]),
+            rows.positives(row).take(rows.text_ids).tolist(),
+            rows.negatives(row).take(rows.text_ids).tolist(),
         )
         for row in one_by_one
     ]
 
 
-def test_the_texts_of_a_row(rows):
-    assert texts_per_row(rows) == list(zip(QUERIES, POSITIVES, NEGATIVES, strict=True))
-    assert rows.query.tolist() == QUERIES
-    assert rows.positives(np.array([2, 0])).take(rows.text).tolist() == [53, 50, 51]
+def test_the_ids_of_query_positives_and_negatives_are_returned(rows):
+    assert ids_per_row(rows) == list(zip(QUERIES, POSITIVES, NEGATIVES, strict=True))
+    assert rows.query_ids.tolist() == QUERIES
+    assert rows.positives(np.array([2, 0])).take(rows.text_ids).tolist() == [53, 50, 51]
 
 
 def test_all_rows_of_a_key_are_found(rows):
@@ -59,11 +59,11 @@ def test_mined_negatives_replace_those_of_the_rows(rows):
     """Row 0 gets one negative, row 1 is not mined, and the query of row 2 has no mined negatives."""
     mined = np.array([[-1, -1], [70, -1], [71, 72]])
     mined_rows = rows.with_negatives(mined, np.array([1, -1, 0]))
-    assert texts_per_row(mined_rows) == list(zip(QUERIES, POSITIVES, [[70], [], [61, 62]], strict=True))
+    assert ids_per_row(mined_rows) == list(zip(QUERIES, POSITIVES, [[70], [], [61, 62]], strict=True))
     scores = mined_rows.negatives(np.arange(3)).take(mined_rows.score)
     assert np.isnan(scores).tolist() == [True, False, False]
     assert scores[1:].tolist() == [61, 62]
-    assert texts_per_row(rows.with_negatives(mined, np.array([2, 2, 1]))) == list(
+    assert ids_per_row(rows.with_negatives(mined, np.array([2, 2, 1]))) == list(
         zip(QUERIES, POSITIVES, [[71, 72], [71, 72], [70]], strict=True)
     )
 

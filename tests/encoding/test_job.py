@@ -27,7 +27,7 @@ def job(device: str | None = None, /, **flags: str) -> EncodeJob:
     return EncodeJob.from_config(load(EncodeConfig, None, flags), device)
 
 
-def test_defaults():
+def test_a_job_has_the_documented_defaults():
     default = job()
     assert (default.model, default.output, default.sharded) == ("out", Path("texts.npy"), False)
     assert default.precision == "float32"

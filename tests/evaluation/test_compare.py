@@ -48,7 +48,7 @@ def test_the_interval_of_a_constant_difference_has_length_0():
         ([1] * 3, [1] * 3, "no clear difference"),
     ],
 )
-def test_verdict(first, second, verdict):
+def test_the_verdict_depends_on_whether_the_interval_contains_0(first, second, verdict):
     assert compare(values(first), values(second)).verdict == verdict
 
 

@@ -10,7 +10,7 @@ import pytest
 from embedctl.errors import ConfigError, ModelError
 from embedctl.evaluation import metrics
 from embedctl.evaluation.collections import Collection
-from embedctl.evaluation.metrics import evaluate_embedder, means, per_query, rank_documents
+from embedctl.evaluation.metrics import evaluate_embedder, means, metrics_per_query, rank_documents
 from embedctl.evaluation.names import METRICS, check_metric
 
 
@@ -32,7 +32,7 @@ QUERY = np.array([[1, 0]], dtype=np.float32)
 
 
 def mean_metrics(collection: Collection, query_QH: np.ndarray, corpus_DH: np.ndarray) -> dict[str, float]:
-    return means(per_query(collection, query_QH, corpus_DH))
+    return means(metrics_per_query(collection, query_QH, corpus_DH))
 
 
 def test_relevant_documents_in_second_and_fourth_place():
@@ -72,7 +72,7 @@ def test_grades_are_linear_gains():
 def test_the_mean_is_over_all_queries_and_values_have_query_ids():
     collection = build_collection(20, {0: 1}, {4: 1})
     query_QH = np.repeat(QUERY, 2, axis=0)
-    assert per_query(collection, query_QH, ordered(20))["MRR@10"] == {"q0": 1.0, "q1": 0.2}
+    assert metrics_per_query(collection, query_QH, ordered(20))["MRR@10"] == {"q0": 1.0, "q1": 0.2}
     assert mean_metrics(collection, query_QH, ordered(20))["MRR@10"] == pytest.approx(0.6)
 
 
@@ -110,9 +110,9 @@ def test_the_block_size_does_not_change_the_metrics(monkeypatch):
     generator = np.random.default_rng(1)
     collection = build_collection(60, *({int(index): 1} for index in generator.integers(0, 60, 23)))
     query_QH, corpus_DH = generator.standard_normal((23, 8), np.float32), generator.standard_normal((60, 8), np.float32)
-    expected = per_query(collection, query_QH, corpus_DH)
+    expected = metrics_per_query(collection, query_QH, corpus_DH)
     monkeypatch.setattr(metrics, "QUERIES_PER_BLOCK", 5)
-    assert per_query(collection, query_QH, corpus_DH) == expected
+    assert metrics_per_query(collection, query_QH, corpus_DH) == expected
     scores = query_QH.astype(np.float64) @ corpus_DH.T.astype(np.float64)
     relevant = [int(document[1:]) for grades in collection.qrels.values() for document in grades]
     expected_map = {f"q{row}": 1 / (1 + (scores[row] > scores[row, index]).sum()) for row, index in enumerate(relevant)}

@@ -133,8 +133,8 @@ def uninterrupted_training(inputs: dict[str, str], server: Any) -> Callable[[int
     def train(epochs: int, folder: Path) -> tuple[list[object], bytes]:
         command = ["train", "--model", inputs["model"], "--dataset", inputs["rows"], "--cpu", "--batch-size", 16]
         command += ["--epochs", epochs, "--save-steps", 2, "--neg-nums", 0]
-        ended = server.run(*command, "-o", "whole", folder=folder)
+        ended = server.run(*command, "-o", "uninterrupted", folder=folder)
         assert ended.code == 0, ended.stderr
-        return command, (folder / "whole/model.safetensors").read_bytes()
+        return command, (folder / "uninterrupted/model.safetensors").read_bytes()
 
     return train

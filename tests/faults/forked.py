@@ -1,6 +1,6 @@
 """Run the command line many times: a server process imports everything once and forks a process per run.
 
-`python forked.py` reads one JSON object per line (see `Server.run`) and answers with the exit code of the run.
+`python forked.py` reads one JSON object per line (see `Server.run`) and writes how the run ended as JSON (see `Ended`).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Server:
 
 
 def serve() -> None:
-    """Answer requests until standard input is closed."""
+    """Run the command lines that standard input requests, until it is closed."""
     import faiss  # noqa: F401
     import sentence_transformers  # noqa: F401
 
@@ -85,10 +85,10 @@ def serve() -> None:
     import embedctl.evaluation.job
     import embedctl.mining.run  # noqa: F401
 
-    answers = os.fdopen(os.dup(1), "w")
+    results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        print(json.dumps(run_forked(json.loads(line))), file=answers, flush=True)
+        print(json.dumps(run_forked(json.loads(line))), file=results, flush=True)
 
 
 def run_forked(request: dict[str, Any]) -> dict[str, Any]:

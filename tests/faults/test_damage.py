@@ -37,16 +37,16 @@ def damage(folder: Path, file: Path, kind: str, other: Path) -> None:
 
 
 def test_a_damaged_index_is_never_searched(commands, inputs, server, tries, tmp_path):
-    for folder, texts in (("whole", inputs["texts"]), ("other", inputs["other"])):
+    for folder, texts in (("undamaged", inputs["texts"]), ("other", inputs["other"])):
         (tmp_path / folder).mkdir()
         encode = [texts if value == inputs["texts"] else value for value in commands["encode with an index"]]
         assert server.run(*encode, folder=tmp_path / folder).code == 0
     search = ["search", "--index", "v.npy", "river stone", "--json", "--device", "cpu"]
-    expected = server.run(*search, folder=tmp_path / "whole").stdout
+    expected = server.run(*search, folder=tmp_path / "undamaged").stdout
     assert json.loads(expected)
-    index = tmp_path / "whole/v.npy.index"
+    index = tmp_path / "undamaged/v.npy.index"
     for file, kind in damages(index, tries, "index"):
-        shutil.copytree(tmp_path / "whole", tmp_path / "damaged")
+        shutil.copytree(tmp_path / "undamaged", tmp_path / "damaged")
         damage(tmp_path / "damaged/v.npy.index", file, kind, tmp_path / "other/v.npy.index")
         ended = server.run(*search, folder=tmp_path / "damaged")
         assert "Traceback" not in ended.stderr, f"{file} {kind}"
@@ -56,13 +56,13 @@ def test_a_damaged_index_is_never_searched(commands, inputs, server, tries, tmp_
 
 def test_damaged_shards_are_encoded_again_or_refused(commands, inputs, server, tries, tmp_path):
     encode = commands["encode to shards"]
-    for folder, texts in (("whole", inputs["texts"]), ("other", inputs["other"])):
+    for folder, texts in (("undamaged", inputs["texts"]), ("other", inputs["other"])):
         (tmp_path / folder).mkdir()
         changed = [texts if value == inputs["texts"] else value for value in encode]
         assert server.run(*changed, folder=tmp_path / folder).code == 0
-    expected = {file: (tmp_path / "whole/v" / file).read_bytes() for file in files_of(tmp_path / "whole/v")}
-    for file, kind in damages(tmp_path / "whole/v", tries, "shards"):
-        shutil.copytree(tmp_path / "whole", tmp_path / "damaged")
+    expected = {file: (tmp_path / "undamaged/v" / file).read_bytes() for file in files_of(tmp_path / "undamaged/v")}
+    for file, kind in damages(tmp_path / "undamaged/v", tries, "shards"):
+        shutil.copytree(tmp_path / "undamaged", tmp_path / "damaged")
         damage(tmp_path / "damaged/v", file, kind, tmp_path / "other/v")
         ended = server.run(*encode, folder=tmp_path / "damaged")
         assert "Traceback" not in ended.stderr, f"{file} {kind}"

@@ -1,4 +1,4 @@
-"""A full disk at different points of each command; a limit of the size of files stands in for it."""
+"""A full disk at different points of each command, simulated by a limit on the size of files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_old_output_stays_and_no_temporary_file_is_left(name, commands, cont
     assert last.code == 0, last.stderr
 
 
-def test_training_reports_it_and_can_be_resumed(uninterrupted_training, contents, server, tries, tmp_path):
+def test_training_reports_a_full_disk_and_can_be_resumed(uninterrupted_training, contents, server, tries, tmp_path):
     train, weights = uninterrupted_training(2, tmp_path)
     for number, share in enumerate([0.5, *(random.Random(0).random() for _ in range(tries * 2 // 5 - 1))]):
         out = f"full-{number}"

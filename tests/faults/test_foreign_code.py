@@ -98,7 +98,7 @@ def foreign(request: pytest.FixtureRequest, tiny_model: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_code_runs_whatever_standard_input_answers(name, foreign, inputs, server, marker, tmp_path):
+def test_no_code_runs_whatever_standard_input_contains(name, foreign, inputs, server, marker, tmp_path):
     if name == "search":
         indexed = server.run(
             *f"encode --ckpt {inputs['model']} -i {inputs['texts']} -o index.npy --index flat".split(), folder=tmp_path
@@ -118,7 +118,7 @@ def test_no_code_runs_whatever_standard_input_answers(name, foreign, inputs, ser
 
 
 @pytest.mark.parametrize("foreign", [code_in_module], indirect=True, ids=["code_in_module"])
-def test_with_trust_the_code_runs(foreign, server, marker, tmp_path):
+def test_with_trust_remote_code_the_code_runs(foreign, server, marker, tmp_path):
     arguments = f"encode --ckpt {foreign} -i - -o v.npy --trust-remote-code".split()
     ended = server.run(*arguments, folder=tmp_path, stdin="y\nriver\n")
     assert ended.code == 0, ended.stderr

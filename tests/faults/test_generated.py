@@ -73,7 +73,7 @@ def test_a_row_is_checked_without_an_exception(value):
 
 @many
 @given(content=files(ROW_KEYS), suffix=st.sampled_from([".jsonl", ".json", ".csv", ".txt", ".gz", ".parquet"]))
-def test_rows_and_texts(content, suffix, tmp_path):
+def test_rows_and_texts_are_read_or_refused_with_an_embedctl_error(content, suffix, tmp_path):
     path = tmp_path / f"file{suffix}"
     path.write_bytes(content)
     with suppress(EmbedctlError):
@@ -90,7 +90,7 @@ def test_rows_and_texts(content, suffix, tmp_path):
     | st.text(max_size=200).map(str.encode)
     | values(st.text(max_size=8)).map(lambda value: dump(value).encode())
 )
-def test_configurations(content, tmp_path):
+def test_configurations_are_read_or_refused_with_an_embedctl_error(content, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
     with suppress(EmbedctlError):
@@ -102,7 +102,7 @@ IDS = st.sampled_from(["q1", "d1", "none", "", "0", "1.5", "\x00", "1e400", "9" 
 
 @many
 @given(lines=st.lists(st.lists(IDS, max_size=5).map("\t".join), max_size=6), rest=st.binary(max_size=20))
-def test_qrels(lines, rest, tmp_path):
+def test_qrels_are_read_or_refused_with_an_embedctl_error(lines, rest, tmp_path):
     (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "text": "river"}\n')
     (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "where"}\n')
     (tmp_path / "qrels.tsv").write_bytes("\n".join(lines).encode() + rest)
@@ -116,7 +116,7 @@ SETTINGS = {"model": "m", "shard_rows": 2}
 
 @many
 @given(manifest=files(SHARD_KEYS), entry=files(SHARD_KEYS))
-def test_manifests_of_shards(manifest, entry, tmp_path):
+def test_manifests_of_shards_are_read_or_refused_with_an_embedctl_error(manifest, entry, tmp_path):
     folder = tmp_path / "v"
     folder.mkdir(exist_ok=True)
     (folder / MANIFEST).write_bytes(manifest)
@@ -128,7 +128,7 @@ def test_manifests_of_shards(manifest, entry, tmp_path):
 
 @many
 @given(manifest=files(INDEX_KEYS))
-def test_manifests_of_an_index(manifest, tmp_path):
+def test_manifests_of_an_index_are_read_or_refused_with_an_embedctl_error(manifest, tmp_path):
     folder = tmp_path / "v.npy.index"
     folder.mkdir(exist_ok=True)
     (folder / MANIFEST).write_bytes(manifest)
@@ -138,7 +138,7 @@ def test_manifests_of_an_index(manifest, tmp_path):
 
 @many
 @given(content=files(MODEL_KEYS), name=st.sampled_from(["modules.json", "model.safetensors.index.json"]))
-def test_metadata_of_a_model(content, name, tmp_path):
+def test_metadata_of_a_model_is_read_or_refused_with_an_embedctl_error(content, name, tmp_path):
     (tmp_path / name).write_bytes(content)
     with suppress(EmbedctlError):
         check_model_files(str(tmp_path), trust_remote_code=False)
@@ -147,7 +147,7 @@ def test_metadata_of_a_model(content, name, tmp_path):
 
 @many
 @given(content=files(st.sampled_from(["step", "eval", "position.json"])))
-def test_files_of_a_run(content, tmp_path):
+def test_damaged_files_of_a_run_are_found_repaired_or_ignored(content, tmp_path):
     for name in (LIST_FILE, MANIFEST_FILE, "metrics.jsonl"):
         (tmp_path / name).write_bytes(content)
     assert find_damage(tmp_path)

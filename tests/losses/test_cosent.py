@@ -40,7 +40,7 @@ def double_loop(query: Tensor, document: Tensor, targets: Targets, scale: float)
 
 @pytest.mark.parametrize("grades", [1, 2, 3, 50])
 @pytest.mark.parametrize("scale", [1.0, 20.0])
-def test_equals_the_double_loop(grades, scale, unit):
+def test_the_loss_equals_the_double_loop(grades, scale, unit):
     query, document, targets = unit(5, grad=False), unit(20, grad=False), graded_targets(5, 4, grades)
     value = float(CoSENT(scale=scale)(query, document, targets))
     assert value == pytest.approx(double_loop(query, document, targets, scale), abs=1e-12)

@@ -123,7 +123,7 @@ def test_kl_of_a_batch_is_the_mean_of_its_queries_alone(unit):
 
 
 @BOTH
-def test_a_teacher_that_scores_all_a_query_s_texts_higher_says_the_same(kind, unit):
+def test_a_constant_added_to_the_teacher_scores_of_a_query_does_not_change_the_loss(kind, unit):
     query, document = unit(3, grad=False), unit(5, grad=False)
     moved = TEACHER.double() + torch.tensor([[100.0], [-3.0], [0.25]])
     value = kind()(query, document, Targets(OWN, ALL, TEACHER.double()))

@@ -42,7 +42,7 @@ def reverse_loss(
     return math.fsum(losses) / len(losses)
 
 
-def test_equals_the_formula_with_masks_and_repetitions(unit):
+def test_the_loss_equals_the_formula_with_masks_and_repetitions(unit):
     query, document = unit(4, grad=False), unit(7, grad=False)
     weight = torch.tensor([[1, 0, 2, 1, 1, 0, 3], [0, 1, 1, 1, 0, 0, 0], [2, 2, 1, 0, 1, 1, 1], [0, 0, 0, 2, 5, 0, 0]])
     positive = [0, 1, 2, 3]

@@ -27,7 +27,7 @@ def truncate(vectors: Tensor, length: int) -> Tensor:
 
 
 @pytest.mark.parametrize("inner", [InfoNCE(), InfoNCE(symmetric=True), KLDistillation()], ids=repr)
-def test_is_the_mean_over_leading_dimensions_and_the_whole(inner, unit):
+def test_the_loss_is_the_mean_over_truncated_and_whole_embeddings(inner, unit):
     query, document = unit(3, grad=False), unit(5, grad=False)
     losses = [float(inner(truncate(query, n), truncate(document, n), TARGETS)) for n in (2, 4, 8)]
     value = Matryoshka(loss=inner, dims=(4, 2))(query, document, TARGETS)

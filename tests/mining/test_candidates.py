@@ -27,7 +27,7 @@ def test_a_candidate_is_counted_for_the_first_limit_that_rejects_it(candidates):
     candidates.apply_limits(np.array([1, 2]), {"a": np.array([0.3, 0.0])}, "rerank ")
     assert candidates.rejected == {"a": 1, "b": 1, "rerank a": 0}
     assert candidates.allowed.tolist() == [2]
-    np.testing.assert_allclose(candidates.excess, [0.7, 0.3, 0.0])
+    np.testing.assert_allclose(candidates.violation, [0.7, 0.3, 0.0])
 
 
 def test_candidates_can_be_taken_in_another_order_and_joined(candidates):
@@ -40,13 +40,16 @@ def test_candidates_can_be_taken_in_another_order_and_joined(candidates):
 
 
 def test_a_relative_margin_lowers_the_limit_also_below_a_negative_reference_score():
-    excess = Limits(relative_margin=0.5).excess(np.array([-0.5, -0.2], np.float32), -0.3)["relative margin"]
-    assert (excess > 0).tolist() == [False, True]
+    violation = Limits(relative_margin=0.5).violations(np.array([-0.5, -0.2], np.float32), -0.3)["relative margin"]
+    assert (violation > 0).tolist() == [False, True]
 
 
 def test_only_limits_that_are_set_are_applied():
-    assert Limits().excess(np.zeros(3, np.float32), 0.5) == {}
-    assert list(Limits(max_score=0.5, min_score=0.1).excess(np.zeros(3, np.float32), 0.5)) == ["max score", "min score"]
+    assert Limits().violations(np.zeros(3, np.float32), 0.5) == {}
+    assert list(Limits(max_score=0.5, min_score=0.1).violations(np.zeros(3, np.float32), 0.5)) == [
+        "max score",
+        "min score",
+    ]
 
 
 def test_the_reference_score_is_the_lowest_score_or_the_mean():

@@ -31,7 +31,7 @@ def test_a_job_uses_every_filter_of_the_list_that_applies_to_it(keep):
     data = collect_data(rows, ["A positive!", "own", "a query"], keep_negatives=keep)
     filters = build_filters(SimpleNamespace(keep_negatives=keep), data)
     assert list(filters) == list(FILTERS)[: 3 + keep]
-    kept = {name: keep_(0, np.arange(4), np.zeros(4, np.float32)).tolist() for name, keep_ in filters.items()}
+    kept = {name: filter_(0, np.arange(4), np.zeros(4, np.float32)).tolist() for name, filter_ in filters.items()}
     expected = {"answers": [1, 1, 1, 0], "near-duplicates of answers": [0, 1, 1, 0], "the query itself": [1, 1, 0, 1]}
     assert kept == expected | ({"own negatives": [1, 0, 1, 1]} if keep else {})
 

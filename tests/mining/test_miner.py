@@ -28,10 +28,7 @@ def build_miner(
     reference: float = np.inf,
 ) -> Miner:
     data = collect_data(rows, corpus, keep_negatives=False)
-    filters = {
-        "answers": exclude_texts(data.known_positives),
-        "query": exclude_query(data.normalized_Q, data.normalized_P),
-    }
+    filters = {"known positives": exclude_texts(data.known_positives), "query": exclude_query(data.hash_Q, data.hash_P)}
     references = np.full(len(rows), reference, np.float32)
     return Miner(CandidateFilter(filters, limits, references), selection, data.max_excluded)
 
@@ -144,10 +141,10 @@ def test_filters_receive_the_row_and_the_remaining_candidates_and_rejections_are
     first = int((VECTORS >= 0.5).sum())
     assert ids(mined_rows) == [[first, first + 1, first + 2]] * 2
     assert calls == [(0, list(range(2, 40))), (1, list(range(40)))]
-    assert count(miner, mined_rows).rejected == {"answers": 1, "query": 1, "score": 2 * first - 2}
+    assert count(miner, mined_rows).rejected == {"known positives": 1, "query": 1, "score": 2 * first - 2}
 
 
-def test_short_rows_and_moved_ranges_are_counted():
+def test_short_rows_and_extended_ranges_are_counted():
     miner = build_miner(top(2, 10, 4), [Row("q", ("text 0",)), Row("r", ("x",))], CORPUS[:4])
     mined_rows = run(miner, 2, 4)
     assert [len(row) for row in ids(mined_rows)] == [3, 4]
@@ -186,7 +183,7 @@ def test_the_shortage_of_a_row_counts_rejections_by_reason():
     miner = build_miner(top(0, 40, 40), [Row("q", ("text 39",))], limits=Limits(max_score=0.5), reference=1.0)
     (mined,) = run(miner, 1)
     above = int((SCORES > 0.5).sum())
-    rejected = {"answers": 1, "max score": above}
+    rejected = {"known positives": 1, "max score": above}
     assert mined.shortage(40) == {"negatives": 39 - above, "wanted": 40, "candidates": 40, "rejected": rejected}
 
 
@@ -205,7 +202,7 @@ def test_the_id_minus_1_of_a_search_result_is_not_a_candidate():
 
 def filter_with(limits: Limits, positives: list[int]) -> CandidateFilter:
     """Return the filter and the limits of one row with the reference score 1."""
-    return CandidateFilter({"answers": exclude_texts([np.array(positives)])}, limits, np.ones(1, np.float32))
+    return CandidateFilter({"known positives": exclude_texts([np.array(positives)])}, limits, np.ones(1, np.float32))
 
 
 def test_relax_adds_the_smallest_violations_first_and_never_a_positive():
@@ -236,7 +233,7 @@ def test_random_passages_pass_the_filters_and_all_limits_except_the_minimum_scor
 def test_random_passages_exclude_those_that_the_reranker_limits_rejected():
     candidate_filter = filter_with(Limits(), [39])
     candidates = candidate_filter.apply(0, np.arange(39), VECTORS[:39, 0])
-    candidates.rerank_scores[:30], candidates.excess[:30] = 1.0, 0.1
+    candidates.rerank_scores[:30], candidates.violation[:30] = 1.0, 0.1
     selected = candidates.take(np.array([30, 31]))
     for seed in range(20):
         found = RandomFill(candidate_filter, seed, np.ones((1, 1), np.float32), VECTORS)(candidates, selected, 5)

@@ -19,14 +19,14 @@ from embedctl.mining.report import AXIS_TITLES, GROUPS, Report, summary
 def mined_row(row: int, score: float, *, reranked: bool) -> MinedRow:
     """Return a row with three candidates: one is selected, one is rejected, one is rejected but added by --fill."""
     similarities = np.array([score, 0.9, 0.3], np.float32)
-    excess = np.array([-np.inf, 0.1, 0.2], np.float32)
+    violation = np.array([-np.inf, 0.1, 0.2], np.float32)
     rerank_scores = np.array([10 * score, 9.0, np.nan], np.float32) if reranked else similarities * np.nan
     reference = 5.0 if reranked else 0.5
-    candidates = Candidates(row, np.array([0, 1, 2]), similarities, rerank_scores, excess, reference, Counter(), 3)
+    candidates = Candidates(row, np.array([0, 1, 2]), similarities, rerank_scores, violation, reference, Counter(), 3)
     negatives = candidates.take(np.array([0, 2]))
     if reranked:
         negatives.rerank_scores[1] = -3.0
-    return MinedRow(negatives, candidates, 1, range_moved=False)
+    return MinedRow(negatives, candidates, 1, range_extended=False)
 
 
 def constant_scorer(score: float) -> Scorer:

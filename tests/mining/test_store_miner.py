@@ -85,9 +85,9 @@ def expected(data: TrainingData, vectors: np.ndarray, row: dict[str, object], ma
 def mine(data: TrainingData, vectors: np.ndarray, selection: Selection, margin: float | None = None) -> tuple:
     """Mine two parts of the queries separately, as two processes do."""
     miner = StoreMiner.from_data(data)
-    mined_vectors = vectors[miner.query_Q], vectors[miner.passage_P]
-    middle = len(miner.query_Q) // 3
-    parts = [range(middle), range(middle, len(miner.query_Q))]
+    mined_vectors = vectors[miner.query_id_Q], vectors[miner.passage_id_P]
+    middle = len(miner.query_id_Q) // 3
+    parts = [range(middle), range(middle, len(miner.query_id_Q))]
     found = [miner.mine(part, mined_vectors, selection, Limits(margin=margin), "cpu") for part in parts]
     ids, above_positive = (np.concatenate(piece) for piece in zip(*found, strict=True))
     return miner, ids, above_positive
@@ -98,7 +98,7 @@ def test_every_row_receives_the_most_similar_passages_except_positives(margin, d
     miner, ids, above_positive = mine(data, vectors, Selection(0, len(data.texts), NUMBER, "top", 0), margin)
     short_rows = 0
     for number, row in enumerate(ROWS):
-        query = miner.query_R[number]
+        query = miner.query_index_R[number]
         assert (query == -1) == ("scores" in row or "pos_scores" in row)
         if query >= 0:
             nearest = expected(data, vectors, row, margin)
@@ -145,19 +145,19 @@ def test_texts_have_equal_token_hashes_only_if_their_tokens_are_equal(data):
 def test_mined_negatives_replace_those_of_the_rows_and_nothing_else(data):
     rows = data.rows
     miner = StoreMiner.from_data(data)
-    mined = np.full((len(miner.query_Q), 2), -1)
-    mined[::2, 0], mined[::4, 1] = miner.passage_P[0], miner.passage_P[1]
-    updated = rows.with_negatives(mined, miner.query_R)
+    mined = np.full((len(miner.query_id_Q), 2), -1)
+    mined[::2, 0], mined[::4, 1] = miner.passage_id_P[0], miner.passage_id_P[1]
+    updated = rows.with_negatives(mined, miner.query_index_R)
     for number in range(len(rows)):
         start, end, head = rows.bounds[number], rows.bounds[number + 1], 1 + rows.pos_count[number]
         found = slice(updated.bounds[number], updated.bounds[number + 1])
-        line = mined[miner.query_R[number]] if miner.query_R[number] >= 0 else mined[:0].ravel()
+        line = mined[miner.query_index_R[number]] if miner.query_index_R[number] >= 0 else mined[:0].ravel()
         new = line[line >= 0].tolist()
         if new:
-            assert updated.text[found].tolist() == [*rows.text[start : start + head], *new]
+            assert updated.text_ids[found].tolist() == [*rows.text_ids[start : start + head], *new]
             assert np.isnan(updated.score[found][head:]).all()
         else:
-            assert updated.text[found].tolist() == rows.text[start:end].tolist()
+            assert updated.text_ids[found].tolist() == rows.text_ids[start:end].tolist()
             np.testing.assert_array_equal(updated.score[found], rows.score[start:end])
     assert updated.kind is rows.kind
-    assert 0 < sum(miner.query_R % 2 == 0) < len(rows)
+    assert 0 < sum(miner.query_index_R % 2 == 0) < len(rows)

@@ -120,7 +120,7 @@ def test_files_of_a_trainer_and_of_its_checkpoints_are_no_weights(model):
     for name in ("training_args.bin", "optimizer.pt", "rng_state.pth", "checkpoint-5/pytorch_model.bin"):
         (model / name).parent.mkdir(exist_ok=True)
         torch.save({}, model / name)
-    load_sentence_transformer(str(model))
+    assert load_sentence_transformer(str(model)).get_embedding_dimension() == 256
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_code_of_a_hub_model_is_refused(model, hub_cache):
 
 def test_a_hub_model_is_loaded(model, hub_cache):
     shutil.copytree(model, hub_cache)
-    load_sentence_transformer("some/model")
+    assert load_sentence_transformer("some/model").get_embedding_dimension() == 256
 
 
 def test_safetensors_beside_pickled_weights_are_read(model):
@@ -171,9 +171,9 @@ def test_a_library_that_loads_a_pickle_raises_an_error(tmp_path):
 
 @pytest.fixture
 def yes_on_stdin(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    answers = io.StringIO("y\n" * 50)
-    monkeypatch.setattr(sys, "stdin", answers)
-    return answers
+    stdin = io.StringIO("y\n" * 50)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    return stdin
 
 
 LOADERS = {
@@ -271,7 +271,7 @@ def test_links_of_the_user_are_followed(model, tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 7, 1000])
-def test_cut_weights_are_an_error_of_the_model(model, length):
+def test_truncated_weights_are_a_model_error(model, length):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:length])
     with pytest.raises(ModelError, match="the embedding model cannot be loaded"):

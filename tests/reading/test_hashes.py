@@ -36,7 +36,7 @@ def test_sorted_duplicates_leave_out_hashes_that_occur_once(tmp_path, monkeypatc
     partitions = HashPartitions(tmp_path / "parts", 2)
     partitions.add(np.stack([chosen, np.arange(len(chosen), dtype=np.uint64)], axis=1))
     count = Counter(chosen.tolist())
-    expected = [(one, index) for index, one in enumerate(chosen.tolist()) if count[one] > 1]
+    expected = [(value, index) for index, value in enumerate(chosen.tolist()) if count[value] > 1]
     found = [tuple(record) for partition in partitions.sorted_duplicates() for record in partition.tolist()]
     assert found == sorted(expected, key=lambda record: record[0])
     assert bool(found) == has_duplicates

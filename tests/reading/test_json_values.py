@@ -116,7 +116,7 @@ def test_a_truncated_gzip_file_is_damaged(tmp_path):
     assert problems(path)[-1][2] == "damaged"
 
 
-def test_stdin(monkeypatch):
+def test_json_values_of_stdin_are_read(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(gzip.compress(LAYOUTS["lines"].encode())))
     monkeypatch.setattr(sys, "stdin", stream)
     assert [found.value for found in read_json_values("-")] == ROWS

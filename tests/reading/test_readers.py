@@ -125,7 +125,7 @@ def test_objects_lists_and_strings(write, suffix):
     assert list(read_texts(path, "query")) == ["q", "string", "p"]
 
 
-def test_a_json_array(write):
+def test_the_elements_of_a_json_array_are_read_and_not_counted(write):
     path = write("b.json", '[{"text": "one"},\n {"text": ""}]')
     assert list(read_texts(path, "text")) == ["one", ""]
     assert count_texts(path, "text") is None
@@ -170,7 +170,7 @@ def test_a_truncated_file_is_damaged(write, tmp_path, name):
 
 
 @pytest.mark.parametrize("suffix", COMPRESSIONS)
-def test_csv(write, suffix):
+def test_csv_cells_are_read_and_a_missing_column_is_an_error(write, suffix):
     path = write("c.csv", '\ufeffid,text\n1,"hello, ""world"""\n2,\n3,"two\nlines"\n', suffix)
     assert list(read_texts(path, "text")) == ['hello, "world"', "", "two\nlines"]
     with pytest.raises(DataError, match=r"c\.csv.*:1: body: no such column; existing columns: id, text"):
@@ -186,7 +186,7 @@ def test_csv_with_long_texts_and_missing_cells(write):
         list(read_texts(write("latin.csv", b"text\nh\xff\n"), "text"))
 
 
-def test_stdin(write, monkeypatch):
+def test_texts_of_stdin_are_read_and_not_counted(write, monkeypatch):
     with Path(write("a.txt", "one\n\ntwo")).open() as stream:
         monkeypatch.setattr(sys, "stdin", stream)
         assert count_texts("-", "text") is None

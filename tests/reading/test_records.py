@@ -10,7 +10,7 @@ from embedctl.reading.records import ReadOptions, Record
 OPTIONS = ReadOptions(("text", "title"), column_hint="name the column", line_hint="fix the line")
 
 
-def test_the_location_of_a_record():
+def test_the_location_of_a_record_is_file_and_line():
     assert Record("a.csv", 3, {}).location == "a.csv:3"
 
 

@@ -33,7 +33,7 @@ def save_dataset(folder: Path, *parts: list[str]) -> Path:
     return folder
 
 
-def test_parquet(tmp_path):
+def test_parquet_columns_are_read_and_a_missing_column_is_an_error(tmp_path):
     path = tmp_path / "a.parquet"
     table = pa.table({"id": [1, 2, 3], "text": ["one", "", "学习"], "pos": [["a", "b"], [], ["c"]]})
     parquet.write_table(table, path, row_group_size=2)

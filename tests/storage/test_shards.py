@@ -32,7 +32,7 @@ def reopen(folder: Path, overwrite: bool = False, **changed: object) -> ShardFol
     return ShardFolder(folder, SETTINGS | changed, overwrite=overwrite)
 
 
-def test_the_manifest(folder):
+def test_the_manifest_lists_the_shards_with_their_digests(folder):
     reopen(folder).finish(2)
     manifest = json.loads((folder / "manifest.json").read_text())
     digests = [hashlib.sha256((folder / f"shard-0000{index}.npy").read_bytes()).hexdigest() for index in (0, 1)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from embedctl.errors import ConfigError
-from embedctl.run_folder import CHECKPOINTS
+from embedctl.run_folder import CHECKPOINTS, RunFolder
 from embedctl.training import checkpoint
 from embedctl.training.checkpoint import Progress
 
@@ -45,7 +45,7 @@ def test_loaded_checkpoint_equals_the_saved_one(tmp_path: Path):
     progress = Progress(4, 8, 100, [{"step": 2, "metrics": {"nDCG@10": 0.5}}], 1)
     checkpoint.save(tmp_path, progress, {"weight": torch.arange(2.0)}, keep=1)
     tensors = {"weight": torch.zeros(2)}
-    assert checkpoint.load(checkpoint.list_checkpoints(tmp_path)[0], tensors) == progress
+    assert checkpoint.load(RunFolder(tmp_path).checkpoints[0], tensors) == progress
     assert tensors["weight"].tolist() == [0.0, 1.0]
 
 

@@ -14,7 +14,7 @@ from embedctl.config import TrainConfig, dump, load
 from embedctl.data.build import TextSettings
 from embedctl.evaluation.collections import Collection
 from embedctl.model.embedder import Embedder
-from embedctl.training import checkpoint
+from embedctl.run_folder import RunFolder
 from embedctl.training.evaluator import Evaluator
 
 STOP_AFTER_SAVE = """
@@ -69,7 +69,7 @@ def test_resumed_run_evaluates_with_the_budget_of_the_checkpoint(tiny_model: str
         return subprocess.run(command, capture_output=True, check=False, cwd=tmp_path).returncode
 
     assert run(STOP_AFTER_SAVE, tokens_per_forward=300) == 130
-    (path,) = checkpoint.list_checkpoints(tmp_path)
+    (path,) = RunFolder(tmp_path).checkpoints
     assert json.loads((path / "position.json").read_text())["budget"] == 300
     assert run(RECORD_BUDGETS, tokens_per_forward=900, resume="latest") == 0
     budgets = (tmp_path / "budgets").read_text().split()

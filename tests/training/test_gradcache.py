@@ -151,12 +151,12 @@ def test_both_passes_of_a_chunk_have_the_same_dropout():
     assert close(found, [weight.grad for weight in model.parameters()])
 
 
-def test_loss_in_blocks_equals_the_whole_loss(monkeypatch):
-    whole, loss = gradients(TokenModel(0.0), 10**6)
+def test_the_loss_in_blocks_equals_the_loss_in_one_block(monkeypatch):
+    one_block, loss = gradients(TokenModel(0.0), 10**6)
     monkeypatch.setattr("embedctl.training.gradcache.MAX_SIMILARITIES", 100)
     blocks, blocks_loss = gradients(TokenModel(0.0), 10**6)
     assert loss == pytest.approx(blocks_loss, abs=1e-12)
-    assert close(whole, blocks)
+    assert close(one_block, blocks)
 
 
 class SavedMemory:

@@ -13,6 +13,7 @@ import torch
 
 from embedctl.config import TrainConfig, load
 from embedctl.errors import TrainingError
+from embedctl.run_folder import RunFolder
 from embedctl.training import checkpoint
 from embedctl.training.batch_loader import Schedule
 from embedctl.training.evaluator import EvaluationHistory
@@ -112,7 +113,7 @@ def test_evaluation_follows_each_epoch_and_the_last_step(tmp_path: Path):
 def test_newest_checkpoints_are_kept(keep, kept, tmp_path: Path):
     """After the last step no checkpoint is saved, because the run is finished."""
     assert loop(tmp_path, Recorder(), [], save_steps=1, keep=keep).run(0) == 8
-    found = checkpoint.list_checkpoints(tmp_path)
+    found = RunFolder(tmp_path).checkpoints
     assert [int(path.name.removeprefix("step-")) for path in found] == kept[::-1]
     assert all(checkpoint.find_damage(path) is None for path in found)
 

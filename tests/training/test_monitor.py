@@ -75,7 +75,7 @@ class FailingTracker(GeneralTracker):
 
 
 @pytest.mark.parametrize("method", ["import", "init", "store", "log", "finish"])
-def test_a_tracker_that_fails_costs_a_warning(method, monkeypatch, tmp_path, capsys):
+def test_a_tracker_that_fails_is_reported_as_a_warning(method, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(FailingTracker, "fails_in", method)
     module = "no.such.module" if method == "import" else "failing_tracker"
     monkeypatch.setitem(sys.modules, "failing_tracker", SimpleNamespace(Failing=FailingTracker))

@@ -17,5 +17,5 @@ from embedctl.training.overview import _steps
         (Schedule(13, 1, 2, max_steps=2000), 9, "2,000 (--max-steps; 13 per epoch), resumed after step 9"),
     ],
 )
-def test_number_of_steps(schedule, start, text):
+def test_the_overview_states_the_number_of_steps(schedule, start, text):
     assert _steps(schedule, start) == text

@@ -115,7 +115,7 @@ def epoch_miner(run: Path, vectors: np.ndarray, records: list[dict[str, int]]) -
 def negatives(plan: BatchPlan) -> list[list[int]]:
     """Return the negatives of each row."""
     rows = plan.rows
-    return [rows.text[rows.bounds[row] + 2 : rows.bounds[row + 1]].tolist() for row in range(ROWS)]
+    return [rows.text_ids[rows.bounds[row] + 2 : rows.bounds[row + 1]].tolist() for row in range(ROWS)]
 
 
 def test_negatives_of_an_epoch_are_saved_and_the_next_epoch_has_others(tmp_path, capsys):
@@ -180,22 +180,22 @@ def kill_when_exists(path: Path, command: list[object], out: Path, cache: Path) 
 
 
 def test_resumed_run_has_the_same_weights_and_two_ranks_mine_the_same_negatives(arguments, cache, tmp_path):
-    whole, out, two = tmp_path / "whole", tmp_path / "killed", tmp_path / "two"
+    uninterrupted, out, two = (tmp_path / name for name in ("uninterrupted", "killed", "two"))
     with ThreadPoolExecutor(2) as pool:
-        uninterrupted = pool.submit(runs.embedctl, *arguments(whole, 1), cache=cache)
-        of_two = pool.submit(kill_when_exists, negatives_file(two, 1), arguments(two, 2), two, cache)
+        first_run = pool.submit(runs.embedctl, *arguments(uninterrupted, 1), cache=cache)
+        two_ranks_run = pool.submit(kill_when_exists, negatives_file(two, 1), arguments(two, 2), two, cache)
         mined = kill_when_exists(out / "states" / "step-00000005", arguments(out, 1), out, cache)
         resumed = runs.embedctl("train", "--resume", out, cache=cache)
-    ended = uninterrupted.result()
+    ended = first_run.result()
     assert ended.returncode == 0, ended.stderr
     assert "epoch 2: mined 72 negatives for 24 rows in" in ended.stderr
     assert "mined again from epoch 2 on: 3 per query from positions 1-9" in ended.stderr
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from" in resumed.stderr
-    assert runs.weights(out) == runs.weights(whole)
-    assert mining_steps(out) == mining_steps(whole) == [STEPS_PER_EPOCH * epoch for epoch in range(1, EPOCHS)]
+    assert runs.weights(out) == runs.weights(uninterrupted)
+    assert mining_steps(out) == mining_steps(uninterrupted) == [STEPS_PER_EPOCH * epoch for epoch in range(1, EPOCHS)]
     assert not (out / "states").exists()
-    np.testing.assert_array_equal(of_two.result(), mined)
+    np.testing.assert_array_equal(two_ranks_run.result(), mined)
     assert (mined >= 0).all()
 
 

@@ -193,9 +193,9 @@ LONGER = ["--epochs", 12, "--lr", "2e-5"]
 
 
 @pytest.fixture(scope="module")
-def whole(flags, cache, tmp_path_factory):
+def uninterrupted(flags, cache, tmp_path_factory):
     """An uninterrupted run of one process with 36 steps."""
-    out = tmp_path_factory.mktemp("runs") / "whole"
+    out = tmp_path_factory.mktemp("runs") / "uninterrupted"
     ended = runs.embedctl("train", *flags[:-4], *LONGER, "--batch-size", 8, "-o", out, cache=cache)
     assert ended.returncode == 0, ended.stderr
     return out
@@ -214,7 +214,7 @@ def stop(out: Path, number: int, *arguments: object, cache: Path, folder: Path) 
     return process.returncode, messages
 
 
-def test_run_stopped_by_ctrl_c_saves_a_checkpoint_and_resumes_to_the_same_weights(whole, flags, cache, tmp_path):
+def test_run_stopped_by_ctrl_c_saves_a_checkpoint_and_resumes_to_equal_weights(uninterrupted, flags, cache, tmp_path):
     out = tmp_path / "stopped"
     longer = [*flags[:-4], *LONGER, "--batch-size", 8]
     code, messages = stop(out, signal.SIGINT, *longer, cache=cache, folder=tmp_path)
@@ -223,14 +223,14 @@ def test_run_stopped_by_ctrl_c_saves_a_checkpoint_and_resumes_to_the_same_weight
     resumed = runs.embedctl("train", "--resume", out, cache=cache)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from" in resumed.stderr
-    assert runs.weights(out) == runs.weights(whole)
+    assert runs.weights(out) == runs.weights(uninterrupted)
     steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 37))
 
 
 @pytest.mark.parametrize(("before", "after", "strategy"), [(1, 2, "fsdp"), (2, 1, "ddp")])
 def test_run_resumed_with_another_number_of_processes_has_the_same_losses(
-    before, after, strategy, whole, data, small_model, flags, cache, tmp_path
+    before, after, strategy, uninterrupted, data, small_model, flags, cache, tmp_path
 ):
     """The run is started with relative paths in one folder, stopped by SIGTERM, and resumed in another folder."""
     out = tmp_path / "changed"
@@ -241,9 +241,9 @@ def test_run_resumed_with_another_number_of_processes_has_the_same_losses(
     resumed = runs.embedctl("train", "--resume", out, "--num-processes", after, "--strategy", strategy, cache=cache)
     assert resumed.returncode == 0, resumed.stderr
     assert f"the number of processes changed from {before} to {after}" in resumed.stderr
-    expected, found = recorded(whole, "loss"), recorded(out, "loss")
+    expected, found = recorded(uninterrupted, "loss"), recorded(out, "loss")
     assert expected == pytest.approx(found, abs=1e-5)
     assert found != expected
-    one, other = (load_file(folder / "model.safetensors") for folder in (whole, out))
+    one, other = (load_file(folder / "model.safetensors") for folder in (uninterrupted, out))
     difference = max(float(np.abs(one[name] - other[name]).max()) for name in one)
     assert difference < 1e-6
