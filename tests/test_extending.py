@@ -267,7 +267,7 @@ LONG_LINE = """    "too long": lambda job, data: no_longer_than(
 
 
 def test_a_new_negative_filter_with_an_option_rejects_candidates(checkout, tiny_model):
-    checkout.insert("mining/filters.py", "# Name of each filter in `--json`", LONG)
+    checkout.insert("mining/filters.py", "# Key of each filter in `--json`", LONG)
     checkout.insert("mining/filters.py", '    "own negatives": lambda', LONG_LINE)
     checkout.insert("config/mining.py", "    positive_score: Literal[", LONG_OPTION)
     assert "--max-characters INT" in checkout.run("mine-negatives", "--help")
