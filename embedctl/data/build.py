@@ -226,7 +226,7 @@ def _write_tokens(files: Sequence[str], tokenizer: Any, settings: TextSettings, 
         # The next block is read on a thread during tokenization, which releases the GIL.
         for _source, block in prefetch(_blocks(files)):
             block_bounds = bounds[first_row : first_row + len(block) + 1]
-            ids, queries = text[block_bounds[0] : block_bounds[-1]], block_bounds[:-1] - block_bounds[0]
+            ids, queries = text_ids[block_bounds[0] : block_bounds[-1]], block_bounds[:-1] - block_bounds[0]
             tokens.add(ids[queries], [settings.query(row.query, row.prompt) for row in block], settings.query_max_len)
             passages = [settings.passage(text) for row in block for text in (*row.pos, *row.neg)]
             tokens.add(np.delete(ids, queries), passages, settings.passage_max_len)

@@ -17,11 +17,13 @@ from safetensors import SafetensorError, safe_open
 from embedctl import console
 from embedctl.console import plural
 from embedctl.errors import ModelError
-from embedctl.model.trust import model_parts
+from embedctl.model.trust import model_modules, model_parts
 
 # The pooler of BERT-like models, which embeddings do not use; a classification head uses it.
 OPTIONAL_WEIGHTS = re.compile(r"(^|\.)pooler\.")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+# Modules of sentence-transformers that cannot be created without their config.json.
+CONFIGURED_MODULES = {"Pooling", "Dense", "LSTM", "CNN", "WeightedLayerPooling", "LayerNorm", "WordWeights", "BoW"}
 NAMES_SHOWN = 3  # names of missing weights in a message
 DOWNLOAD_AGAIN = "download the model again; a file of it may be incomplete"
 
@@ -35,6 +37,10 @@ def check_files(path: str) -> None:
     folder = Path(path)
     if not folder.is_dir():
         return
+    for module in model_modules(folder):
+        kind, config = str(module.get("type")).rpartition(".")[2], folder / str(module.get("path", "")) / "config.json"
+        if kind in CONFIGURED_MODULES and not config.exists():
+            raise ModelError(f"{config}: the configuration of the module {kind} is missing", DOWNLOAD_AGAIN)
     for part in model_parts(folder):
         for file in [*part.glob("*.safetensors"), *part.glob("*.json"), *part.glob("*.model")]:
             with file.open("rb") as stream:
@@ -119,7 +125,7 @@ def common_prefix(missing: Iterable[str], unexpected: Iterable[str]) -> str:
 def missing_weights(path: str, model: str, missing: list[str], unexpected: Iterable[str]) -> ModelError:
     """Return the error for weights that the files of a model do not contain."""
     shown = ", ".join(missing[:NAMES_SHOWN]) + (", ..." if len(missing) > NAMES_SHOWN else "")
-    message = f"{path}: {plural(len(missing), 'weight')} of {model} are missing in the files of the model: {shown}"
+    message = f"{path}: the files of the model lack {plural(len(missing), 'weight')} of {model}: {shown}"
     others = sorted(unexpected)
     if others:
         message += f"; the files contain {plural(len(others), 'weight')} with other names, for example {others[0]}"

@@ -90,12 +90,15 @@ class Embedder(TokenEmbedder):
 
         The result of the comparison is recorded for the files in the folder `path`, so it is made once per model.
         """
-        if not self.uses_own_forward and not was_compared(path):
+        problem = None
+        if self.uses_own_forward:
+            problem = f"the first module of the model, {type(self.model[0]).__name__}, is not a transformer"
+        elif not was_compared(path):
             problem = comparison_problem(self)
-            if problem is None:
-                record_comparison(path)
-            else:
-                self.use_own_forward(path, problem)
+        if problem:
+            self.use_own_forward(path, problem)
+        else:
+            record_comparison(path)
 
     @property
     def prompts(self) -> dict[str, str]:

@@ -144,7 +144,7 @@ def safe_loading(path: str) -> Iterator[None]:
         torch.load, dynamic_module_utils.TIME_OUT_REMOTE_CODE = load, seconds
 
 
-def _modules(folder: Path) -> list[dict[str, Any]]:
+def model_modules(folder: Path) -> list[dict[str, Any]]:
     """Return the entries of modules.json; one for the folder itself if this file is missing."""
     if not (folder / "modules.json").is_file():
         return [{"path": "", "type": LIBRARY_CLASSES}]
@@ -154,7 +154,7 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
 
 def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the class of each module of a model, after the file that names the class."""
-    for module in _modules(folder):
+    for module in model_modules(folder):
         yield folder / "modules.json", str(module.get("type"))
         for file, routes in _routes(folder / str(module.get("path", ""))):
             yield from ((file, str(kind)) for kind in routes.values())
@@ -162,7 +162,7 @@ def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _module_paths(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the path of each module of a model, after the file that names the path."""
-    for module in _modules(folder):
+    for module in model_modules(folder):
         yield folder / "modules.json", str(module.get("path", ""))
         for file, routes in _routes(folder / str(module.get("path", ""))):
             yield from ((file, name) for name in routes)
@@ -178,7 +178,7 @@ def _routes(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def model_parts(folder: Path) -> list[Path]:
     """Return the folders that contain the modules of a model, and those of the base models of its adapters."""
-    parts = [folder / str(module.get("path", "")) for module in _modules(folder)]
+    parts = [folder / str(module.get("path", "")) for module in model_modules(folder)]
     parts += [part / name for part in parts for _file, routes in _routes(part) for name in routes]
     adapters = (read_json_object(part / "adapter_config.json") for part in parts)
     bases = [str(adapter.get("base_model_name_or_path") or "") for adapter in adapters]

@@ -41,7 +41,7 @@ def query_vectors(
     encode, default = encode or embedder.encode, embedder.prompt_for("query")
     prompts = np.array([first_prompt(row_prompt, prompt, default) for row_prompt in row_prompts], dtype=object)
     encode_queries = partial(encode, kind="query", dim=dim, show_progress="queries")
-    groups = [np.flatnonzero(prompts == distinct) for distinct in dict.fromkeys(prompts)]
+    groups = [np.flatnonzero(prompts == distinct).tolist() for distinct in dict.fromkeys(prompts)]
     parts = [encode_queries([queries[index] for index in group], prompt=prompts[group[0]]) for group in groups]
     vectors = np.concatenate(parts)[np.concatenate(groups).argsort()]
     return normalize(vectors)

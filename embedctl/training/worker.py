@@ -115,7 +115,8 @@ def load_model(job: TrainJob) -> Embedder:
     else:
         model = load_sentence_transformer(job.model, trust_remote_code=job.trust_remote_code, pooling=job.tune.pooling)
     embedder = Embedder(model).eval()
-    embedder.compare_with_own_forward(job.model)
+    if job.model != TINY:
+        embedder.compare_with_own_forward(job.model)
     if embedder.truncates_texts:
         embedder.set_max_len(max(job.text.query_max_len, job.text.passage_max_len))
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
