@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from embedctl import console
 from embedctl.config import TINY
 from embedctl.errors import ModelError, first_line
+from embedctl.model.adapters import merge_adapters
 from embedctl.model.completeness import check_files, check_tokenizer, whole_weights
 from embedctl.model.trust import check_code, check_model_files, code_refused, hub_pickle_refused, safe_loading
 from embedctl.remote import hub
@@ -56,7 +58,12 @@ def load_sentence_transformer(
             model = SentenceTransformer(modules=[transformer, pooling_module, Normalize()], device="cpu")
         else:
             model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings)
-    check_tokenizer(path, getattr(model, "tokenizer", None))
+    tokenizer: Any = getattr(model, "tokenizer", None)
+    check_tokenizer(path, tokenizer)
+    if getattr(tokenizer, "pad_token", "") is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token  # any token serves, because padding is masked
+        console.info(f"{path}: the tokenizer has no padding token; {tokenizer.eos_token} is used")
+    merge_adapters(model)
     return model
 
 
@@ -100,7 +107,7 @@ def _check_model_path(path: str) -> None:
         problem = "the built-in model 'tiny' is built by `embedctl train` and cannot be loaded"
         raise ModelError(problem, "set --ckpt to the output folder of a training run, for example `--ckpt out`")
     folder, hint = Path(path), "set --model or --ckpt to the folder of a saved model"
-    files = ("modules.json", "config.json", "config_sentence_transformers.json")
+    files = ("modules.json", "config.json", "config_sentence_transformers.json", "adapter_config.json")
     if is_incomplete_model(folder):
         message = f"{path}: the model is incomplete: the training run that wrote it has not finished"
         raise ModelError(message, "finish the run with `embedctl train --resume`, or give another model")

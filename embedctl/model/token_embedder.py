@@ -81,7 +81,7 @@ class TokenEmbedder(torch.nn.Module):
         if self.uses_own_forward:
             return sys.maxsize
         limits = (self.model.max_seq_length, self.position_limit, self.tokenizer.model_max_length)
-        return int(min(limit for limit in limits if limit))
+        return int(min(limit for limit in limits if limit and limit > 0))
 
     @property
     def position_limit(self) -> int:
@@ -89,7 +89,7 @@ class TokenEmbedder(torch.nn.Module):
         if self.uses_own_forward:
             return sys.maxsize
         limit = getattr(self.backbone.config, "max_position_embeddings", None)
-        return int(limit) - self.position_offset if limit else sys.maxsize
+        return int(limit) - self.position_offset if limit and limit > 0 else sys.maxsize  # XLNet: -1
 
     @property
     def position_offset(self) -> int:
@@ -155,7 +155,9 @@ class TokenEmbedder(torch.nn.Module):
         _transformer, *modules = self.model.children()
         for module in modules:
             if self.packed and can_pool(module, features):
-                state["sentence_embedding"] = pool_packed(module, hidden.squeeze(0), features["cu_seq_lens_q"])
+                state["sentence_embedding"] = pool_packed(
+                    module, state["token_embeddings"].squeeze(0), features["cu_seq_lens_q"]
+                )
                 continue
             weight = next(module.parameters(), None)
             if weight is not None and "sentence_embedding" in state:  # pooling returns float32

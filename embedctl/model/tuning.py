@@ -34,21 +34,6 @@ def add_adapters(embedder: Embedder, config: TuneSection) -> None:
     inject_adapter_in_model(LoraConfig(r=config.lora_rank, lora_alpha=alpha, target_modules=targets), embedder.backbone)
 
 
-def merge_adapters(embedder: Embedder) -> None:
-    """Merge the adapters, if there are any, into the weights and remove them."""
-    if not any("lora_" in name for name, _ in embedder.named_parameters()):
-        return
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, module in list(embedder.backbone.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge()
-            parent = embedder.backbone.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
-    vars(embedder.backbone).pop("peft_config", None)
-    embedder.backbone._hf_peft_config_loaded = False
-
-
 def freeze_unused(embedder: Embedder) -> list[str]:
     """Freeze the weights that the vectors do not depend on, such as BERT's pooler, and return their names.
 

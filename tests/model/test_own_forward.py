@@ -85,7 +85,7 @@ def test_the_first_loss_is_that_of_sentence_transformers_and_the_export_has_the_
     documents = model.encode_document(passages, convert_to_tensor=True, normalize_embeddings=True)
     expected = torch.nn.functional.cross_entropy(queries @ documents.T / 0.05, torch.arange(3)).item()
     train = ["train", "--model", folder, "--dataset", "rows.jsonl", "--cpu", "--batch-size", "3", "--neg-nums", "0"]
-    train += ["--temperature", "0.05", "--max-steps", "1", "-o", "out", "--lr", "0.01"]
+    train += ["--temperature", "0.05", "--max-steps", "1", "-o", "out", "--lr", "0.001"]
     command = [sys.executable, "-m", "embedctl", *train]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -144,3 +144,72 @@ def test_the_own_truncate_dim_of_a_model_is_applied(tiny_model, tmp_path):
     expected = SentenceTransformer(path, device="cpu").encode(QUERIES, normalize_embeddings=True)
     assert expected.shape == (3, 16)
     np.testing.assert_allclose(Embedder.from_pretrained(path, device="cpu").encode(QUERIES), expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+def test_a_folder_with_an_adapter_is_loaded_and_trained_with_its_base_model(tiny_model, tmp_path):
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    backbone = transformers.AutoModel.from_pretrained(tiny_model)
+    adapted = get_peft_model(backbone, LoraConfig(r=4, target_modules=["query", "value"]))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.5)
+    adapted.peft_config["default"].base_model_name_or_path = tiny_model
+    path = str(tmp_path / "adapter")
+    adapted.save_pretrained(path)
+    transformers.AutoTokenizer.from_pretrained(tiny_model).save_pretrained(path)
+    expected = SentenceTransformer(path, device="cpu").encode(QUERIES, normalize_embeddings=True)
+    embedder = Embedder.from_pretrained(path, device="cpu")
+    np.testing.assert_allclose(embedder.encode(QUERIES), expected, atol=1e-5)
+    assert all(weight.requires_grad for weight in embedder.parameters())
+    embedder.save(tmp_path / "merged")
+    merged = SentenceTransformer(str(tmp_path / "merged"), device="cpu").encode(QUERIES, normalize_embeddings=True)
+    np.testing.assert_allclose(merged, expected, atol=1e-5)
+
+
+def test_a_dense_module_before_pooling_is_used_when_texts_are_packed(tiny_model, tmp_path):
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    torch.manual_seed(0)
+    transformer = Transformer(tiny_model)
+    names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    dense = Dense(transformer.auto_model.config.hidden_size, 24, **names)
+    path = str(tmp_path / "model")
+    model = SentenceTransformer(modules=[transformer, dense, Pooling(24, "mean")], device="cpu")
+    model.save_pretrained(path)
+    embedder = Embedder.from_pretrained(path, device="cpu", attention="packed")
+    assert embedder.packed
+    np.testing.assert_allclose(embedder.encode(QUERIES), model.encode(QUERIES), atol=1e-4)
+
+
+def test_a_tokenizer_without_a_padding_token_uses_the_end_token(tiny_model, tmp_path, capsys):
+    import transformers
+
+    path = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "eos_token": "[SEP]"}
+    transformers.PreTrainedTokenizerFast(tokenizer_file=str(path / "tokenizer.json"), **special).save_pretrained(path)
+    expected = SentenceTransformer(tiny_model, device="cpu").encode(QUERIES)
+    embedder = Embedder.from_pretrained(str(path), device="cpu")
+    assert "the tokenizer has no padding token; [SEP] is used" in capsys.readouterr().err
+    np.testing.assert_allclose(embedder.encode(QUERIES), expected, atol=1e-5)
+    embedder.save(tmp_path / "saved")
+    np.testing.assert_allclose(
+        SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode(QUERIES), expected, atol=1e-5
+    )
+
+
+def test_a_model_without_a_limit_of_positions_truncates_nothing(tmp_path, tiny_model):
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.XLNetConfig(vocab_size=2000, d_model=32, n_layer=2, n_head=2, d_inner=64)
+    path = tmp_path / "model"
+    transformers.XLNetModel(config).save_pretrained(path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model, model_max_length=10**30)
+    tokenizer.save_pretrained(path)
+    texts = [*QUERIES, "river " * 700]
+    expected = SentenceTransformer(str(path), device="cpu").encode(texts, normalize_embeddings=True, batch_size=1)
+    np.testing.assert_allclose(Embedder.from_pretrained(str(path), device="cpu").encode(texts), expected, atol=1e-4)

@@ -9,14 +9,9 @@ import pytest
 import torch
 
 from embedctl.config import TuneSection
+from embedctl.model.adapters import merge_adapters
 from embedctl.model.embedder import Embedder
-from embedctl.model.tuning import (
-    MasterWeights,
-    add_adapters,
-    enable_gradient_checkpointing,
-    freeze_unused,
-    merge_adapters,
-)
+from embedctl.model.tuning import MasterWeights, add_adapters, enable_gradient_checkpointing, freeze_unused
 from embedctl.tokens.tokenize import tokenize
 
 TEXTS = ["river stone cloud", "学习 天气", "engine market theory castle signal"]
