@@ -35,7 +35,7 @@ def command(config: SearchConfig) -> None:
     index = TextIndex.open(config.index)
     model, trusted = config.model.model_name_or_path, config.model.trust_remote_code
     embedder = index.load_model(model, device=config.device, trust_remote_code=trusted)
-    vectors = embedder.encode(queries, prompt=query_prompt(config, embedder), dim=index.manifest["dim"])
+    vectors = embedder.encode(queries, prompt=query_prompt(config, embedder), kind="query", dim=index.manifest["dim"])
     results = index.search(vectors, config.k)
     print_results(queries, results, is_result=not config.json_output)
     if config.json_output:

@@ -31,6 +31,7 @@ from embedctl.inputs import InputFiles
 from embedctl.reading.hashes import HashPartitions, text_hash
 from embedctl.tokens.pipeline import prefetch
 from embedctl.tokens.prompts import first_prompt
+from embedctl.tokens.raw_text import mark
 from embedctl.tokens.spans import Integers
 from embedctl.tokens.tokenize import tokenize, tokenizer_fingerprint
 
@@ -47,14 +48,16 @@ class TextSettings:
     passage_max_len: int  # in tokens
     query_prompt: str = ""  # prepended to each query whose row has no prompt
     passage_prompt: str = ""  # prepended to each passage
+    marks_prompts: bool = False  # whether the tokenizer is a `RawTextTokenizer`
 
-    def query_with_prompt(self, row: Row) -> str:
-        """Return the query of a row with its prompt."""
-        return first_prompt(row.prompt, self.query_prompt) + row.query
+    def query(self, text: str, prompt: str | None = None) -> str:
+        """Return a query with its own prompt or, if that is None, with the prompt of the settings."""
+        prompt = first_prompt(prompt, self.query_prompt)
+        return (mark("query", prompt) if self.marks_prompts else prompt) + text
 
-    def passages_with_prompt(self, row: Row) -> list[str]:
-        """Return the positives and then the negatives of a row, with their prompt."""
-        return [self.passage_prompt + text for text in (*row.pos, *row.neg)]
+    def passage(self, text: str) -> str:
+        """Return a passage with its prompt."""
+        return (mark("passage", self.passage_prompt) if self.marks_prompts else self.passage_prompt) + text
 
 
 def open_or_build(files: Sequence[str], tokenizer: Any, settings: TextSettings, cache: Path) -> TrainingData:
@@ -150,7 +153,7 @@ def _arrays(source: int, block: list[Row], settings: TextSettings) -> dict[str, 
         "source": [source] * len(block),
         "pos_count": [len(row.pos) for row in block],
         "score": [score for row in block for score in _scores(row)],
-        "query_as_passage": [_passage_hash(settings.passage_prompt + row.query) for row in block],
+        "query_as_passage": [_passage_hash(settings.passage(row.query)) for row in block],
         "occurrence": [hashed for row in block for hashed in _hashes(row, settings)],
     }
 
@@ -160,7 +163,8 @@ def _hashes(row: Row, settings: TextSettings) -> list[int]:
 
     A query and a passage with the same text have different hashes, because they can be truncated to different lengths.
     """
-    return [text_hash("q\0" + settings.query_with_prompt(row)), *map(_passage_hash, settings.passages_with_prompt(row))]
+    query = text_hash("q\0" + settings.query(row.query, row.prompt))
+    return [query, *(_passage_hash(settings.passage(text)) for text in (*row.pos, *row.neg))]
 
 
 def _passage_hash(text: str) -> int:
@@ -223,8 +227,8 @@ def _write_tokens(files: Sequence[str], tokenizer: Any, settings: TextSettings, 
         for _source, block in prefetch(_blocks(files)):
             block_bounds = bounds[first_row : first_row + len(block) + 1]
             ids, queries = text_ids[block_bounds[0] : block_bounds[-1]], block_bounds[:-1] - block_bounds[0]
-            tokens.add(ids[queries], [settings.query_with_prompt(row) for row in block], settings.query_max_len)
-            passages = [passage for row in block for passage in settings.passages_with_prompt(row)]
+            tokens.add(ids[queries], [settings.query(row.query, row.prompt) for row in block], settings.query_max_len)
+            passages = [settings.passage(text) for row in block for text in (*row.pos, *row.neg)]
             tokens.add(np.delete(ids, queries), passages, settings.passage_max_len)
             first_row += len(block)
             bar.advance(len(block))

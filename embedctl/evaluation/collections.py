@@ -13,7 +13,6 @@ from embedctl.data.passages import read_beir
 from embedctl.data.rows import read_rows
 from embedctl.errors import DataError, first_line
 from embedctl.reading.files import READ_ERRORS, open_bytes
-from embedctl.tokens.prompts import first_prompt
 
 # An integer of at most 9 digits, which all libraries for metrics accept; some tools write it as 1.0.
 GRADE = re.compile(r"\s*-?[0-9]{1,9}(\.0*)?\s*")
@@ -30,10 +29,6 @@ class Collection:
     qrels: Qrels  # has an entry for each query
     prompts: dict[str, str] = field(default_factory=dict)  # id to prompt, for queries that replace the model's prompt
     notes: tuple[str, ...] = ()  # messages about data that is not used
-
-    def prompted_queries(self, prompt: str) -> list[str]:
-        """Return the queries, each with its own prompt prepended, or `prompt` if it has none."""
-        return [first_prompt(self.prompts.get(key), prompt) + text for key, text in self.queries.items()]
 
     @classmethod
     def from_rows(cls, files: Sequence[str]) -> Collection:

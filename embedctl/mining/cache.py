@@ -24,6 +24,7 @@ from embedctl.errors import OutputError
 from embedctl.files import atomic_file
 from embedctl.search.exact import Vectors
 from embedctl.search.vectors import EncodeFunction
+from embedctl.tokens.prompts import PromptKind
 from embedctl.tokens.tokenize import tokenizer_fingerprint
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def embedder_fingerprint(embedder: Embedder) -> str:
 
     An embedding depends on these, on its text and on the prompt.
     """
-    config = {name: value for name, value in embedder.backbone.config.to_dict().items() if not name.startswith("_")}
+    config = {name: value for name, value in embedder.backbone_settings.items() if not name.startswith("_")}
     parts = (
         embedder.weights_hash(),
         re.sub(r"0x[0-9a-f]+", "", repr(embedder.model)),
@@ -132,15 +133,20 @@ def cached_encode(embedder: Embedder, cache: ArrayCache) -> EncodeFunction:
     model = embedder_fingerprint(embedder) if cache.folder else ""
 
     def _encode(
-        texts: Sequence[str], *, prompt: str, dim: int | None = None, show_progress: bool | str = False
+        texts: Sequence[str],
+        *,
+        prompt: str,
+        kind: PromptKind | None = None,
+        dim: int | None = None,
+        show_progress: bool | str = False,
     ) -> Vectors:
-        vectors = np.zeros((len(texts), dim or embedder.dimension), dtype=np.float32)
-        fingerprint = digest(model, (prompt, str(dim)))
+        vectors = np.zeros((len(texts), embedder.encoded_dimension(dim)), dtype=np.float32)
+        fingerprint = digest(model, (embedder.prefix(kind, prompt), str(dim)))
         with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
             for start in range(0, len(texts), TEXTS_PER_FILE):
                 block = texts[start : start + TEXTS_PER_FILE]
                 hits = cache.hits
-                compute = partial(embedder.encode, block, prompt=prompt, dim=dim, show_progress=bar or False)
+                compute = partial(embedder.encode, block, prompt=prompt, kind=kind, dim=dim, show_progress=bar or False)
                 vectors[start : start + len(block)] = cache.get_or_compute(fingerprint, block, compute)
                 if bar and cache.hits > hits:
                     bar.advance(len(block))

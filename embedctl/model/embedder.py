@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from embedctl import console
 from embedctl.errors import ConfigError, ModelError
 from embedctl.model.encoding import encode_texts
-from embedctl.model.equivalence import packing_problem
+from embedctl.model.equivalence import comparison_problem, packing_problem, record_comparison, was_compared
 from embedctl.model.loading import hash_weights, load_sentence_transformer
 from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.tokens.prompts import PromptKind, first_prompt, model_prompt
+from embedctl.tokens.raw_text import mark
 from embedctl.tokens.tokenize import tokenize
 
 
@@ -66,11 +67,38 @@ class Embedder(TokenEmbedder):
         """
         target = select_device(device)
         model = load_sentence_transformer(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
-        if max_len is not None:
-            model.max_seq_length = max_len
         embedder = cls(model.to(target)).eval()
+        if max_len is not None:
+            embedder.set_max_len(max_len)
+        embedder.compare_with_own_forward(path)
         embedder.choose_attention(attention)
         return embedder
+
+    def set_max_len(self, max_len: int) -> None:
+        """Set the maximum number of tokens per text, at most the number of position embeddings of the model.
+
+        Raises:
+            ConfigError: the first module of the model does not truncate texts.
+        """
+        if not self.truncates_texts:
+            message = f"--max-len: the module {type(self.model[0]).__name__} of this model does not truncate texts"
+            raise ConfigError(message, "omit --max-len")
+        self.model.max_seq_length = min(max_len, self.position_limit)
+
+    def compare_with_own_forward(self, path: str) -> None:
+        """Select sentence-transformers' own forward pass if the vectors of this class differ from its vectors.
+
+        The result of the comparison is recorded for the files in the folder `path`, so it is made once per model.
+        """
+        problem = None
+        if self.uses_own_forward:
+            problem = f"the first module of the model, {type(self.model[0]).__name__}, is not a transformer"
+        elif not was_compared(path):
+            problem = comparison_problem(self)
+        if problem:
+            self.use_own_forward(path, problem)
+        else:
+            record_comparison(path)
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -92,12 +120,13 @@ class Embedder(TokenEmbedder):
             console.warn(f"{problem}. Texts are padded instead.")
         self.set_packed(packed and not problem)
 
-    def encode(
+    def encode(  # noqa: PLR0913  the options of SentenceTransformer.encode
         self,
         texts: Sequence[str],
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
+        kind: PromptKind | None = None,
         dim: int | None = None,
         batch_tokens: int | None = None,
         device: str | None = None,
@@ -109,7 +138,9 @@ class Embedder(TokenEmbedder):
             texts: the texts without a prompt.
             prompt_name: the name of the model's prompt to prepend to each text; the model's default prompt by default.
             prompt: the prompt to prepend to each text, instead of one of the model's.
-            dim: the number of leading dimensions to keep; the vectors are then normalized again.
+            kind: what the texts are, for models that encode queries and passages differently.
+            dim: the number of leading dimensions to keep, by default `truncate_dim` of the model; the vectors are then
+                normalized again.
             batch_tokens: the largest number of tokens per forward pass; it depends on the device by default.
             device: the device to which the model is moved first.
             show_progress: whether to show a progress bar, the unit of a new bar, or an existing bar.
@@ -121,23 +152,25 @@ class Embedder(TokenEmbedder):
         if device is not None:
             self.to(select_device(device))
         self.check_dim(dim)
-        prefix = self.resolve_prompt(prompt_name, prompt)
+        prompt = self.resolve_prompt(prompt_name, prompt)
+        prefix, extra = self.prefix(kind, prompt), self._prompt_length(prompt)
+        dim = dim or self.model.truncate_dim
         with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
-            return encode_texts(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
+            return encode_texts(self, texts, prefix, extra, dim, batch_tokens, bar)
 
     def encode_queries(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """Encode queries with `prompt`, by default the model's query prompt; see `encode`."""
         prompt = first_prompt(prompt, self.prompt_for("query"))
-        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "queries")
+        return self.encode(texts, prompt=prompt, kind="query", dim=dim, show_progress=show_progress and "queries")
 
     def encode_passages(
         self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
     ) -> NDArray[np.float32]:
         """Encode passages with `prompt`, by default the model's passage prompt; see `encode`."""
         prompt = first_prompt(prompt, self.prompt_for("passage"))
-        return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "passages")
+        return self.encode(texts, prompt=prompt, kind="passage", dim=dim, show_progress=show_progress and "passages")
 
     def check_dim(self, dim: int | None) -> None:
         """Raise a ConfigError if the vectors have fewer than `dim` dimensions."""
@@ -146,8 +179,13 @@ class Embedder(TokenEmbedder):
             raise ConfigError(message, f"use --dim {self.dimension} or less")
 
     def prompt_for(self, kind: PromptKind) -> str:
-        """Return the model's prompt for queries or passages; empty if it has none."""
-        return model_prompt(self.prompts, kind)
+        """Return the model's prompt for queries or passages, else its default prompt; empty if it has neither."""
+        prompt = model_prompt(self.prompts, kind)
+        return self.resolve_prompt(None, None) if prompt is None else prompt
+
+    def prefix(self, kind: PromptKind | None, prompt: str) -> str:
+        """Return what is prepended to texts before tokenization: the prompt, or a mark that contains it."""
+        return mark(kind, prompt) if self.uses_own_forward else prompt
 
     def resolve_prompt(self, prompt_name: str | None, prompt: str | None) -> str:
         """Return the prompt to prepend to each text: `prompt`, else the named one, else the model's default prompt.
@@ -166,9 +204,23 @@ class Embedder(TokenEmbedder):
             raise ModelError(problem, "use one of these names, or give the text of a prompt with --prompt")
         return self.prompts[name]
 
+    @property
+    def truncates_texts(self) -> bool:
+        """Whether the first module has a maximum number of tokens; StaticEmbedding has none."""
+        return isinstance(getattr(self.model[0], "max_seq_length", None), int)
+
+    @property
+    def excludes_prompt(self) -> bool:
+        """Whether pooling leaves out the tokens of the prompt."""
+        return not all(getattr(module, "include_prompt", True) for module in self.model.children())
+
     def _prompt_length(self, prefix: str) -> dict[str, int]:
         """Return {"prompt_length": number of prompt tokens} if pooling excludes the prompt, else an empty dict."""
-        if not prefix or all(getattr(module, "include_prompt", True) for module in self.model.children()):
+        if (
+            not prefix
+            or self.uses_own_forward
+            or all(getattr(module, "include_prompt", True) for module in self.model.children())
+        ):
             return {}
         tokens = tokenize(self.tokenizer, [prefix], self.max_len).ids
         ends_with_special = len(tokens) > 0 and int(tokens[-1]) in self.tokenizer.all_special_ids

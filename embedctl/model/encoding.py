@@ -36,7 +36,7 @@ def encode_texts(
     `dim`, only the leading dimensions are kept, and the vectors are normalized again.
     """
     budget = batch_tokens or DEFAULT_TOKEN_BUDGET.get(embedder.device.type, 16384)
-    output = np.zeros((len(texts), dim or embedder.dimension), dtype=np.float32)
+    output = np.zeros((len(texts), embedder.encoded_dimension(dim)), dtype=np.float32)
     order = np.argsort([-len(text) for text in texts], kind="stable")
     ends = [end for end in (*FIRST_BLOCK_ENDS, *range(BLOCK_SIZE, len(texts), BLOCK_SIZE)) if end < len(texts)]
     blocks = np.split(order, ends) if len(texts) else []

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import torch
+from torch.nn.functional import normalize
 
 from embedctl.errors import first_line
 from embedctl.model.token_embedder import TokenEmbedder
+from embedctl.outputs import record, was_recorded
 from embedctl.tokens.tokenize import tokenize
+
+if TYPE_CHECKING:
+    from embedctl.model.embedder import Embedder
 
 SAMPLE_TEXTS = ("a", "packed and padded texts give the same vector", "the quick brown fox jumps over the lazy dog " * 4)
 MAX_DIFFERENCE = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.02, torch.float16: 0.005}
+MIN_COSINE = {torch.float32: 0.99999, torch.float64: 0.99999, torch.bfloat16: 0.99, torch.float16: 0.999}
+LONG_TEXT_WORDS = 300  # enough for the usual maximum lengths; longer texts take longer
+OWN_CODE_ERRORS = (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError)  # unknown kinds of models
 PACKING_ERRORS = (
     ValueError,  # `packed_attention` lacks a feature of the model, or transformers rejects another attention function
     TypeError,  # the model or one of its layers (StableLM's) does not accept `cu_seq_lens_q` and `max_length_q`
@@ -20,7 +32,47 @@ PACKING_ERRORS = (
 def sample_vectors(embedder: TokenEmbedder) -> torch.Tensor:
     """Return the normalized vectors of the sample texts, with the model's current attention and precision."""
     features = embedder.features(tokenize(embedder.tokenizer, SAMPLE_TEXTS, embedder.max_len))
-    return torch.nn.functional.normalize(embedder(features), dim=-1)
+    return normalize(embedder(features), dim=-1)
+
+
+def comparison_problem(embedder: Embedder) -> str | None:
+    """Return how the vectors of an embedder differ from those of `SentenceTransformer`; None if they are equal.
+
+    Sample texts are encoded as queries and as passages. The same weights are used, one text per forward pass. A model
+    that sentence-transformers cannot run is not compared.
+    """
+    model, limit = embedder.model, MIN_COSINE[embedder.dtype]
+    texts = [*SAMPLE_TEXTS, "long text " * min(embedder.max_len, LONG_TEXT_WORDS)]
+    options: dict[str, Any] = {"batch_size": 1, "normalize_embeddings": True, "show_progress_bar": False}
+    try:
+        expected = [model.encode_query(texts, **options), model.encode_document(texts, **options)]
+    except OWN_CODE_ERRORS:
+        return None
+    try:
+        found = [embedder.encode_queries(texts), embedder.encode_passages(texts)]
+    except OWN_CODE_ERRORS as cause:
+        return f"the model needs another forward pass ({first_line(cause)})"
+    for kind, own, vectors in zip(("queries", "passages"), expected, found, strict=True):
+        cosine = float((torch.as_tensor(own) * normalize(torch.as_tensor(vectors), dim=-1)).sum(dim=-1).min())
+        if not cosine >= limit:
+            return f"the embeddings of {kind} differ from those of sentence-transformers (cosine {cosine:.4f})"
+    return None
+
+
+def was_compared(path: str) -> bool:
+    """Return whether the files in a model folder were compared without a difference, by the same library versions."""
+    return was_recorded(Path(path), _comparison())
+
+
+def record_comparison(path: str) -> None:
+    """Record that the model in a folder was compared, or was exported, without a difference."""
+    if Path(path).is_dir():
+        record(Path(path), _comparison())
+
+
+def _comparison() -> str:
+    packages = ("embedctl", "sentence-transformers", "transformers", "tokenizers", "torch")
+    return "compared: " + " ".join(version(package) for package in packages)
 
 
 @torch.no_grad()

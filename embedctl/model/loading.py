@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from embedctl import console
 from embedctl.config import TINY
 from embedctl.errors import ModelError, first_line
+from embedctl.model.adapters import merge_adapters
+from embedctl.model.completeness import check_files, check_tokenizer, whole_weights
 from embedctl.model.trust import check_code, check_model_files, code_refused, hub_pickle_refused, safe_loading
 from embedctl.remote import hub
 from embedctl.run_folder import is_incomplete_model
@@ -36,7 +39,7 @@ def load_sentence_transformer(
         pooling: mean (the default), cls or lasttoken; used only for a transformers checkpoint without modules.json.
 
     Raises:
-        ModelError: the model does not exist or cannot be read, or its first module is not a transformer.
+        ModelError: the model does not exist or cannot be read.
     """
     _check_model_path(path)
     with loading_context(path, f"{path}: the embedding model cannot be loaded"), torch.random.fork_rng(devices=[]):
@@ -55,9 +58,12 @@ def load_sentence_transformer(
             model = SentenceTransformer(modules=[transformer, pooling_module, Normalize()], device="cpu")
         else:
             model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings)
-    if not hasattr(model[0], "auto_model") or not hasattr(model[0].auto_model, "config"):
-        problem = f"{path}: the first module of the model is {type(model[0]).__name__}, not a transformer"
-        raise ModelError(problem, "use a model whose first module is a transformer")
+    tokenizer: Any = getattr(model, "tokenizer", None)
+    check_tokenizer(path, tokenizer)
+    if getattr(tokenizer, "pad_token", "") is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token  # any token serves, because padding is masked
+        console.info(f"{path}: the tokenizer has no padding token; {tokenizer.eos_token} is used")
+    merge_adapters(model)
     return model
 
 
@@ -76,8 +82,9 @@ def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
         hint += "private model, run `hf auth login` first; without a connection, use the folder of a model"
     hub.go_offline_if_unreachable(path)
     silence_transformers()
+    check_files(path)
     try:
-        with safe_loading(path):
+        with safe_loading(path), whole_weights(path):
             yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as cause:
         if "trust_remote_code" in str(cause):
@@ -100,7 +107,7 @@ def _check_model_path(path: str) -> None:
         problem = "the built-in model 'tiny' is built by `embedctl train` and cannot be loaded"
         raise ModelError(problem, "set --ckpt to the output folder of a training run, for example `--ckpt out`")
     folder, hint = Path(path), "set --model or --ckpt to the folder of a saved model"
-    files = ("modules.json", "config.json", "config_sentence_transformers.json")
+    files = ("modules.json", "config.json", "config_sentence_transformers.json", "adapter_config.json")
     if is_incomplete_model(folder):
         message = f"{path}: the model is incomplete: the training run that wrote it has not finished"
         raise ModelError(message, "finish the run with `embedctl train --resume`, or give another model")
@@ -127,7 +134,9 @@ def load_tokenizer(path: str) -> Any:
         check_code(path, "omit --model: validate-data runs no code of a model")
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    check_tokenizer(path, tokenizer)
+    return tokenizer
 
 
 def hash_weights(model: torch.nn.Module) -> str:

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from embedctl import console
 from embedctl.model import attention, fused
+from embedctl.model.own_forward import own_features, own_forward
 from embedctl.model.pooling import can_pool, pool_packed
 from embedctl.tokens.packing import Ragged, features_to_device, packed_features, padded_features
+from embedctl.tokens.raw_text import RawTextTokenizer
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -23,13 +26,15 @@ OTHER_FEATURES = {"prompt_length", "seq_idx"}  # not inputs of the transformer
 
 
 class TokenEmbedder(torch.nn.Module):
-    """A sentence-transformers model, the first module of which is a transformer, with tokenized texts as input."""
+    """A sentence-transformers model with tokenized texts as input."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         self.model = model
-        self._original_attention = self.backbone.config._attn_implementation
-        self.set_packed(False)
+        self.packed = False
+        self.uses_own_forward = not self.backbone_settings  # of sentence-transformers, see own_forward.py
+        if not self.uses_own_forward:
+            self._original_attention = self.backbone.config._attn_implementation
 
     @property
     def backbone(self) -> Any:
@@ -37,9 +42,15 @@ class TokenEmbedder(torch.nn.Module):
         return self.model[0].auto_model
 
     @property
+    def backbone_settings(self) -> dict[str, Any]:
+        """The configuration of the transformers model; empty if the first module is not a transformer."""
+        config = getattr(getattr(self.model[0], "auto_model", None), "config", None)
+        return config.to_dict() if config is not None else {}
+
+    @property
     def tokenizer(self) -> Any:
-        """The transformers tokenizer."""
-        return self.model.tokenizer
+        """The transformers tokenizer; a `RawTextTokenizer` if sentence-transformers tokenizes."""
+        return RawTextTokenizer() if self.uses_own_forward else self.model.tokenizer
 
     @property
     def device(self) -> torch.device:
@@ -53,20 +64,32 @@ class TokenEmbedder(torch.nn.Module):
 
     @property
     def dimension(self) -> int:
-        """The number of dimensions of a vector."""
-        return int(self.model.get_embedding_dimension() or self.backbone.config.hidden_size)
+        """The number of dimensions of a vector; `truncate_dim` of the model does not change it."""
+        with self.model.truncate_embeddings(None):
+            return int(self.model.get_embedding_dimension() or self.backbone.config.hidden_size)
+
+    def encoded_dimension(self, dim: int | None) -> int:
+        """Return the number of dimensions of encoded texts: `dim`, else the model's `truncate_dim`, else all."""
+        return int(dim or self.model.truncate_dim or self.dimension)
 
     @property
     def max_len(self) -> int:
-        """The largest number of tokens per text, with special tokens; longer texts are truncated."""
+        """The largest number of tokens per text, with special tokens; longer texts are truncated.
+
+        There is no limit if sentence-transformers tokenizes: it truncates the texts itself.
+        """
+        if self.uses_own_forward:
+            return sys.maxsize
         limits = (self.model.max_seq_length, self.position_limit, self.tokenizer.model_max_length)
-        return int(min(limit for limit in limits if limit))
+        return int(min(limit for limit in limits if limit and limit > 0))
 
     @property
     def position_limit(self) -> int:
         """The number of tokens for which the model has position embeddings; unlimited if the config has no limit."""
+        if self.uses_own_forward:
+            return sys.maxsize
         limit = getattr(self.backbone.config, "max_position_embeddings", None)
-        return int(limit) - self.position_offset if limit else sys.maxsize
+        return int(limit) - self.position_offset if limit and limit > 0 else sys.maxsize  # XLNet: -1
 
     @property
     def position_offset(self) -> int:
@@ -84,7 +107,12 @@ class TokenEmbedder(torch.nn.Module):
         return sorted(set[str]().union(*names))
 
     def set_packed(self, packed: bool) -> None:
-        """Select packed texts, with fused kernels if available, or padded texts with the original attention."""
+        """Select packed texts, with fused kernels if available, or padded texts with the original attention.
+
+        With sentence-transformers' own forward pass, texts are always padded.
+        """
+        if self.uses_own_forward:
+            return
         self.packed = packed
         fused.unfuse(self.backbone)
         if packed:
@@ -97,8 +125,16 @@ class TokenEmbedder(torch.nn.Module):
         elif self.backbone.config._attn_implementation == attention.PACKED:
             self.backbone.set_attn_implementation(self._original_attention)
 
+    def use_own_forward(self, path: str, reason: str) -> None:
+        """Let sentence-transformers tokenize and encode the texts, and print the reason."""
+        self.set_packed(False)
+        self.uses_own_forward = True
+        console.info(f"{path}: {reason}. Sentence-transformers' own code encodes the texts, which is slower.")
+
     def features(self, texts: Ragged) -> dict[str, Any]:
         """Return the input of `forward` for these texts, on the model's device."""
+        if self.uses_own_forward:
+            return own_features(self.model, texts, self.device)
         if self.packed:
             return packed_features(texts, self.position_offset, self.device)
         return features_to_device(padded_features(texts, self.tokenizer.pad_token_id or 0), self.device)
@@ -108,17 +144,24 @@ class TokenEmbedder(torch.nn.Module):
 
         They are normalized only if the model has a Normalize module.
         """
+        vectors = own_forward(self.model, features) if self.uses_own_forward else self._modules_forward(features)
+        return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+
+    def _modules_forward(self, features: dict[str, Any]) -> Tensor:
+        """Return the vectors (N, H) of packed or padded texts, computed by the model's modules one after another."""
         inputs = {name: value for name, value in features.items() if name not in OTHER_FEATURES}
         hidden = self.backbone(**inputs).last_hidden_state
         state = {name: value for name, value in features.items() if name != "input_ids"} | {"token_embeddings": hidden}
         _transformer, *modules = self.model.children()
         for module in modules:
             if self.packed and can_pool(module, features):
-                state["sentence_embedding"] = pool_packed(module, hidden.squeeze(0), features["cu_seq_lens_q"])
+                state["sentence_embedding"] = pool_packed(
+                    module, state["token_embeddings"].squeeze(0), features["cu_seq_lens_q"]
+                )
                 continue
             weight = next(module.parameters(), None)
             if weight is not None and "sentence_embedding" in state:  # pooling returns float32
                 state["sentence_embedding"] = state["sentence_embedding"].to(weight.dtype)
             state = module(state)
         vectors: Tensor = state["sentence_embedding"]
-        return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+        return vectors

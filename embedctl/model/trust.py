@@ -50,7 +50,7 @@ def check_code(path: str, hint: str = TRUST_HINT) -> None:
     for file, name in _module_classes(folder):
         if not name.startswith(LIBRARY_CLASSES):
             raise code_refused(path, f"{file} names the class {name}", hint)
-    for part in _parts(folder):
+    for part in model_parts(folder):
         for file in sorted(part.glob("*config*.json")):
             # A class of the same name in transformers is loaded instead of the model's own.
             for name in _auto_map_classes(file):
@@ -72,7 +72,7 @@ def check_weights(path: str) -> None:
         return
     for file, name in _module_paths(folder):
         _check_inside(file, name)
-    for part in _parts(folder):
+    for part in model_parts(folder):
         for index in part.glob("*.safetensors.index.json"):
             names = _mapping(read_json_object(index).get("weight_map")).values()
             for name in sorted({str(name) for name in names}):
@@ -144,7 +144,7 @@ def safe_loading(path: str) -> Iterator[None]:
         torch.load, dynamic_module_utils.TIME_OUT_REMOTE_CODE = load, seconds
 
 
-def _modules(folder: Path) -> list[dict[str, Any]]:
+def model_modules(folder: Path) -> list[dict[str, Any]]:
     """Return the entries of modules.json; one for the folder itself if this file is missing."""
     if not (folder / "modules.json").is_file():
         return [{"path": "", "type": LIBRARY_CLASSES}]
@@ -154,7 +154,7 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
 
 def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield a pair for each module of a model: the file that names its class, and the class."""
-    for module in _modules(folder):
+    for module in model_modules(folder):
         yield folder / "modules.json", str(module.get("type"))
         for file, routes in _routes(folder / str(module.get("path", ""))):
             yield from ((file, str(kind)) for kind in routes.values())
@@ -162,7 +162,7 @@ def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _module_paths(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield a pair for each module of a model: the file that names its path, and the path."""
-    for module in _modules(folder):
+    for module in model_modules(folder):
         yield folder / "modules.json", str(module.get("path", ""))
         for file, routes in _routes(folder / str(module.get("path", ""))):
             yield from ((file, name) for name in routes)
@@ -176,9 +176,9 @@ def _routes(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield file, _mapping(config.get("types"))
 
 
-def _parts(folder: Path) -> list[Path]:
+def model_parts(folder: Path) -> list[Path]:
     """Return the folders that contain the modules of a model, and those of the base models of its adapters."""
-    parts = [folder / str(module.get("path", "")) for module in _modules(folder)]
+    parts = [folder / str(module.get("path", "")) for module in model_modules(folder)]
     parts += [part / name for part in parts for _file, routes in _routes(part) for name in routes]
     adapters = (read_json_object(part / "adapter_config.json") for part in parts)
     bases = [str(adapter.get("base_model_name_or_path") or "") for adapter in adapters]

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from transformers.pytorch_utils import Conv1D
 
@@ -16,7 +15,8 @@ from embedctl.config import TuneSection
 from embedctl.errors import ConfigError
 from embedctl.model.embedder import Embedder
 from embedctl.model.fused import unfuse
-from embedctl.tokens.packing import Ragged
+from embedctl.tokens.prompts import PromptKind
+from embedctl.tokens.tokenize import tokenize
 
 
 def add_adapters(embedder: Embedder, config: TuneSection) -> None:
@@ -64,31 +64,17 @@ def adapter_targets(backbone: torch.nn.Module, names: Sequence[str]) -> list[str
     return [layer for layer in linear if any(f".{layer}".endswith(f".{name}") for name in names)]
 
 
-def merge_adapters(embedder: Embedder) -> None:
-    """Merge the adapters, if there are any, into the weights and remove them."""
-    if not any("lora_" in name for name, _ in embedder.named_parameters()):
-        return
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, module in list(embedder.backbone.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge()
-            parent = embedder.backbone.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
-    vars(embedder.backbone).pop("peft_config", None)
-    embedder.backbone._hf_peft_config_loaded = False
-
-
 def freeze_unused(embedder: Embedder) -> list[str]:
     """Freeze the weights that the vectors do not depend on, such as BERT's pooler, and return their names.
 
     These weights never get a gradient. With several processes, the other ranks would wait for it.
     """
-    token = embedder.tokenizer.pad_token_id or 0
-    text = Ragged(np.full(4, token, dtype=np.int32), np.array([4]))
+    kinds: tuple[PromptKind, ...] = ("query", "passage")
+    texts = [embedder.prefix(kind, "") + "a" for kind in kinds]
+    tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
     training = embedder.training
     with torch.random.fork_rng(devices=[]):
-        embedder.eval()(embedder.features(text)).sum().backward()
+        embedder.eval()(embedder.features(tokens)).sum().backward()
     embedder.train(training)
     unused = [name for name, weight in embedder.named_parameters() if weight.requires_grad and weight.grad is None]
     for name, weight in embedder.named_parameters():

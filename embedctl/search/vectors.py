@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from embedctl.tokens.prompts import first_prompt
 if TYPE_CHECKING:
     from embedctl.model.embedder import Embedder
 
-# Texts (N) -> vectors (N, H), with the options prompt, dim and show_progress of `Embedder.encode`.
+# Texts (N) -> vectors (N, H), with the options prompt, kind, dim and show_progress of `Embedder.encode`.
 EncodeFunction = Callable[..., Vectors]
 
 
@@ -39,11 +40,10 @@ def query_vectors(
     """
     encode, default = encode or embedder.encode, embedder.prompt_for("query")
     prompts = np.array([first_prompt(row_prompt, prompt, default) for row_prompt in row_prompts], dtype=object)
-    vectors = np.zeros((len(queries), dim or embedder.dimension), dtype=np.float32)
-    for distinct in dict.fromkeys(prompts):
-        indices = np.flatnonzero(prompts == distinct).tolist()
-        texts = [queries[index] for index in indices]
-        vectors[indices] = encode(texts, prompt=distinct, dim=dim, show_progress="queries")
+    encode_queries = partial(encode, kind="query", dim=dim, show_progress="queries")
+    groups = [np.flatnonzero(prompts == distinct).tolist() for distinct in dict.fromkeys(prompts)]
+    parts = [encode_queries([queries[index] for index in group], prompt=prompts[group[0]]) for group in groups]
+    vectors = np.concatenate(parts)[np.concatenate(groups).argsort()]
     return normalize(vectors)
 
 
@@ -57,4 +57,5 @@ def passage_vectors(
 ) -> Vectors:
     """Encode passages and return their normalized vectors (D, H), by default with the passage prompt of the model."""
     prompt = first_prompt(prompt, embedder.prompt_for("passage"))
-    return normalize((encode or embedder.encode)(passages, prompt=prompt, dim=dim, show_progress="passages"))
+    encode = encode or embedder.encode
+    return normalize(encode(passages, prompt=prompt, kind="passage", dim=dim, show_progress="passages"))

@@ -15,6 +15,6 @@ def first_prompt(*prompts: str | None) -> str:
     return next((prompt for prompt in prompts if prompt is not None), "")
 
 
-def model_prompt(prompts: Mapping[str, str | None], kind: PromptKind) -> str:
-    """Return the prompt for queries or passages from a model's prompts; empty if there is none."""
-    return next((prompt for name in PROMPT_NAMES[kind] if (prompt := prompts.get(name))), "")
+def model_prompt(prompts: Mapping[str, str | None], kind: PromptKind) -> str | None:
+    """Return the prompt for queries or passages from a model's prompts; None if there is none."""
+    return next((prompt for name in PROMPT_NAMES[kind] if (prompt := prompts.get(name)) is not None), None)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from embedctl.tokens.packing import Ragged
+from embedctl.tokens.raw_text import RawTextTokenizer
 
 # Estimated maximum of characters per token, by which long texts are shortened before tokenization. If a shortened text
 # has fewer tokens than the limit, the whole text is tokenized.
@@ -86,7 +87,9 @@ def _shorten(text: str, max_len: int, boundary: re.Pattern[str]) -> str:
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """Return a digest of all that determines a transformers tokenizer's tokens, except the maximum length."""
+    """Return a digest of all that determines a tokenizer's tokens, except the maximum length."""
+    if isinstance(tokenizer, RawTextTokenizer):
+        return tokenizer.fingerprint
     backend = getattr(tokenizer, "backend_tokenizer", None)
     state = _python_tokenizer_state(tokenizer) if backend is None else _fast_tokenizer_state(backend)
     text = json.dumps([state, tokenizer.truncation_side], sort_keys=True)

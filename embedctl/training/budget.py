@@ -55,6 +55,8 @@ def explain_out_of_memory(tokens: int, *, gradient_checkpointing: bool) -> Itera
 
 def cpu_budget(embedder: Embedder) -> int:
     """Return the number of tokens whose float32 activations fit into a fraction of this process's share of memory."""
+    if embedder.uses_own_forward:
+        return MAX_TOKENS_CPU  # bytes of texts, which are more than tokens
     config = embedder.backbone.config
     intermediate = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     heads = config.num_attention_heads

@@ -39,8 +39,8 @@ class Evaluator:
         cls, session: Session, collection: Collection, text_settings: TextSettings, dims: tuple[int, ...] = ()
     ) -> Evaluator:
         """Return an evaluator with the prompts of training and the model's maximum length, as `embedctl eval` uses."""
-        queries = collection.prompted_queries(text_settings.query_prompt)
-        documents = [text_settings.passage_prompt + text for text in collection.corpus.values()]
+        queries = [text_settings.query(text, collection.prompts.get(key)) for key, text in collection.queries.items()]
+        documents = [text_settings.passage(text) for text in collection.corpus.values()]
         texts = tokenize(session.embedder.tokenizer, queries + documents, session.embedder.max_len)
         return cls(session, collection, texts, dims)
 

@@ -12,6 +12,7 @@ from embedctl import console
 from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import barrier, is_main
 from embedctl.model.embedder import Embedder
+from embedctl.model.equivalence import record_comparison
 from embedctl.run_folder import CHECKPOINTS, RunFolder
 from embedctl.search.vectors import normalize
 from embedctl.shell import embedctl_command
@@ -64,6 +65,8 @@ class ModelSaver:
             lowest_similarity(vectors, current_vectors, minimum, "float32 weights gathered from all ranks")
             similarity = verify(self.job.folder, texts, vectors, trust_remote_code=self.job.trust_remote_code)
             RunFolder(self.job.folder).remove_below(self.job.folder / CHECKPOINTS)
+            if not trained.uses_own_forward:
+                record_comparison(str(self.job.folder))
             self._print_results(step, similarity, final_is_best)
         barrier()
 

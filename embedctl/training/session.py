@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 from embedctl.distributed.ranks import is_main, world_size
 from embedctl.errors import ModelError
 from embedctl.model import tuning
+from embedctl.model.adapters import merge_adapters
 from embedctl.model.embedder import Embedder
 from embedctl.tokens.packing import Ragged
 from embedctl.training.budget import PROBE_TOKENS, explain_out_of_memory, find_budget
@@ -141,5 +142,5 @@ class Session:
             return None
         trained = copy.deepcopy(self.export_template)
         dcp.set_model_state_dict(trained, state, options=dcp.StateDictOptions(strict=True))
-        tuning.merge_adapters(trained)
+        merge_adapters(trained)
         return trained.eval()

@@ -120,13 +120,17 @@ def load_model(job: TrainJob) -> Embedder:
     else:
         model = load_sentence_transformer(job.model, trust_remote_code=job.trust_remote_code, pooling=job.tune.pooling)
     check_pooling(job, model)
-    embedder = Embedder(model)
+    embedder = Embedder(model).eval()
+    if job.model != TINY:
+        embedder.compare_with_own_forward(job.model)
     check_lengths(job, embedder.position_limit)
-    # Evaluation and the exported model use the model's own length, unless a longer one is given.
-    own = embedder.max_len if model.max_seq_length else 0
-    longest = max(job.text.query_max_len, job.text.passage_max_len, own)
-    model.max_seq_length = min(longest, embedder.position_limit)
+    if embedder.truncates_texts:
+        # Evaluation and the exported model use the model's own length, unless a longer one is given.
+        own_length = (model.max_seq_length or 0) if embedder.uses_own_forward else embedder.max_len
+        embedder.set_max_len(max(job.text.query_max_len, job.text.passage_max_len, own_length))
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
+    if embedder.excludes_prompt and not embedder.uses_own_forward and any(embedder.prompts.values()):
+        embedder.use_own_forward(job.model, "the pooling of the model leaves out the tokens of the prompt")
     embedder.append_normalize()
     check_dims(job.loss.mrl_dims, embedder.dimension)
     return embedder
@@ -154,8 +158,13 @@ def check_pooling(job: TrainJob, model: Any) -> None:
 def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
     """Return the maximum lengths, limited by the model's own, and the prompts of the run."""
     text, limit = job.text, embedder.max_len
-    query_len, passage_len = min(text.query_max_len, limit), min(text.passage_max_len, limit)
-    return TextSettings(query_len, passage_len, embedder.prompt_for("query"), embedder.prompt_for("passage"))
+    return TextSettings(
+        query_max_len=min(text.query_max_len, limit),
+        passage_max_len=min(text.passage_max_len, limit),
+        query_prompt=embedder.prompt_for("query"),
+        passage_prompt=embedder.prompt_for("passage"),
+        marks_prompts=embedder.uses_own_forward,
+    )
 
 
 def resume(job: TrainJob, session: Session) -> Progress:

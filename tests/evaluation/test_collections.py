@@ -75,7 +75,7 @@ def test_the_prompt_of_a_row_replaces_the_models_prompt(write):
     ]
     collection = Collection.from_rows([write("a.jsonl", *rows)])
     assert list(collection.queries.values()) == ["q", "q", "r"]
-    assert collection.prompted_queries("model: ") == ["model: q", "own: q", "r"]
+    assert [collection.prompts.get(key) for key in collection.queries] == [None, "own: ", ""]
 
 
 def test_queries_without_a_relevant_document_are_ignored_with_a_note(write):

@@ -162,7 +162,7 @@ class LetterCounts:
     def prompt_for(self, kind: str) -> str:
         return "z" if kind == "query" else ""
 
-    def encode(self, texts, *, prompt, dim=None, show_progress=False):
+    def encode(self, texts, *, prompt, kind, dim=None, show_progress=False):
         self.prompts.setdefault(prompt, []).extend(texts)
         vectors = np.array(
             [[(prompt + text).count(chr(97 + index)) for index in range(26)] for text in texts], np.float32
@@ -193,11 +193,13 @@ def test_dim_uses_the_leading_dimensions_only():
 
 def test_training_and_eval_encode_the_same_query_texts(tiny_model):
     """One query has its own prompt, and the model has a prompt."""
+    from embedctl.data.build import TextSettings
     from embedctl.model.embedder import Embedder
     from embedctl.search.vectors import query_vectors
 
     embedder = Embedder.from_pretrained(tiny_model, device="cpu")
     embedder.set_prompts("find: ", None)
     queries, prompts = list(LETTERS.queries.values()), [LETTERS.prompts.get(key) for key in LETTERS.queries]
-    expected = embedder.encode(LETTERS.prompted_queries(embedder.prompt_for("query")), prompt="")
+    settings = TextSettings(32, 32, embedder.prompt_for("query"))
+    expected = embedder.encode([settings.query(*pair) for pair in zip(queries, prompts, strict=True)], prompt="")
     np.testing.assert_allclose(query_vectors(embedder, queries, prompts), expected, atol=1e-6)

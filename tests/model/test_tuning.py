@@ -10,6 +10,7 @@ import torch
 
 from embedctl.config import TuneSection
 from embedctl.errors import ConfigError
+from embedctl.model.adapters import merge_adapters
 from embedctl.model.embedder import Embedder
 from embedctl.model.tuning import (
     MasterWeights,
@@ -17,7 +18,6 @@ from embedctl.model.tuning import (
     add_adapters,
     enable_gradient_checkpointing,
     freeze_unused,
-    merge_adapters,
 )
 from embedctl.tokens.tokenize import tokenize
 

@@ -23,6 +23,7 @@ def test_precedence_is_row_then_given_then_model(row, given, model, expected):
 
 
 def test_a_passage_prompt_is_found_under_several_names():
-    assert model_prompt({"query": "q", "document": "", "corpus": "c"}, "passage") == "c"
+    assert model_prompt({"query": "q", "document": "", "corpus": "c"}, "passage") == ""
+    assert model_prompt({"query": "q", "document": None, "corpus": "c"}, "passage") == "c"
     assert model_prompt({"passage": "p", "document": "d"}, "passage") == "d"
-    assert model_prompt({"document": "d", "query": None}, "query") == ""
+    assert model_prompt({"document": "d", "query": None}, "query") is None

@@ -1,0 +1,45 @@
+"""Tokenization and forward pass by sentence-transformers' own code, for models that `TokenEmbedder` cannot run itself.
+
+Examples are models whose first module is not a transformer (StaticEmbedding, Router), chat templates, and different
+maximum lengths of queries and documents. This path is slower: texts are tokenized in every pass, and always padded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from embedctl.tokens.packing import Ragged
+from embedctl.tokens.raw_text import parse
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+def own_features(model: SentenceTransformer, texts: Ragged, device: torch.device) -> dict[str, Any]:
+    """Return the input of `own_forward` for N texts, whose ids are those of `RawTextTokenizer`.
+
+    Texts with the same task and prompt are one part: its model inputs, and the arguments of the forward pass. `order`
+    (N,) contains the indices that sort the vectors of all parts as the texts.
+    """
+    from sentence_transformers.util import batch_to_device
+
+    groups: dict[tuple[str | None, str], list[int]] = {}
+    raw_texts = [parse(texts.ids[start:stop]) for start, stop in zip(texts.spans.starts, texts.spans.ends, strict=True)]
+    for index, raw in enumerate(raw_texts):
+        groups.setdefault((raw.task, raw.prompt), []).append(index)
+    parts = []
+    for (task, prompt), indices in groups.items():
+        options = {"task": task} if task else {}
+        inputs = model.preprocess([raw_texts[index].text for index in indices], prompt=prompt or None, **options)
+        parts.append((batch_to_device(inputs, device), options))
+    order = torch.tensor([index for indices in groups.values() for index in indices]).argsort()
+    return {"parts": parts, "order": order.to(device)}
+
+
+def own_forward(model: SentenceTransformer, features: dict[str, Any]) -> Tensor:
+    """Return the vectors (N, H) of the texts in `features`; see `own_features`."""
+    vectors = [model(dict(inputs), **options)["sentence_embedding"] for inputs, options in features["parts"]]
+    return torch.cat(vectors)[features["order"]]
