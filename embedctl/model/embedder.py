@@ -94,7 +94,7 @@ class Embedder(TokenEmbedder):
 
     def encode(
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
@@ -106,7 +106,7 @@ class Embedder(TokenEmbedder):
         """Return the vectors (N, H) of N texts, in the order of the texts, as `SentenceTransformer.encode` does.
 
         Args:
-            texts: the texts without a prompt.
+            texts: the texts without a prompt; the result for a single text that is not in a list is its vector (H,).
             prompt_name: the name of the model's prompt to prepend to each text; the model's default prompt by default.
             prompt: the prompt to prepend to each text, instead of one of the model's.
             dim: the number of leading dimensions to keep; the vectors are then normalized again.
@@ -122,18 +122,30 @@ class Embedder(TokenEmbedder):
             self.to(select_device(device))
         self.check_dim(dim)
         prefix = self.resolve_prompt(prompt_name, prompt)
-        with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
-            return encode_texts(self, texts, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
+        listed = [texts] if isinstance(texts, str) else texts
+        with console.progress_if(show_progress, "encode", len(listed), "texts") as bar:
+            vectors = encode_texts(self, listed, prefix, self._prompt_length(prefix), dim, batch_tokens, bar)
+        return vectors[0] if isinstance(texts, str) else vectors
 
     def encode_queries(
-        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+        self,
+        texts: str | Sequence[str],
+        *,
+        prompt: str | None = None,
+        dim: int | None = None,
+        show_progress: bool = False,
     ) -> NDArray[np.float32]:
         """Encode queries with `prompt`, by default the model's query prompt; see `encode`."""
         prompt = first_prompt(prompt, self.prompt_for("query"))
         return self.encode(texts, prompt=prompt, dim=dim, show_progress=show_progress and "queries")
 
     def encode_passages(
-        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+        self,
+        texts: str | Sequence[str],
+        *,
+        prompt: str | None = None,
+        dim: int | None = None,
+        show_progress: bool = False,
     ) -> NDArray[np.float32]:
         """Encode passages with `prompt`, by default the model's passage prompt; see `encode`."""
         prompt = first_prompt(prompt, self.prompt_for("passage"))

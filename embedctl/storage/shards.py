@@ -154,6 +154,11 @@ class ShardFolder:
             path.unlink()
 
 
+def vector_files(output: Path) -> list[Path]:
+    """Return the .npy files of an output of `encode`: the file itself, or the shards of a folder."""
+    return sorted(output.glob("shard-*.npy")) if output.is_dir() else [output]
+
+
 def _is_entry(entry: Any, index: int) -> bool:
     """Return whether a value describes shard `index`; a path to another file is not accepted."""
     types = {"file": str, "rows": int, "sha256": str, "texts": str}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import NoReturn
@@ -25,7 +24,7 @@ from embedctl.data.rows import read_rows
 from embedctl.data.store import TrainingData
 from embedctl.data.visits import BatchSettings
 from embedctl.distributed.ranks import is_main, world_size
-from embedctl.distributed.worker import LAUNCHER_PID, run_worker
+from embedctl.distributed.worker import LAUNCHER_PID, config_file_argument, run_worker
 from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.losses.matryoshka import check_dims
@@ -51,6 +50,7 @@ from embedctl.training.runtime import init_runtime
 from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
 
+WORKER_HINT = "`embedctl train --dry-run` writes such a file and prints the command that starts all workers"
 CHECK_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
 
 
@@ -181,4 +181,4 @@ def main(config_file: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(config_file_argument("embedctl.training.worker", WORKER_HINT))
