@@ -13,7 +13,7 @@ import typer
 
 from embedctl import __version__, console
 from embedctl.commands.help import CommandHelp, RootHelp
-from embedctl.errors import ConfigError, EmbedctlError, Stopped, Terminated
+from embedctl.errors import ConfigError, EmbedctlError, Stopped, Terminated, system_error
 from embedctl.resources import complete_environment
 from embedctl.signals import raise_on_stop_signals
 
@@ -88,11 +88,15 @@ def main() -> None:
     try:
         check_encoding(sys.argv[1:])
         complete_environment()
-        app(with_default_resume(sys.argv[1:]), prog_name="embedctl")
+        app(with_default_resume(sys.argv[1:]), prog_name="embedctl")  # ends with SystemExit
     except EmbedctlError as error:
-        console.error(error.message, error.hint)
-        raise SystemExit(error.exit_code) from None
+        failure = error
     except (KeyboardInterrupt, Terminated) as stop:
-        stopped = Stopped.by(stop)
-        console.error(stopped.message)
-        raise SystemExit(stopped.exit_code) from None
+        failure = Stopped.by(stop)
+    except (MemoryError, OSError, RuntimeError) as cause:
+        known = system_error(cause)
+        if known is None:
+            raise
+        failure = known
+    console.error(failure.message, failure.hint)
+    raise SystemExit(failure.exit_code)

@@ -29,6 +29,17 @@ HEADER = """\
 C = TypeVar("C", bound=Command)
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also states the line of a number or date that Python does not accept."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError:
+            problem = "the number has too many digits, or the date does not exist"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+
+
 def option_fields(config: type[BaseModel], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], FieldInfo]:
     """Return a dict from the path of each option to its pydantic field. Options of all commands come last.
 
@@ -136,13 +147,15 @@ def _read_yaml(file: str, config: type[Command]) -> dict[str, Any]:
     except FileNotFoundError:  # the command has no options of its own
         hint = _help_hint(config)
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        content = yaml.load(Path(file).read_text(encoding="utf-8"), _Loader)
     except OSError as cause:
         raise ConfigError(f"--config: {file}: {cause.strerror}", "check the name of the file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"--config: {file}: not YAML: the file is not UTF-8", hint) from None
     except yaml.YAMLError as invalid:
         raise ConfigError(f"--config: {_yaml_message(file, invalid)}", hint) from None
+    except RecursionError:
+        raise ConfigError(f"--config: {file}: values are nested too deeply", hint) from None
     if not isinstance(content or {}, dict):
         raise ConfigError(f"--config: {file}: expected sections with keys and values", hint)
     return {name: value for name, value in (content or {}).items() if value is not None}

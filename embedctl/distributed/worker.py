@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from embedctl import console
 from embedctl.credentials import masked
-from embedctl.errors import EXIT_BUG, EXIT_SIGNAL, EXIT_USER_ERROR, EmbedctlError, Terminated
+from embedctl.errors import EXIT_BUG, EXIT_SIGNAL, EXIT_USER_ERROR, EmbedctlError, Terminated, system_error
 from embedctl.files import write_atomically
 from embedctl.signals import raise_on_stop_signals
 
@@ -74,13 +74,16 @@ def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:
     After a failure the process ends at once, because other ranks may wait for it in a collective operation.
     """
 
-    def _report_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    def _report(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if error := system_error(value):
+            report_failure(folder, error.exit_code, error.message, error.hint)
+            os._exit(error.exit_code)
         text = "".join(traceback.format_exception(kind, value, trace))
         report_failure(folder, EXIT_BUG, f"{kind.__name__}: {value}", "", text)
         sys.stderr.flush()
         os._exit(EXIT_BUG)
 
-    sys.excepthook = _report_bug
+    sys.excepthook = _report
     die_with_parent()
     raise_on_stop_signals()
     try:
