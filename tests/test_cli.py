@@ -166,5 +166,5 @@ def test_arguments_and_working_folders_that_are_not_utf8_are_refused(tmp_path):
 
 def test_help_on_a_narrow_terminal_has_descriptions_of_readable_width():
     lines = run("search", "--help", COLUMNS="40").stdout.splitlines()
-    assert "│      queries to search with          │" in lines
+    assert "│     queries to search with           │" in lines
     assert max(map(len, lines[: next(i for i, line in enumerate(lines) if line.startswith("Examples"))])) <= 40

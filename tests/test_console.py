@@ -96,22 +96,18 @@ def test_characters_that_stdout_lacks_are_printed_as_escapes(monkeypatch: pytest
     assert written.getvalue() == b'caf\xe9 \\u732b\n{"text": "\\u00e9 \\u732b \\ud83d\\ude00"}\n'
 
 
-def test_the_command_continues_after_the_reader_of_its_output_has_left():
-    script = (
-        "from embedctl import console; console.configure(); console.output('x'); console.info('y'); "
-        "console.result({}); console.info('z'); open('done', 'w')"
+@pytest.mark.parametrize(
+    ("closed", "read", "printed"), [("stdout", "stderr", "y\nz\n"), ("stderr", "stdout", "x\n{}\n")]
+)
+def test_the_command_continues_after_the_reader_of_its_output_has_left(closed, read, printed):
+    calls = "configure(), console.output('x'), console.info('y'), console.result({}), console.info('z')"
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", f"from embedctl import console; console.{calls}"],
+        **{closed: writer, read: subprocess.PIPE},
+        text=True,
+        check=False,
     )
-    for stream in ("stdout", "stderr"):
-        reader, writer = os.pipe()
-        os.close(reader)
-        other = "stderr" if stream == "stdout" else "stdout"
-        ended = subprocess.run(
-            [sys.executable, "-c", script.replace("open('done', 'w')", f"print('done', file=__import__('sys').{other})")],
-            **{stream: writer, other: subprocess.PIPE},
-            text=True,
-            check=False,
-        )
-        os.close(writer)
-        assert ended.returncode == 0
-        lines = {"stderr": "y\nz\ndone\n", "stdout": "x\n{}\ndone\n"}[other]
-        assert getattr(ended, other) == lines
+    os.close(writer)
+    assert (ended.returncode, getattr(ended, read)) == (0, printed)

@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from embedctl import errors
-from embedctl.errors import CheckFailed, ConfigError, DataError, EmbedctlError, ModelError, Stopped, TrainingError, system_error
+from embedctl.errors import (
+    CheckFailed,
+    ConfigError,
+    DataError,
+    EmbedctlError,
+    ModelError,
+    Stopped,
+    TrainingError,
+    system_error,
+)
 
 
 @pytest.mark.parametrize(
