@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from embedctl import __version__, console
 from embedctl.commands.help import CommandHelp, RootHelp
-from embedctl.errors import EmbedctlError, Stopped, Terminated
+from embedctl.errors import ConfigError, EmbedctlError, Stopped, Terminated, system_error
+from embedctl.resources import complete_environment
 from embedctl.signals import stop_signals_raised
 
 # Each command and its module in embedctl/commands, in the order of a user's work; `embedctl --help` uses this order.
@@ -42,7 +45,7 @@ for _name, _module in COMMANDS.items():
 
 def _print_version(requested: bool) -> None:
     if requested:
-        print(f"embedctl {__version__}")
+        console.output(f"embedctl {__version__}")
         raise typer.Exit
 
 
@@ -61,15 +64,39 @@ def with_default_resume(arguments: list[str]) -> list[str]:
     return [f"{item}=latest" if item == "--resume" and following.startswith("-") else item for item, following in pairs]
 
 
+def check_encoding(arguments: list[str]) -> None:
+    """Check that the arguments and the name of the working folder can be written to JSON and YAML files.
+
+    Raises:
+        ConfigError: the bytes of one of them are not UTF-8, or the working folder does not exist any more.
+    """
+    try:
+        folder = str(Path.cwd())
+    except FileNotFoundError:
+        raise ConfigError("the working folder was removed", "run the command in an existing folder") from None
+    for name, text in (*(("argument", argument) for argument in arguments), ("working folder", folder)):
+        written = os.fsencode(text).decode("utf-8", "backslashreplace")
+        if written != text:
+            hint = "give texts in UTF-8, and rename a file or folder whose name is not UTF-8"
+            raise ConfigError(f"the {name} {written} is not UTF-8", hint)
+
+
 def main() -> None:
     """Run the command line. An error that the user can fix is printed as a message; a bug, as a traceback."""
+    console.configure()
     try:
         with stop_signals_raised():
-            app(with_default_resume(sys.argv[1:]), prog_name="embedctl")
+            check_encoding(sys.argv[1:])
+            complete_environment()
+            app(with_default_resume(sys.argv[1:]), prog_name="embedctl")  # ends with SystemExit
     except EmbedctlError as error:
-        console.error(error.message, error.hint)
-        raise SystemExit(error.exit_code) from None
+        failure = error
     except (KeyboardInterrupt, Terminated) as stop:
-        stopped = Stopped.by(stop)
-        console.error(stopped.message)
-        raise SystemExit(stopped.exit_code) from None
+        failure = Stopped.by(stop)
+    except (MemoryError, OSError, RuntimeError) as cause:
+        known = system_error(cause)
+        if known is None:
+            raise
+        failure = known
+    console.error(failure.message, failure.hint)
+    raise SystemExit(failure.exit_code)

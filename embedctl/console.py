@@ -1,16 +1,21 @@
 """Console output: messages and progress to stderr, results to stdout.
 
 `--json` prints one JSON object to stdout; `--quiet` prints only results, warnings and errors. If stderr is not a
-terminal, a progress bar becomes a plain line every ten seconds.
+terminal, a progress bar becomes a plain line every ten seconds. If the reader of a stream has left, as `head` does
+after its last line, the rest of the stream is discarded and the command continues. Characters that the encoding of
+stdout lacks are printed as escapes.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import sys
 import time
 from contextlib import AbstractContextManager, closing, nullcontext
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -25,13 +30,32 @@ PLAIN_LINE_SECONDS = 10.0
 # Characters that a terminal interprets or that change the order of the text around them: C0 and C1 controls except for
 # tab and newline, line separators, directional marks, embeddings, overrides and isolates, and lone surrogates.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_console = Console(stderr=True, highlight=False)
+
+
+class Screen(Console):
+    """A rich console that discards its output after the reader has left; rich itself would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Discard the rest of the output."""
+        _discard(self.file)
+
+
+def _discard(stream: IO[str]) -> None:
+    """Send what a stream has not written yet, and all that follows, to the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+_console: Console = Screen(stderr=True, highlight=False)
 
 
 def configure(*, quiet: bool = False) -> None:
     """Set up the console of this process; with `quiet`, it prints only results, warnings and errors."""
     global _console
-    _console = Console(stderr=True, highlight=False, quiet=quiet)
+    _console = Screen(stderr=True, highlight=False, quiet=quiet)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as Python does for stderr
 
 
 def plural(count: int, singular: str, plural: str = "") -> str:
@@ -54,14 +78,14 @@ def info(message: str, style: str | None = None) -> None:
 
 def warn(message: str) -> None:
     """Print a warning to stderr, also with `--quiet`."""
-    Console(stderr=True, highlight=False).print(
+    Screen(stderr=True, highlight=False).print(
         visible(masked(f"warning: {message}")), style="yellow", markup=False, soft_wrap=True
     )
 
 
 def error(message: str, hint: str = "") -> None:
     """Print an error and the next action to stderr, also with `--quiet`."""
-    console = Console(stderr=True, highlight=False)
+    console = Screen(stderr=True, highlight=False)
     console.print(visible(masked(f"error: {message}")), style="red", markup=False, soft_wrap=True)
     if hint:
         console.print(visible(masked(f"  -> {hint}")), markup=False, soft_wrap=True)
@@ -95,14 +119,24 @@ def table(title: str, columns: list[str], rows: list[list[str]], *, is_result: b
 
 def output(text: str) -> None:
     """Print text that is the result of a command to stdout."""
-    print(visible(text), flush=True)
+    _print(visible(text))
 
 
 def result(values: dict[str, Any]) -> None:
-    """Print one JSON object to stdout; control characters in it are JSON escapes."""
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    escaped = CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-    print(escaped, flush=True)
+    """Print one JSON object to stdout; control characters in it are JSON escapes.
+
+    So are all characters outside ASCII if the encoding of stdout may lack some of them.
+    """
+    is_unicode = getattr(sys.stdout, "encoding", "").lower().startswith("utf")
+    text = json.dumps(values, ensure_ascii=not is_unicode, allow_nan=False)
+    _print(CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard(sys.stdout)
 
 
 class Bar:

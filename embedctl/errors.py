@@ -10,11 +10,14 @@
     Stopped                  128 + signal  stopped by Ctrl-C, SIGTERM or SIGHUP; training saved a checkpoint first
     Terminated               128 + signal  raised by these signals; no Exception, so no library suppresses it
 
-Any other exception is a bug and keeps its traceback. `message` states what is wrong and `hint` states the next action.
+Any other exception is a bug and keeps its traceback, unless `system_error` recognises that the system refused memory or
+a file. `message` states what is wrong and `hint` states the next action.
 """
 
 from __future__ import annotations
 
+import errno
+import sys
 from signal import SIGINT, Signals
 
 from embedctl.credentials import masked
@@ -25,6 +28,19 @@ EXIT_BUG = 70
 EXIT_SIGNAL = 128  # plus the number of the signal
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+MEMORY_HINT = (
+    "end other programs that use this memory, use a smaller model, "
+    "or give a smaller --batch-tokens (encode) or --tokens-per-forward (train)"
+)
+# What the system refuses although the program is right: no permission, no space, too many files, a damaged disk.
+SYSTEM_ERRORS = {
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EMFILE", "ENFILE"),
+        *("EIO", "ESTALE", "ELOOP", "ENAMETOOLONG", "EISDIR", "ENOTDIR"),
+    )
+    if hasattr(errno, name)
+}
 
 
 class EmbedctlError(Exception):
@@ -104,3 +120,16 @@ def first_line(exception: BaseException) -> str:
     If the message is empty, return the name of the exception's type.
     """
     return masked((str(exception).strip() or type(exception).__name__).splitlines()[0])[:300]
+
+
+def system_error(cause: BaseException) -> EmbedctlError | None:
+    """Return the error for an exception with which the system refused memory or a file; None for any other one."""
+    torch = sys.modules.get("torch")  # if it is not imported, the exception is not one of torch
+    if torch is not None and isinstance(cause, torch.OutOfMemoryError):
+        return EmbedctlError("out of GPU memory", MEMORY_HINT)
+    if isinstance(cause, MemoryError) or "can't allocate memory" in str(cause):  # torch on the CPU
+        return EmbedctlError("out of memory", MEMORY_HINT)
+    if isinstance(cause, OSError) and cause.errno in SYSTEM_ERRORS:
+        name = f"{cause.filename}: " if cause.filename is not None else ""
+        return EmbedctlError(f"{name}{cause.strerror}", "make the file or folder usable, or give another one")
+    return None

@@ -7,36 +7,20 @@ whether an output may be replaced.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock
 
-from embedctl.errors import ConfigError, EmbedctlError, OutputError
-
-TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
-WRITE_ERRORS = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTDIR", "EISDIR")
-    if hasattr(errno, name)
-}
-REMOVED = "the file or its folder was removed while the command ran"
-HINTS = {  # by the reason why a file cannot be written
-    REMOVED: "run the command again",
-    os.strerror(errno.EFBIG): "raise the limit of the size of a file (`ulimit -f`), or use another file system",
-}
-LIBRARY_ERROR = re.compile(r"os error (\d+)")  # in messages of safetensors and tokenizers (Rust)
-# Messages of numpy.ndarray.tofile and torch.save for a write that stored fewer bytes than it should.
-SHORT_WRITE = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \d+|file write failed")
+from embedctl.errors import ConfigError
+from embedctl.write_errors import TEMPORARY_NAME, writing
 
 
 def temporary_for(path: Path) -> Path:
@@ -149,51 +133,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-class writing(AbstractContextManager[None]):  # noqa: N801  used like a function
-    """Convert an error of writing in a with-block, such as a full disk, to an OutputError that names `path`.
-
-    Libraries report such errors as exceptions of many types, so the error is recognised by its number or its message.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __exit__(self, kind: object, cause: BaseException | None, trace: object) -> None:
-        """Raise an OutputError if the with-block failed because `path` cannot be written."""
-        if not isinstance(cause, Exception) or isinstance(cause, EmbedctlError):
-            return
-        reason = write_problem(self.path, cause)
-        if reason is not None:
-            message, hint = f"{self.path}: cannot be written: {reason}", HINTS.get(reason)
-            if hint is None:
-                message += _free_space(self.path)
-                hint = "free disk space, make the folder writable, or give another path, and run the command again"
-            raise OutputError(message, hint) from cause
-
-
-def write_problem(path: Path, cause: BaseException) -> str | None:
-    """Return why `path` cannot be written; None if the exception has another reason."""
-    match = LIBRARY_ERROR.search(str(cause))
-    number = (cause.errno if isinstance(cause, OSError) else None) or (int(match[1]) if match else 0)
-    if number in WRITE_ERRORS:
-        return os.strerror(number)
-    is_own = str(path) in str(cause) or TEMPORARY_NAME.search(str(cause)) or not path.parent.is_dir()
-    if is_own and os.strerror(errno.ENOENT) in str(cause):
-        return REMOVED
-    if SHORT_WRITE.search(str(cause)):
-        return "the disk is full, or the file is larger than allowed"
-    known = (os.strerror(code) for code in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS))
-    return next((text for text in known if text in str(cause)), None)  # messages of faiss
-
-
-def _free_space(path: Path) -> str:
-    """Return a text with the free space of the disk of `path`, which is appended to a message."""
-    existing = next((folder for folder in path.absolute().parents if folder.is_dir()), None)
-    if existing is None:
-        return ""
-    return f" ({shutil.disk_usage(existing).free / 2**20:,.0f} MiB of disk space free)"
 
 
 def build_once(folder: Path, build: Callable[[Path], None], is_valid: Callable[[Path], bool] = Path.exists) -> Path:

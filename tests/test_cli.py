@@ -151,3 +151,20 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(cli, "app", fail)
     with pytest.raises(ZeroDivisionError):
         cli.main()
+
+
+def test_arguments_and_working_folders_that_are_not_utf8_are_refused(tmp_path):
+    outcome = run("search", os.fsdecode(b"caf\xe9 au lait"))
+    assert outcome.returncode == 2
+    assert outcome.stderr.startswith("error: the argument caf\\xe9 au lait is not UTF-8\n  -> ")
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    outcome = run("validate-data", "rows.jsonl", folder=folder, PYTHONPATH=str(Path(embedctl.__file__).parents[1]))
+    assert outcome.returncode == 2
+    assert "caf\\xe9 is not UTF-8" in outcome.stderr
+
+
+def test_help_on_a_narrow_terminal_has_descriptions_of_readable_width():
+    lines = run("search", "--help", COLUMNS="40").stdout.splitlines()
+    assert "│     queries to search with           │" in lines
+    assert max(map(len, lines[: next(i for i, line in enumerate(lines) if line.startswith("Examples"))])) <= 40

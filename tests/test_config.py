@@ -380,3 +380,17 @@ def test_a_truncated_configuration_of_a_run_is_refused(tmp_path):
         with pytest.raises(ConfigError):
             load(TrainConfig, TrainConfig.implied_config(flags)[0])
     assert whole.optim.lr == 0.123
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("optim:\n  seed: " + "9" * 5000, r"own\.yaml:2: not YAML: the number has too many digits"),
+        ("optim:\n\n  seed: 2024-99-99", r"own\.yaml:3: not YAML: .*the date does not exist"),
+        ("[" * 5000, r"own\.yaml: values are nested too deeply"),
+    ],
+)
+def test_values_that_python_does_not_accept_are_errors_of_the_file(content, message, tmp_path):
+    (tmp_path / "own.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load(TrainConfig, str(tmp_path / "own.yaml"))

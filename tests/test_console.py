@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -81,3 +85,29 @@ def test_progress_without_a_terminal_prints_plain_lines(
     lines = capsys.readouterr().err.splitlines()
     # 200 texts in 10 s are 20 per second, so the remaining 800 take 40 s
     assert lines == ["encoding: 200/1,000 texts (20 texts/s, 40 s left)"]
+
+
+def test_characters_that_stdout_lacks_are_printed_as_escapes(monkeypatch: pytest.MonkeyPatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    console.configure()
+    console.output("café 猫")
+    console.result({"text": "é 猫 😀"})
+    assert written.getvalue() == b'caf\xe9 \\u732b\n{"text": "\\u00e9 \\u732b \\ud83d\\ude00"}\n'
+
+
+@pytest.mark.parametrize(
+    ("closed", "read", "printed"), [("stdout", "stderr", "y\nz\n"), ("stderr", "stdout", "x\n{}\n")]
+)
+def test_the_command_continues_after_the_reader_of_its_output_has_left(closed, read, printed):
+    calls = "configure(), console.output('x'), console.info('y'), console.result({}), console.info('z')"
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", f"from embedctl import console; console.{calls}"],
+        **{closed: writer, read: subprocess.PIPE},
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert (ended.returncode, getattr(ended, read)) == (0, printed)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 
 import pytest
+import torch
 
 from embedctl import errors
-from embedctl.errors import CheckFailed, ConfigError, DataError, EmbedctlError, ModelError, Stopped, TrainingError
+from embedctl.errors import (
+    CheckFailed,
+    ConfigError,
+    DataError,
+    EmbedctlError,
+    ModelError,
+    Stopped,
+    TrainingError,
+    system_error,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +42,21 @@ def test_the_docstring_lists_every_class():
     ]
     assert len(classes) == 9
     assert [name for name in classes if name not in str(errors.__doc__)] == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "rows.jsonl"), "rows.jsonl: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of GPU memory"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), None),
+        (RuntimeError("shapes differ"), None),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug(cause, message):
+    error = system_error(cause)
+    assert (error and error.message) == message
+    assert error is None or (error.hint and error.exit_code == 2)

@@ -14,7 +14,17 @@ import embedctl
 ROOT = Path(embedctl.__file__).parent
 BASE = tuple(
     f"embedctl.{name}"
-    for name in ("credentials", "digests", "inputs", "locks", "outputs", "run_folder", "shell", "signals")
+    for name in (
+        "credentials",
+        "digests",
+        "inputs",
+        "locks",
+        "outputs",
+        "run_folder",
+        "shell",
+        "signals",
+        "write_errors",
+    )
 )
 # One layer per line, the lowest first; the name of a folder includes its modules.
 LAYERS = (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from pathlib import Path
 
 import pytest
 
 from embedctl import resources
+from embedctl.errors import ConfigError
 
 
 def test_shipped_files_of_a_checkout_are_beside_the_package():
@@ -56,3 +59,30 @@ def test_display_path_shortens_absolute_paths(tmp_path: Path, monkeypatch: pytes
     assert resources.display_path("a.json:2") == "a.json:2"
     monkeypatch.chdir(resources.example_data().parent.parent)  # as with a virtual environment inside the working folder
     assert resources.display_path(str(resources.example_data("eval.json"))) == "example_data/eval.json"
+
+
+def test_a_user_without_home_and_name_has_a_temporary_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise KeyError
+
+    for name in ("EMBEDCTL_CACHE", "XDG_CACHE_HOME", "HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")  # restored after the test
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", fail)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    for name in resources.LIBRARY_FOLDERS:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    resources.complete_environment()
+    home = tmp_path / f"embedctl-{os.getuid()}"
+    assert os.environ["HOME"] == str(home)
+    assert getpass.getuser() == str(os.getuid())
+    assert resources.private_cache("stores").is_relative_to(tmp_path)
+    assert Path(os.environ["TRITON_CACHE_DIR"]).is_dir()
+
+
+def test_a_cache_folder_that_the_user_named_is_used_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EMBEDCTL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match=r"EMBEDCTL_CACHE=.*file: the folder cannot be written"):
+        resources.private_cache("stores")

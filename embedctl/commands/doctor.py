@@ -23,7 +23,7 @@ from embedctl.config import DoctorConfig
 from embedctl.credentials import masked
 from embedctl.errors import CheckFailed
 from embedctl.remote import hub
-from embedctl.resources import cache_folder, shipped_path
+from embedctl.resources import cache_folder, home_folder, shipped_path
 
 EXAMPLES = r"""
 # Show what is installed and what is missing.
@@ -148,7 +148,7 @@ def _check_folders() -> Iterator[CheckResult]:
     except FileNotFoundError as missing:
         advice = "run `pip install --force-reinstall .` in the repository of embedctl"
         yield CheckResult("folder", "example data", str(missing), advice, broken=True)
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    home = os.environ.get("HF_HOME") or home_folder() / ".cache" / "huggingface"
     models = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
     yield _check_cache("Hugging Face cache", models, "HF_HOME", required=False)
     yield _check_cache("embedctl cache", cache_folder(), "EMBEDCTL_CACHE", required=True)

@@ -17,7 +17,7 @@ from typer import BadParameter
 from typer.core import TyperCommand, TyperGroup
 
 from embedctl.commands.switches import with_switch_values
-from embedctl.console import visible
+from embedctl.console import Screen, visible
 
 UsageError: Any = BadParameter.__mro__[1]  # the base class of errors of parsing, which Typer does not export
 MAIN_OPTIONS, OUTPUT = "Main options", "Output"
@@ -39,6 +39,7 @@ PANELS = (
     "Hardware and processes",
 )
 MIN_NAME_WIDTH, NAME_SHARE = 26, 0.34  # of the column of names: in characters, and as a fraction of the width
+NARROW_WIDTH, NARROW_INDENT = 60, 3  # on a narrower screen, names are above their description, which is indented
 FOOTER = (
     "Options on the command line override --config. --no-NAME or --NAME=0 turns the switch --NAME off. "
     "Underscores are accepted: --neg_nums is the same as --neg-nums."
@@ -70,7 +71,7 @@ class CommandHelp(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help to stdout; the formatter's plain text stays empty."""
-        screen = Console(highlight=False)
+        screen = Screen(highlight=False)
         _print_head(screen, self.get_usage(ctx), " ".join((self.help or "").split()))
         for title, options in _panels(self.get_params(ctx)).items():
             _print_panel(screen, title, ((_names(option), _description(option)) for option in options))
@@ -83,7 +84,7 @@ class RootHelp(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help to stdout; the formatter's plain text stays empty."""
-        screen = Console(highlight=False)
+        screen = Screen(highlight=False)
         _print_head(screen, self.get_usage(ctx), self.help or "")
         commands = self.commands.items()
         _print_panel(screen, "Commands", ((Text(name, style="bold cyan"), _summary(one)) for name, one in commands))
@@ -114,7 +115,7 @@ def _panels(options: list[Any]) -> dict[str, list[Any]]:
 
 def _entry(names: Text, description: Text, width: int) -> list[RenderableType]:
     """Return the two columns of an entry; names that are too long for the first column are on a line above."""
-    column = max(MIN_NAME_WIDTH, int(width * NAME_SHARE))
+    column = NARROW_INDENT if width < NARROW_WIDTH else max(MIN_NAME_WIDTH, int(width * NAME_SHARE))
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=column)
     grid.add_column(overflow="fold", ratio=1)

@@ -149,6 +149,8 @@ def _read_yaml(file: str, config_type: type[Command]) -> tuple[dict[str, Any], d
         raise ConfigError(f"--config: {file}: not YAML: the file is not UTF-8", hint) from None
     except yaml.YAMLError as invalid:
         raise ConfigError(f"--config: {_yaml_message(file, invalid)}", hint) from None
+    except RecursionError:
+        raise ConfigError(f"--config: {file}: values are nested too deeply", hint) from None
     if not isinstance(content or {}, dict):
         raise ConfigError(f"--config: {file}: expected sections with keys and values", hint)
     return {name: value for name, value in (content or {}).items() if value is not None}, lines

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,34 +30,13 @@ from embedctl.files import build_once
 from embedctl.inputs import InputFiles
 from embedctl.reading.hashes import HashPartitions, text_hash
 from embedctl.tokens.pipeline import prefetch
-from embedctl.tokens.prompts import first_prompt
-from embedctl.tokens.raw_text import mark
 from embedctl.tokens.spans import Integers
+from embedctl.tokens.text_settings import TextSettings
 from embedctl.tokens.tokenize import tokenize, tokenizer_fingerprint
 
 VERSION = 4  # of the arrays of a store; a store of another version is not reused
 ROWS_PER_BLOCK = 2048
 HASHES_PER_BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class TextSettings:
-    """Maximum lengths and prompts of queries and passages."""
-
-    query_max_len: int  # in tokens
-    passage_max_len: int  # in tokens
-    query_prompt: str = ""  # prepended to each query whose row has no prompt
-    passage_prompt: str = ""  # prepended to each passage
-    marks_prompts: bool = False  # whether the tokenizer is a `RawTextTokenizer`
-
-    def query(self, text: str, prompt: str | None = None) -> str:
-        """Return a query with its own prompt or, if that is None, with the prompt of the settings."""
-        prompt = first_prompt(prompt, self.query_prompt)
-        return (mark("query", prompt) if self.marks_prompts else prompt) + text
-
-    def passage(self, text: str) -> str:
-        """Return a passage with its prompt."""
-        return (mark("passage", self.passage_prompt) if self.marks_prompts else self.passage_prompt) + text
 
 
 def open_or_build(files: Sequence[str], tokenizer: Any, settings: TextSettings, cache: Path) -> TrainingData:
@@ -163,8 +142,8 @@ def _hashes(row: Row, settings: TextSettings) -> list[int]:
 
     A query and a passage with the same text have different hashes, because they can be truncated to different lengths.
     """
-    query = text_hash("q\0" + settings.query(row.query, row.prompt))
-    return [query, *(_passage_hash(settings.passage(text)) for text in (*row.pos, *row.neg))]
+    passages = (_passage_hash(settings.passage(text)) for text in (*row.pos, *row.neg))
+    return [text_hash("q\0" + settings.query(row.query, row.prompt)), *passages]
 
 
 def _passage_hash(text: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +22,11 @@ from embedctl.files import write_atomically
 from embedctl.resources import config_file
 
 DDP_MAX_WEIGHT_BYTES = 4 << 30  # in float32; gradients and AdamW's two moments need three times as much again
+# Environment variables with which torchrun, accelerate and MPI tell a worker its rank and where the others are.
+GROUP_VARIABLE = re.compile(
+    "((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_.*"
+    "|(PMI|OMPI_COMM_WORLD|MV2_COMM_WORLD)_.*|MPI_LOCALN?RANK(ID|S)"
+)
 DISTRIBUTED_TYPES = {"none": "NO", "ddp": "MULTI_GPU", "fsdp": "FSDP"}  # strategy -> accelerate's `distributed_type`
 
 
@@ -127,12 +133,17 @@ def accelerate_config(job: LaunchJob, plan: LaunchPlan) -> dict[str, Any]:
 def write_launch(job: LaunchJob) -> None:
     """Write FOLDER/accelerate.yaml and set the environment variables that it requires.
 
+    Variables that another job left behind, for example in a shell that a scheduler started, are removed: with them, the
+    workers would wait for the processes of that job.
+
     Raises:
         ConfigError: this machine has fewer GPUs than processes, or one GPU is named for several processes.
     """
     plan = LaunchPlan.from_job(job)
     config = yaml.safe_dump(accelerate_config(job, plan), sort_keys=False)
     write_atomically(Path(job.folder) / "accelerate.yaml", config)
+    for name in filter(GROUP_VARIABLE.fullmatch, list(os.environ)):
+        del os.environ[name]
     cores = (os.cpu_count() or 1) // max(1, plan.processes // job.machines)
     os.environ["ACCELERATE_USE_CPU"] = str(not plan.uses_gpus).lower()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))

@@ -1,6 +1,7 @@
 """Entry point of every worker process.
 
-A worker ends together with its launcher, and reports a failure in a file that the supervisor reads.
+A worker ends together with its launcher, and reports a failure in a file that the supervisor reads. Without a
+supervisor, it also prints the failure.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
+from embedctl import console
 from embedctl.credentials import masked
-from embedctl.errors import EXIT_BUG, EXIT_SIGNAL, EmbedctlError, Terminated
+from embedctl.errors import EXIT_BUG, EXIT_SIGNAL, EXIT_USER_ERROR, EmbedctlError, Terminated, system_error
 from embedctl.files import write_atomically
 from embedctl.signals import stop_signals_raised
 
@@ -35,11 +37,29 @@ def die_with_parent() -> None:
             os._exit(1)
 
 
+def config_file_argument(module: str, hint: str) -> str:
+    """Return the configuration file that a worker module received; without one, print an error and end the process.
+
+    Args:
+        module: the module.
+        hint: which command writes such a file.
+    """
+    given = sys.argv[1:]
+    if len(given) == 1 and Path(given[0]).is_file():
+        return given[0]
+    takes = f"`python -m {module} FOLDER/config.yaml` takes the configuration of a run"
+    console.error(f"{takes}; {given[0]}: no such file" if len(given) == 1 else f"{takes} as its only argument", hint)
+    raise SystemExit(EXIT_USER_ERROR)
+
+
 def report_failure(folder: Path, code: int, message: str, hint: str, trace: str = "") -> None:
     """Write a failure to FOLDER/error.rankN.json, and its traceback to FOLDER/traceback.rankN.txt.
 
-    Credentials are replaced by `***`.
+    Credentials are replaced by `***`. A worker that a scheduler started has no supervisor, and also prints the failure.
     """
+    if LAUNCHER_PID not in os.environ:
+        sys.stderr.write(masked(trace))
+        console.error(message, hint)
     rank = os.environ.get("RANK", "0")
     name = f"traceback.rank{rank}.txt"
     if trace:
@@ -54,13 +74,16 @@ def run_worker(folder: Path, work: Callable[[], None]) -> NoReturn:
     After a failure the process ends at once, because other ranks may wait for it in a collective operation.
     """
 
-    def _report_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    def _report(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if error := system_error(value):
+            report_failure(folder, error.exit_code, error.message, error.hint)
+            os._exit(error.exit_code)
         text = "".join(traceback.format_exception(kind, value, trace))
         report_failure(folder, EXIT_BUG, f"{kind.__name__}: {value}", "", text)
         sys.stderr.flush()
         os._exit(EXIT_BUG)
 
-    sys.excepthook = _report_bug
+    sys.excepthook = _report
     die_with_parent()
     try:
         with stop_signals_raised():

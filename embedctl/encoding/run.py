@@ -12,7 +12,7 @@ from embedctl import console
 from embedctl.distributed.ranks import is_main
 from embedctl.encoding.encoder import Encoder, TextCounts
 from embedctl.encoding.job import EncodeJob
-from embedctl.files import atomic_folder, writing
+from embedctl.files import atomic_folder
 from embedctl.inputs import InputFiles
 from embedctl.model.embedder import Embedder
 from embedctl.model.onnx import RUNTIMES, use_backend
@@ -25,6 +25,7 @@ from embedctl.storage.names import INDEX, index_folder_for
 from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import ShardFolder
 from embedctl.storage.textmap import store_texts
+from embedctl.write_errors import writing
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 
 if __name__ == "__main__":  # the imports below take seconds, and Ctrl-C during them must not print a traceback
@@ -12,10 +11,12 @@ if __name__ == "__main__":  # the imports below take seconds, and Ctrl-C during 
 from embedctl import console
 from embedctl.config import EncodeConfig, load
 from embedctl.distributed.ranks import init_distributed, is_main, world_size
-from embedctl.distributed.worker import run_worker
+from embedctl.distributed.worker import config_file_argument, run_worker
 from embedctl.encoding.job import EncodeJob
 from embedctl.encoding.run import encode, print_summary
 from embedctl.errors import ConfigError
+
+WORKER_HINT = "run `embedctl encode --num-processes N`, which writes such a file and starts the workers"
 
 
 def run(config: EncodeConfig) -> None:
@@ -34,4 +35,5 @@ def run(config: EncodeConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_worker(Path(sys.argv[1]).parent, lambda: run(load(EncodeConfig, sys.argv[1])))
+    config_file = config_file_argument("embedctl.encoding.worker", WORKER_HINT)
+    run_worker(Path(config_file).parent, lambda: run(load(EncodeConfig, config_file)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.errors import ConfigError, ModelError
+from embedctl.model.device import select_device
 from embedctl.model.encoding import encode_texts
 from embedctl.model.equivalence import comparison_problem, packing_problem, record_comparison, was_compared
 from embedctl.model.loading import hash_weights, load_sentence_transformer
@@ -18,24 +19,6 @@ from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.tokens.prompts import PromptKind, first_prompt, model_prompt
 from embedctl.tokens.raw_text import mark
 from embedctl.tokens.tokenize import tokenize
-
-
-def select_device(device: str | None = None) -> torch.device:
-    """Return the given device; by default a GPU if one is available, else Apple's MPS, else the CPU.
-
-    Raises:
-        ModelError: the device is not available.
-    """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as cause:
-        raise ModelError(
-            f"--device {device}: this device is not available",
-            "use `--device cpu`, or run `embedctl doctor` to list the devices",
-        ) from cause
-    return torch.device(device)
 
 
 class Embedder(TokenEmbedder):
@@ -94,7 +77,7 @@ class Embedder(TokenEmbedder):
         if self.uses_own_forward:
             problem = f"the first module of the model, {type(self.model[0]).__name__}, is not a transformer"
         elif not was_compared(path):
-            problem = comparison_problem(self)
+            problem = comparison_problem(self, {"queries": self.encode_queries, "passages": self.encode_passages})
         if problem:
             self.use_own_forward(path, problem)
         else:
@@ -122,7 +105,7 @@ class Embedder(TokenEmbedder):
 
     def encode(  # noqa: PLR0913  the options of SentenceTransformer.encode
         self,
-        texts: Sequence[str],
+        texts: str | Sequence[str],
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
@@ -135,7 +118,7 @@ class Embedder(TokenEmbedder):
         """Return the vectors (N, H) of N texts, in the order of the texts, as `SentenceTransformer.encode` does.
 
         Args:
-            texts: the texts without a prompt.
+            texts: the texts without a prompt; the result for a single text that is not in a list is its vector (H,).
             prompt_name: the name of the model's prompt to prepend to each text; the model's default prompt by default.
             prompt: the prompt to prepend to each text, instead of one of the model's.
             kind: what the texts are, for models that encode queries and passages differently.
@@ -155,18 +138,30 @@ class Embedder(TokenEmbedder):
         prompt = self.resolve_prompt(prompt_name, prompt)
         prefix, extra = self.prefix(kind, prompt), self._prompt_length(prompt)
         dim = dim or self.model.truncate_dim
-        with console.progress_if(show_progress, "encode", len(texts), "texts") as bar:
-            return encode_texts(self, texts, prefix, extra, dim, batch_tokens, bar)
+        listed = [texts] if isinstance(texts, str) else texts
+        with console.progress_if(show_progress, "encode", len(listed), "texts") as bar:
+            vectors = encode_texts(self, listed, prefix, extra, dim, batch_tokens, bar)
+        return vectors[0] if isinstance(texts, str) else vectors
 
     def encode_queries(
-        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+        self,
+        texts: str | Sequence[str],
+        *,
+        prompt: str | None = None,
+        dim: int | None = None,
+        show_progress: bool = False,
     ) -> NDArray[np.float32]:
         """Encode queries with `prompt`, by default the model's query prompt; see `encode`."""
         prompt = first_prompt(prompt, self.prompt_for("query"))
         return self.encode(texts, prompt=prompt, kind="query", dim=dim, show_progress=show_progress and "queries")
 
     def encode_passages(
-        self, texts: Sequence[str], *, prompt: str | None = None, dim: int | None = None, show_progress: bool = False
+        self,
+        texts: str | Sequence[str],
+        *,
+        prompt: str | None = None,
+        dim: int | None = None,
+        show_progress: bool = False,
     ) -> NDArray[np.float32]:
         """Encode passages with `prompt`, by default the model's passage prompt; see `encode`."""
         prompt = first_prompt(prompt, self.prompt_for("passage"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from embedctl.errors import first_line
@@ -14,9 +17,7 @@ from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.outputs import record, was_recorded
 from embedctl.tokens.tokenize import tokenize
 
-if TYPE_CHECKING:
-    from embedctl.model.embedder import Embedder
-
+EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]  # N texts -> vectors (N, H)
 SAMPLE_TEXTS = ("a", "packed and padded texts give the same vector", "the quick brown fox jumps over the lazy dog " * 4)
 MAX_DIFFERENCE = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.02, torch.float16: 0.005}
 MIN_COSINE = {torch.float32: 0.99999, torch.float64: 0.99999, torch.bfloat16: 0.99, torch.float16: 0.999}
@@ -35,11 +36,11 @@ def sample_vectors(embedder: TokenEmbedder) -> torch.Tensor:
     return normalize(embedder(features), dim=-1)
 
 
-def comparison_problem(embedder: Embedder) -> str | None:
+def comparison_problem(embedder: TokenEmbedder, encoders: Mapping[str, EncodeTexts]) -> str | None:
     """Return how the vectors of an embedder differ from those of `SentenceTransformer`; None if they are equal.
 
-    Sample texts are encoded as queries and as passages. The same weights are used, one text per forward pass. A model
-    that sentence-transformers cannot run is not compared.
+    Sample texts are encoded with the functions of `encoders`: `queries` and `passages`. The same weights are used, one
+    text per forward pass. A model that sentence-transformers cannot run is not compared.
     """
     model, limit = embedder.model, MIN_COSINE[embedder.dtype]
     texts = [*SAMPLE_TEXTS, "long text " * min(embedder.max_len, LONG_TEXT_WORDS)]
@@ -49,10 +50,10 @@ def comparison_problem(embedder: Embedder) -> str | None:
     except OWN_CODE_ERRORS:
         return None
     try:
-        found = [embedder.encode_queries(texts), embedder.encode_passages(texts)]
+        found = [encode(texts) for encode in encoders.values()]
     except OWN_CODE_ERRORS as cause:
         return f"the model needs another forward pass ({first_line(cause)})"
-    for kind, own, vectors in zip(("queries", "passages"), expected, found, strict=True):
+    for kind, own, vectors in zip(encoders, expected, found, strict=True):
         cosine = float((torch.as_tensor(own) * normalize(torch.as_tensor(vectors), dim=-1)).sum(dim=-1).min())
         if not cosine >= limit:
             return f"the embeddings of {kind} differ from those of sentence-transformers (cosine {cosine:.4f})"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from embedctl.files import writing
 from embedctl.model.loading import silence_transformers
+from embedctl.write_errors import writing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

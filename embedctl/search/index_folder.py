@@ -2,11 +2,12 @@
 
 index.faiss                  the vectors; row n of the input has id n
 texts.jsonl, offsets.npy     the texts by row (textmap.py)
-manifest.json                the model and the settings of the vectors
+manifest.json                the model and the settings of the vectors, and their digest
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from embedctl.digests import find_damage, list_files
+from embedctl.digests import digest_file, find_damage, list_files
 from embedctl.errors import ConfigError, ModelError, first_line
 from embedctl.files import sync_tree, write_atomically
 from embedctl.model.embedder import Embedder
@@ -22,8 +23,8 @@ from embedctl.search import faiss_index
 from embedctl.search.exact import Vectors
 from embedctl.search.faiss_index import StoredVectors
 from embedctl.search.vectors import normalize
-from embedctl.storage.names import index_folder_for, ranges_path
-from embedctl.storage.shards import MANIFEST
+from embedctl.storage.names import index_folder_for, output_of_index, ranges_path
+from embedctl.storage.shards import MANIFEST, vector_files
 from embedctl.storage.textmap import OFFSETS, TEXTS, TextMap
 
 FAISS = "index.faiss"
@@ -55,12 +56,25 @@ def load_stored_vectors(output: Path) -> StoredVectors:
     return StoredVectors([np.load(file, mmap_mode="r") for file in files], ranges)
 
 
+def describe_vectors(output: Path, known: Any = None) -> dict[str, Any]:
+    """Return sizes and times of the files of an output of `encode`, and the digest of their content.
+
+    If sizes and times are those of the description `known`, its digest is returned, and the files are not read.
+    """
+    files = vector_files(output)
+    states = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    if isinstance(known, dict) and known.get("files") == states:
+        return known
+    digests = "".join(map(digest_file, files))
+    return {"files": states, "sha256": hashlib.sha256(digests.encode()).hexdigest()}
+
+
 def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Build the index of an output of `encode` and write it with its manifest to a folder that contains the texts.
 
     Returns:
-        The manifest: `settings` (what the vectors depend on), kind, number of rows, measured recall (1.0 for flat), and
-        size and digest of each file.
+        The manifest: `settings` (what the vectors depend on), the description of the vectors, kind, number of rows,
+        measured recall (1.0 for flat), and size and digest of each file.
     """
     import faiss
 
@@ -69,7 +83,8 @@ def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any])
     faiss.write_index(index, str(folder / FAISS))
     queries = stored.sample(RECALL_QUERIES)
     recall = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, queries, RECALL_K)
-    manifest = {**settings, "index": kind, "rows": len(stored), "recall": round(recall, 4)}
+    vectors = describe_vectors(output)
+    manifest = {**settings, "vectors": vectors, "index": kind, "rows": len(stored), "recall": round(recall, 4)}
     sync_tree(folder)
     manifest["files"] = list_files(folder, (FAISS, TEXTS, OFFSETS))
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
@@ -95,6 +110,16 @@ def _is_manifest(value: Any) -> bool:
     )
 
 
+def _check_vectors(folder: Path, manifest: dict[str, Any]) -> None:
+    """Raise a ConfigError if the output beside an index has other vectors than those that the index was made from."""
+    output, known = output_of_index(folder), manifest.get("vectors")
+    if known is None or output is None or not output.exists():  # from an earlier version, or moved without its output
+        return
+    if not isinstance(known, dict) or describe_vectors(output, known).get("sha256") != known.get("sha256"):
+        message = f"{folder}: the index does not belong to {output}, which was changed after the index was written"
+        raise ConfigError(message, WRITE_AGAIN)
+
+
 @dataclass(frozen=True)
 class TextIndex:
     """An index folder that can be searched."""
@@ -107,7 +132,7 @@ class TextIndex:
         """Open an index folder, or the index folder of an output of `encode`.
 
         Raises:
-            ConfigError: there is no index, or one of its files is damaged.
+            ConfigError: there is no index, one of its files is damaged, or the output was written again after it.
         """
         given = Path(path)
         folder = given if (given / MANIFEST).is_file() and (given / OFFSETS).is_file() else index_folder_for(given)
@@ -127,6 +152,7 @@ class TextIndex:
         damage = find_damage(folder, manifest.get("files", {}))  # an index of an earlier version lists no files
         if damage:
             raise ConfigError(f"{folder}: the index is damaged: {damage}", WRITE_AGAIN)
+        _check_vectors(folder, manifest)
         return cls(folder, manifest)
 
     def _texts(self) -> TextMap:

@@ -12,6 +12,12 @@ def index_folder_for(output: Path) -> Path:
     return output.with_name(f"{output.name}.index")
 
 
+def output_of_index(folder: Path) -> Path | None:
+    """Return the path of the output that an index folder belongs to; None if the folder was renamed."""
+    name = folder.name.removesuffix(".index")
+    return folder.with_name(name) if name not in ("", folder.name) else None
+
+
 def ranges_of(output: Path) -> str:
     """Return the content of the file of ranges; v.npy and v.jsonl have the same name for it."""
     return f"ranges of {output.name}"

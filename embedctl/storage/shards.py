@@ -22,9 +22,10 @@ from embedctl import console
 from embedctl.digests import digest_file
 from embedctl.distributed.ranks import broadcast, is_main
 from embedctl.errors import ConfigError, OutputError
-from embedctl.files import read_json_object, write_atomically, writing
+from embedctl.files import read_json_object, write_atomically
 from embedctl.locks import LOCK_FILE
 from embedctl.storage.writers import write_array
+from embedctl.write_errors import writing
 
 MANIFEST = "manifest.json"
 SHARD_FILE = re.compile(r"shard-\d{5,}\.(npy|json)")
@@ -152,6 +153,11 @@ class ShardFolder:
         _write_json(self.folder / MANIFEST, self.manifest)
         for path in self._entry_files():
             path.unlink()
+
+
+def vector_files(output: Path) -> list[Path]:
+    """Return the .npy files of an output of `encode`: the file itself, or the shards of a folder."""
+    return sorted(output.glob("shard-*.npy")) if output.is_dir() else [output]
 
 
 def _is_entry(entry: Any, index: int) -> bool:

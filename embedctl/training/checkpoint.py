@@ -24,9 +24,10 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from embedctl import console
 from embedctl.distributed.ranks import barrier, broadcast, is_main
 from embedctl.errors import ConfigError
-from embedctl.files import atomic_folder, read_json, writing
+from embedctl.files import atomic_folder, read_json
 from embedctl.run_folder import CHECKPOINTS, RunFolder
 from embedctl.training.resuming import PROGRESS_FILE
+from embedctl.write_errors import writing
 
 MANIFEST_FILE = "manifest.json"
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedctl.data.build import TextSettings
 from embedctl.distributed.ranks import gather_vectors, rank, world_size
 from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection
@@ -20,6 +19,7 @@ from embedctl.evaluation.metrics import means, metrics_per_query
 from embedctl.evaluation.names import metric_with_dim
 from embedctl.search.vectors import normalize
 from embedctl.tokens.packing import Ragged
+from embedctl.tokens.text_settings import TextSettings
 from embedctl.tokens.tokenize import tokenize
 from embedctl.training.gradcache import partition_texts
 from embedctl.training.session import Session

@@ -17,6 +17,7 @@ from embedctl.config.trackers import TRACKERS
 from embedctl.distributed.ranks import is_main
 from embedctl.errors import first_line
 from embedctl.remote.hub import TIMEOUT_SECONDS, is_reachable
+from embedctl.resources import home_folder
 from embedctl.training.job import TrainJob
 
 
@@ -89,7 +90,7 @@ def configure_wandb(folder: Path) -> None:
 
 
 def _has_wandb_login() -> bool:
-    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    netrc = Path(os.environ.get("NETRC", home_folder() / ".netrc"))
     try:
         return "wandb" in netrc.read_text(encoding="utf-8")
     except OSError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,12 +19,12 @@ if __name__ == "__main__":  # Ctrl-C during the imports below, which take second
 from embedctl import console
 from embedctl.config import TINY, TextSection, TrainConfig, flag_of, load
 from embedctl.data.batches import BatchPlan
-from embedctl.data.build import TextSettings, open_or_build
+from embedctl.data.build import open_or_build
 from embedctl.data.rows import read_rows
 from embedctl.data.store import TrainingData
 from embedctl.data.visits import BatchSettings
 from embedctl.distributed.ranks import is_main, world_size
-from embedctl.distributed.worker import LAUNCHER_PID, run_worker
+from embedctl.distributed.worker import LAUNCHER_PID, config_file_argument, run_worker
 from embedctl.errors import ConfigError, TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.losses.matryoshka import check_dims
@@ -36,6 +35,7 @@ from embedctl.model.loading import load_sentence_transformer
 from embedctl.outputs import lock
 from embedctl.resources import private_cache
 from embedctl.run_folder import RunFolder
+from embedctl.tokens.text_settings import TextSettings
 from embedctl.training import checkpoint
 from embedctl.training.batch_loader import BatchLoader, Schedule
 from embedctl.training.budget import explain_out_of_memory
@@ -54,6 +54,7 @@ from embedctl.training.session import Session
 from embedctl.training.targets import any_negatives
 
 NO_NEGATIVES_HINT = "add negatives with `embedctl mine-negatives`, raise --batch-size, or use --in-batch all"
+WORKER_HINT = "`embedctl train --dry-run` writes such a file and prints the command that starts all workers"
 CHECK_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
 
 
@@ -229,4 +230,4 @@ def main(config_file: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(config_file_argument("embedctl.training.worker", WORKER_HINT))

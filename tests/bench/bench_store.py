@@ -26,11 +26,12 @@ import psutil
 import torch
 
 from embedctl.data.batches import BatchPlan
-from embedctl.data.build import TextSettings, open_or_build
+from embedctl.data.build import open_or_build
 from embedctl.data.visits import BatchSettings
 from embedctl.model.loading import load_tokenizer
 from embedctl.model.tiny import build_tiny
 from embedctl.resources import example_data
+from embedctl.tokens.text_settings import TextSettings
 
 BATCH, INTERVAL_SECONDS = 1024, 0.2
 PHASES = ("import", "build", "epoch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +176,21 @@ def test_after_an_error_the_old_index_is_unchanged(build_index, find):
         build_index()
     assert find("cloud")[0] == before
     assert sorted(path.name for path in Path().iterdir()) == ["texts.npy", "texts.npy.index", "texts.txt"]
+
+
+@pytest.mark.parametrize("output", ["texts.npy", "vectors/"])
+def test_an_index_never_answers_for_other_vectors(output, build_index, find):
+    summary, _ = build_index(output=output, shard_rows="100")
+    before = find("cloud", index=output)[0]
+    vectors = Path("vectors/shard-00000.npy" if output == "vectors/" else output)
+    content = vectors.read_bytes()
+    vectors.write_bytes(content)  # another time, the same content
+    os.utime(vectors, (1, 1))
+    assert find("cloud", index=output)[0] == before
+    np.save(vectors, np.load(vectors)[::-1])
+    for path in (output, summary["index"]):
+        with pytest.raises(ConfigError, match=r"the index does not belong to .*, which was changed after the index"):
+            find("cloud", index=path)
+    vectors.unlink()
+    if output == "texts.npy":
+        assert find("cloud", index=output)[0] == before

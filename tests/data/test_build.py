@@ -9,10 +9,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from embedctl.data import build
-from embedctl.data.build import TextSettings, open_or_build
+from embedctl.data.build import open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS
 from embedctl.errors import DataError
+from embedctl.tokens.text_settings import TextSettings
 from tests.data.stores import row_store
 
 ROWS = [

@@ -94,3 +94,13 @@ def test_command_line_contains_worker_and_files(tmp_path: Path):
         f"-m some.worker {tmp_path}/config.yaml"
     )
     assert yaml.safe_load((tmp_path / "accelerate.yaml").read_text())["use_cpu"] is True
+
+
+def test_variables_of_another_job_do_not_reach_the_workers(tmp_path: Path, monkeypatch):
+    left = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "PMI_SIZE")
+    for name in left:
+        monkeypatch.setenv(name, "3")
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "5")
+    write_launch(job(folder=str(tmp_path), device="cpu"))
+    assert not set(left) & set(os.environ)
+    assert os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "5"

@@ -193,9 +193,9 @@ def test_dim_uses_the_leading_dimensions_only():
 
 def test_training_and_eval_encode_the_same_query_texts(tiny_model):
     """One query has its own prompt, and the model has a prompt."""
-    from embedctl.data.build import TextSettings
     from embedctl.model.embedder import Embedder
     from embedctl.search.vectors import query_vectors
+    from embedctl.tokens.text_settings import TextSettings
 
     embedder = Embedder.from_pretrained(tiny_model, device="cpu")
     embedder.set_prompts("find: ", None)

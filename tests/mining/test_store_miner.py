@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from embedctl.data.build import TextSettings, open_or_build
+from embedctl.data.build import open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, TrainingData
 from embedctl.errors import TrainingError
 from embedctl.mining.candidates import Limits, Selection
 from embedctl.mining.store_miner import StoreMiner, token_hashes
 from embedctl.reading.hashes import text_hash
+from embedctl.tokens.text_settings import TextSettings
 
 WORDS = ["alpha", "beta", "gamma", "delta", "river", "stone", "cloud", "engine"]
 NUMBER = 4

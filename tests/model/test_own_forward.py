@@ -106,7 +106,9 @@ def test_a_line_says_why_the_slower_path_is_used(tiny_model, tmp_path, capsys):
 def test_a_model_is_compared_once(tiny_model, tmp_path, monkeypatch):
     compared = []
     original = equivalence.comparison_problem
-    monkeypatch.setattr("embedctl.model.embedder.comparison_problem", lambda e: (compared.append(1), original(e))[1])
+    monkeypatch.setattr(
+        "embedctl.model.embedder.comparison_problem", lambda *args: (compared.append(1), original(*args))[1]
+    )
     SentenceTransformer(tiny_model, device="cpu").save_pretrained(str(tmp_path / "model"))
     for _ in range(2):
         Embedder.from_pretrained(str(tmp_path / "model"), device="cpu")

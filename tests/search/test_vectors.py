@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from embedctl.model.embedder import Embedder
 from embedctl.search.vectors import normalize, passage_vectors, query_vectors
@@ -73,3 +74,12 @@ def test_another_encode_function_replaces_that_of_the_model(embedder):
     passages = passage_vectors(embedder, TEXTS, encode=_encode)
     assert calls == [([TEXTS[0], TEXTS[2]], "river "), ([TEXTS[1]], "cloud "), (TEXTS, "stone ")]
     np.testing.assert_allclose([*found, *passages], np.full((6, 2), 0.5**0.5), rtol=1e-6)
+
+
+def test_a_single_string_is_one_text(tiny_model):
+    reference = SentenceTransformer(tiny_model, device="cpu").encode("river stone")
+    embedder = Embedder.from_pretrained(tiny_model, device="cpu")
+    for vector in (embedder.encode("river stone"), embedder.encode_queries("river stone")):
+        assert vector.shape == reference.shape == (embedder.dimension,)
+        assert np.abs(vector - reference).max() < 1e-6
+    assert embedder.encode_passages("river stone").shape == (embedder.dimension,)

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from embedctl.config import TrainConfig, dump, load
-from embedctl.data.build import TextSettings
 from embedctl.evaluation.collections import Collection
 from embedctl.model.embedder import Embedder
 from embedctl.run_folder import RunFolder
+from embedctl.tokens.text_settings import TextSettings
 from embedctl.training.evaluator import Evaluator
 
 STOP_AFTER_SAVE = """

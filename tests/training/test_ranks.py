@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from embedctl.config import TrainConfig, load
 from embedctl.data.batches import Batch, BatchPlan
-from embedctl.data.build import TextSettings, open_or_build
+from embedctl.data.build import open_or_build
 from embedctl.data.rows import RowKind
 from embedctl.data.store import TrainingData
 from embedctl.data.visits import BatchSettings
@@ -27,6 +27,7 @@ from embedctl.losses.infonce import InfoNCE
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.tokens.packing import Ragged
+from embedctl.tokens.text_settings import TextSettings
 from embedctl.training.batch_loader import BatchLoader
 from embedctl.training.gradcache import GradCache
 from embedctl.training.job import TrainJob
