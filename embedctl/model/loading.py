@@ -98,12 +98,12 @@ def silence_transformers() -> None:
 def _check_model_path(path: str) -> None:
     if path == TINY:
         problem = "the built-in model 'tiny' is built by `embedctl train` and cannot be loaded"
-        raise ModelError(problem, "set --ckpt to the output folder of a training run, for example `--ckpt out`")
-    folder, hint = Path(path), "set --model or --ckpt to the folder of a saved model"
+        raise ModelError(problem, "give the output folder of a training run with --model, for example --model out")
+    folder, hint = Path(path), "give the folder of a saved model with --model"
     files = ("modules.json", "config.json", "config_sentence_transformers.json")
     if is_incomplete_model(folder):
         message = f"{path}: the model is incomplete: the training run that wrote it has not finished"
-        raise ModelError(message, "finish the run with `embedctl train --resume`, or give another model")
+        raise ModelError(message, f"finish the run with `embedctl train --resume {path}`, or give another model")
     if folder.is_dir() and not any((folder / name).exists() for name in files):
         raise ModelError(f"{path}: the folder contains no model (no modules.json or config.json)", hint)
     if folder.is_file():

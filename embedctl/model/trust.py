@@ -104,7 +104,7 @@ def pickle_refused(file: Path) -> ModelError:
     pattern = "pytorch_model*.bin" if file.name.startswith("pytorch_model") else glob.escape(file.name)
     target = "adapter_model.safetensors" if file.name.startswith("adapter") else "model.safetensors"
     script = CONVERT.format(folder=str(file.parent), pattern=pattern, target=target)
-    hint = f"convert them to safetensors: python -c {shlex.quote(script)}"
+    hint = f"run `python -c {shlex.quote(script)}` to convert them to safetensors"
     return ModelError(f"{file}: the weights are pickled and are {NOT_READ}", hint)
 
 

@@ -157,7 +157,7 @@ class TextIndex:
         except (RuntimeError, MemoryError) as cause:
             raise ConfigError(f"{path}: the index cannot be read: {first_line(cause)}", WRITE_AGAIN) from cause
         if index.ntotal != self.manifest["rows"] or index.d != self.manifest["dim"]:
-            expected = f"{self.manifest['rows']:,} vectors of {self.manifest['dim']} dimensions"
+            expected = f"{self.manifest['rows']:,} embeddings with {self.manifest['dim']} dimensions"
             raise ConfigError(f"{path}: the file does not contain {expected}, as {MANIFEST} states", WRITE_AGAIN)
         return index
 
@@ -165,7 +165,7 @@ class TextIndex:
         """Load the model of the index: `model` (folder or Hugging Face Hub name), or the one stored in the manifest.
 
         Raises:
-            ConfigError: the weights of the model differ from those of the model that made the index.
+            ConfigError: the weights of the model differ from those of the model that encoded the texts of the index.
             ModelError: the model cannot be loaded.
         """
         name, precision, max_len = model or self.manifest["name"], self.manifest["precision"], self.manifest["max_len"]
@@ -176,12 +176,14 @@ class TextIndex:
         except ModelError as error:
             if model is not None:
                 raise
-            message = f"the model that made the index cannot be loaded: {error.message}"
+            message = f"the model that encoded the texts of the index cannot be loaded: {error.message}"
             raise ModelError(message, "give the folder or Hugging Face Hub name of this model with --model") from error
         if embedder.weights_hash() != self.manifest["model"]:
             message, original = f"{name}: the weights have changed since the index was written", "the original model"
             if model:
-                message = f"--model {name}: the weights differ from those of the model that made the index"
+                message = (
+                    f"--model {name}: the weights differ from those of the model that encoded the texts of the index"
+                )
                 original = f"that model (its name was {self.manifest['name']})"
             hint = f"give {original} with --model, or write the index again with `embedctl encode --index`"
             raise ConfigError(message, hint)

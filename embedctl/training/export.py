@@ -88,7 +88,7 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
         kept = folder / f"model-of-step-{summary.steps}"
         complete.replace(kept)
         message = f"{', '.join(others)} in {run.path} is not a file of this run and was not replaced"
-        raise OutputError(message, f"the model is in {kept}")
+        raise OutputError(message, f"load the model from {kept}")
     run.add(names)
     (folder / MODEL_FILE).unlink(missing_ok=True)
     # While modules.json is missing, embedctl.json marks the folder as incomplete, so no command loads it.

@@ -123,14 +123,16 @@ def test_another_model_than_that_of_the_index_is_an_error(build_index, find, tin
     with pytest.raises(ConfigError, match="own: the weights have changed since the index was written"):
         find("cloud")
     Path("own").rename("moved")
-    with pytest.raises(ModelError, match=r"the model that made the index cannot be loaded: .*own: no such folder"):
+    with pytest.raises(
+        ModelError, match=r"the model that encoded the texts of the index cannot be loaded: .*own: no such folder"
+    ):
         find("cloud")
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"output": "x.jsonl"}, "--index requires vectors in .npy files"),
+        ({"output": "x.jsonl"}, "--index requires embeddings in .npy files"),
         ({"dtype": "binary"}, "not defined for --dtype binary"),
         ({"output": "taken.npy"}, "exists and is not an index"),
     ],

@@ -36,7 +36,7 @@ def with_pickled_weights(model: Path) -> None:
 
 def run_command_of(refused: ModelError) -> None:
     """Run the command in the hint of an error."""
-    command = shlex.split(refused.hint.partition(": ")[2])
+    command = shlex.split(refused.hint.partition("`")[2].rpartition("`")[0])
     assert command[:2] == ["python", "-c"]
     subprocess.run([sys.executable, *command[1:]], check=True)
 
