@@ -117,7 +117,7 @@ def test_another_model_than_that_of_the_index_is_an_error(build_index, find, tin
     assert find("cloud")[0] == find("cloud", model_name_or_path=tiny_model)[0]
     next(model.parameters()).data += 1
     model.save_pretrained("other", create_model_card=False)
-    with pytest.raises(ConfigError, match=r"--model other: the weights differ from those of the model that made"):
+    with pytest.raises(ConfigError, match=r"--model other: the weights differ from those of the model that encoded"):
         find("cloud", model_name_or_path="other")
     model.save_pretrained("own", create_model_card=False)
     with pytest.raises(ConfigError, match="own: the weights have changed since the index was written"):
