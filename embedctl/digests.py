@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
-from embedctl.outputs import is_recorded, record
+from embedctl.outputs import is_recorded, record, was_recorded
 
 CHECKED = "checked files"  # the content of a record: see `embedctl.outputs.record`
 
@@ -50,6 +50,17 @@ def find_damage(folder: Path, files: Mapping[str, FileFacts]) -> str | None:
             return f"{name} {problem}"
     mark_checked(folder)
     return None
+
+
+def find_change(path: Path, facts: FileFacts) -> str | None:
+    """Return how a file that any command may write differs from the listed one; None if it does not."""
+    content = f"{CHECKED}, sha256 {facts['sha256']}"
+    if was_recorded(path, content):
+        return None
+    problem = _file_problem(path, facts)
+    if problem is None:
+        record(path, content)
+    return problem
 
 
 def _file_problem(path: Path, facts: FileFacts) -> str | None:

@@ -190,7 +190,7 @@ def recorder(path: Path, content: str) -> Callable[[Path], None]:
             kept = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
             temporary.rename(kept)
             message = f"{path} was created or changed by another program while the command ran"
-            raise OutputError(message, f"the new output is {kept}; rename it, or remove it")
+            raise OutputError(message, f"rename or remove {kept}, which contains the new output")
         record(path, content, temporary)
 
     return _record

@@ -12,7 +12,7 @@ import pytest
 from embedctl import console
 from embedctl.config import EncodeConfig, TrainConfig, load
 from embedctl.credentials import credential_in, masked
-from embedctl.distributed.worker import report_failure
+from embedctl.distributed.worker import LAUNCHER_PID, report_failure
 from embedctl.errors import ConfigError, first_line
 
 TOKEN = "hf_abcdefghijklmnop"
@@ -72,7 +72,8 @@ def test_train_writes_nothing_with_a_credential_in_an_option(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_messages_and_reports_of_failures_contain_no_credentials(tmp_path, capfd):
+def test_messages_and_reports_of_failures_contain_no_credentials(tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv(LAUNCHER_PID, "1")  # else the failure is also printed
     text = f"https://user:secret@host and {TOKEN}"
     console.configure()
     for write in (console.info, console.warn, lambda text: console.error(text, text)):

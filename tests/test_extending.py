@@ -137,18 +137,17 @@ SEQUENCES = '''def _sequences(stream: BinaryIO) -> Iterator[Lines]:
 
 def test_a_new_row_format_is_recognized_by_its_content(checkout):
     checkout.insert("reading/json_values.py", "# The first bytes of a file, after", SEQUENCES)
-    checkout.insert("reading/json_values.py", 'b"[": _read_array}', 'b"\\x1e": _sequences, ')
+    checkout.insert("reading/json_values.py", 'b"[": _read_array, ', 'b"\\x1e": _sequences, ')
     files = checkout.write("plain", rows(8)), checkout.write("sequence", f"\x1e{rows(8)}".replace("}\n{", "}\n\x1e{"))
     plain, sequence = checkout.json("validate-data", *files, "--neg-nums", "2")["files"]
     assert plain["rows"] == 8
     assert plain | {"path": ""} == sequence | {"path": ""}
 
 
-SUBTITLES = '''def read_subtitles(path: str, _options: ReadOptions) -> Iterator[Record]:
+SUBTITLES = '''def read_subtitles(path: str, stream: BinaryIO, _options: ReadOptions) -> Iterator[Record]:
     """Yield the text of each SubRip subtitle, without its number and its times."""
-    with open_bytes(path) as stream:
-        for number, block in enumerate(stream.read().decode("utf-8").split("\\n\\n"), start=1):
-            yield Record(path, number, " ".join(block.splitlines()[2:]))
+    for number, block in enumerate(stream.read().decode("utf-8").split("\\n\\n"), start=1):
+        yield Record(path, number, " ".join(block.splitlines()[2:]))
 
 
 '''

@@ -228,7 +228,7 @@ def test_a_file_that_appears_while_the_command_runs_is_kept():
         with pytest.raises(OutputError, match="was created or changed by another program") as error:
             write_atomically(output.path, "new", complete=recorder(output.path, "text"))
     assert Path("v.npy").read_text() == "mine"
-    kept = error.value.hint.removeprefix("the new output is ").partition(";")[0]
+    kept = error.value.hint.removeprefix("rename or remove ").partition(",")[0]
     assert Path(kept).read_text() == "new"
 
 

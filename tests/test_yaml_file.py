@@ -15,8 +15,8 @@ from embedctl.errors import ConfigError
     ("text", "problem"),
     [
         ("optim:\n  lr: 1.0e-5\n  epochs: 3\n  lr: 0.5\n", ":4: not YAML: the key lr is given twice"),
-        ("optim: {}\n3: 4\n", ":2: not YAML: a key is no text"),
-        ("optim:\n  seed: " + "9" * 5000 + "\n", ":2: not YAML: 99999999999999999999... is no number"),
+        ("optim: {}\n3: 4\n", ":2: not YAML: a key is not text"),
+        ("optim:\n  seed: " + "9" * 5000 + "\n", ":2: not YAML: 99999999999999999999... is not a number"),
         ("optim:\n  lr: " + "[" * 500 + "]" * 500 + "\n", ":2: not YAML: more than 20 nested levels"),
         ("optim:\n\n  seed: 2026-01-02\n", ":3: optim.seed: expected an integer, not '2026-01-02'"),
         ("optim:\n  lr: yes\n", ":2: optim.lr: expected a number, not true"),

@@ -100,9 +100,9 @@ def check_indexable(job: EncodeJob) -> None:
     from embedctl.search.index_folder import check_replaceable
 
     if not job.sharded and job.output.suffix != ".npy":
-        message = f"--index requires vectors in .npy files, but --output is {job.output.name}"
+        message = f"--index requires embeddings in .npy files, but --output is {job.output.name}"
         raise ConfigError(message, f"use -o {job.output.with_suffix('.npy')} or -o {job.output.with_suffix('')}/")
     if job.dtype == "binary":
-        message = "--index compares vectors by cosine similarity, which is not defined for --dtype binary"
+        message = "--index compares embeddings by cosine similarity, which is not defined for --dtype binary"
         raise ConfigError(message, "use --dtype int8 or --dtype float16")
     check_replaceable(index_folder_for(job.output))

@@ -55,7 +55,7 @@ def read_queries(config: SearchConfig) -> list[str]:
     if config.prompt is not None and config.prompt_name is not None:
         raise ConfigError("--prompt and --prompt-name cannot be combined", "remove one of them")
     if bool(config.texts) == (config.input is not None):
-        hint = 'for example: `embedctl search --index vectors.npy "how deep is the sea"`'
+        hint = 'run, for example, `embedctl search --index texts.npy "how deep is the sea"`'
         raise ConfigError("queries must be given either as arguments or with --input", hint)
     queries = list(config.texts if config.input is None else read_texts(config.input, config.field))
     if not queries:

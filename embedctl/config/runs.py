@@ -45,17 +45,18 @@ class LaunchSection(Section):
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = option("auto", HARDWARE)
     """data type of the computation; no is float32; auto is bf16 if the GPU supports it, else float32"""
     strategy: Literal["auto", "fsdp", "ddp"] = option("auto", HARDWARE)
-    """with several processes: fsdp shards the weights; ddp copies them to each process; auto decides by their size"""
+    """with several processes: fsdp shards the weights; ddp copies them to each process; auto uses ddp for a model
+    folder with less than 4 GiB of weights and for tiny, else fsdp"""
     tokens_per_forward: int | None = option(None, HARDWARE, gt=0)
     """maximum number of tokens in one forward pass; a larger batch is computed in chunks with the same gradients, so
-    lower this value, not --batch-size, if memory is exhausted (default: chosen by the available memory)"""
+    lower this value, not --batch-size, if memory is exhausted (default: depends on the available memory)"""
     attention: Literal["auto", "packed", "padded"] = option("auto", HARDWARE)
     """packed computes without padding (on a GPU in half precision); padded works with every model; auto uses packed
     where it can"""
     cpu: bool = option(False, HARDWARE)
     """train on the CPU even if there is a GPU"""
     num_machines: int = option(1, HARDWARE, gt=0)
-    """machines that take part in this run; start the command on each"""
+    """number of machines of this run; start the command on each of them"""
     machine_rank: int = option(0, HARDWARE, ge=0)
     """rank of this machine; the main machine is 0"""
     main_process_ip: str | None = option(None, HARDWARE)

@@ -76,7 +76,7 @@ class DataSection(Section):
     """file of training rows; for several files, repeat the option or use a list in YAML; FILE:2 uses each row twice per
     epoch (default: the shipped example rows)"""
     eval_dataset: Strings = option((), "Data", metavar="FILE")
-    """file of rows to evaluate on during training, which should not be in --dataset; for several files, as --dataset
+    """file of rows to evaluate on during training, which should not be in --dataset; for several files, see --dataset
     (default: no evaluation; without --dataset, the shipped evaluation rows)"""
     neg_nums: int = option(15, "Data", ge=0)
     """hard negatives per query; if a row has more, a random choice is used; if it has fewer, some are used

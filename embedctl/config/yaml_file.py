@@ -1,4 +1,4 @@
-"""Reading of configuration files: YAML with what it forbids or guesses made an error with its line."""
+"""Reading of configuration files: YAML with what it forbids or guesses as an error that names the line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Loader(yaml.SafeLoader):
         for key, _ in node.value:
             problem = ""
             if key.tag != "tag:yaml.org,2002:str":
-                problem = "a key is no text; write it in quotes"
+                problem = "a key is not text; write it in quotes"
             elif key.value in seen:
                 problem = f"the key {key.value} is given twice"
             if problem:
@@ -49,7 +49,7 @@ class Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except ValueError:
-            message = f"{node.value[:20]}... is no number that can be read"
+            message = f"{node.value[:20]}... is not a number that can be read"
             raise yaml.MarkedYAMLError(problem=message, problem_mark=node.start_mark) from None
 
 

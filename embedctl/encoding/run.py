@@ -111,9 +111,9 @@ def print_summary(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> Non
     counts, index = result.counts, result.index
     if counts.empty:
         if counts.empty == 1:
-            advice = "Its embedding is not useful. Remove it if you do not need an embedding for it."
+            advice = "Its embedding is not useful. Remove the text if you do not need its embedding."
         else:
-            advice = "Their embeddings are not useful. Remove them if you do not need an embedding for each."
+            advice = "Their embeddings are not useful. Remove the texts if you do not need their embeddings."
         console.warn(f"the input contains {console.plural(counts.empty, 'empty text')}. {advice}")
     encoded = counts.rows - counts.reused
     rate = encoded / max(result.seconds, 1e-9)

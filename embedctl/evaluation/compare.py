@@ -15,7 +15,7 @@ class Comparison:
     """One metric of two models on the same queries."""
 
     difference: float  # mean of the first model minus mean of the second
-    low: float  # lower end of the 95 % confidence interval of the difference
+    low: float  # lower end of the 95% confidence interval of the difference
     high: float  # upper end of the interval
     better: int  # number of queries on which the first model is better
     worse: int  # number of queries on which it is worse

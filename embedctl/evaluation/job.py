@@ -12,7 +12,7 @@ from embedctl.evaluation.metrics import PerQuery, evaluate_embedder, means
 from embedctl.model.embedder import Embedder
 from embedctl.resources import display_path
 
-INTERVAL, COUNTS = "95 % confidence\ninterval", "queries\nbetter/\nworse/equal"
+INTERVAL, COUNTS = "95% confidence\ninterval", "queries\nbetter/\nworse/equal"
 COMPARISON_COLUMNS = ["metric", "model", "baseline", "difference", INTERVAL, COUNTS]
 VERDICTS = {
     "better": "the model is better than the baseline",

@@ -16,8 +16,8 @@ from embedctl.errors import ModelError
 from embedctl.mining.cache import ArrayCache, digest
 from embedctl.mining.candidates import Candidates, Limits, reference_scores
 from embedctl.mining.data import MiningData
+from embedctl.model.completeness import check_model
 from embedctl.model.loading import hash_weights, loading_context
-from embedctl.model.trust import check_model_files
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.tokenize import tokenizer_fingerprint
 
@@ -33,15 +33,15 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
     """
     import sentence_transformers
 
-    hint = "give the folder or Hugging Face Hub name of a cross-encoder, e.g. BAAI/bge-reranker-v2-m3"
+    hint = "give the folder or Hugging Face Hub name of a cross-encoder such as BAAI/bge-reranker-v2-m3"
     with loading_context(path, f"--rerank-with {path}: cannot be loaded", hint):
-        check_model_files(path, trust_remote_code=trust_remote_code)
+        check_model(path, trust_remote_code=trust_remote_code)
         model: CrossEncoder = sentence_transformers.CrossEncoder(
             path, device=device, trust_remote_code=trust_remote_code, model_kwargs={"use_safetensors": True}
         )
     if model.num_labels != 1:
         message = f"--rerank-with {path}: this model returns {model.num_labels} scores per pair instead of one"
-        raise ModelError(message, "give a cross-encoder with num_labels=1, e.g. BAAI/bge-reranker-v2-m3")
+        raise ModelError(message, "give a cross-encoder with num_labels=1, such as BAAI/bge-reranker-v2-m3")
     return model
 
 
@@ -108,6 +108,6 @@ class Reranker:
         predicted = self.model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False)
         scores = np.asarray(predicted, dtype=np.float32)
         if not np.isfinite(scores).all():
-            hint = "its weights are damaged, or its data type overflows; use another cross-encoder"
+            hint = "use another cross-encoder: the weights of this one are damaged, or its data type overflows"
             raise ModelError("--rerank-with: the cross-encoder returned a score that is NaN or infinite", hint)
         return scores

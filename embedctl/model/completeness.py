@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from embedctl import console
 from embedctl.console import plural
 from embedctl.errors import ModelError
-from embedctl.model.trust import model_modules, model_parts
+from embedctl.model.trust import check_model_files, model_modules, model_parts
 
 # The pooler of BERT-like models, which embeddings do not use; a classification head uses it.
 OPTIONAL_WEIGHTS = re.compile(r"(^|\.)pooler\.")
@@ -26,6 +26,16 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 CONFIGURED_MODULES = {"Pooling", "Dense", "LSTM", "CNN", "WeightedLayerPooling", "LayerNorm", "WordWeights", "BoW"}
 NAMES_SHOWN = 3  # names of missing weights in a message
 DOWNLOAD_AGAIN = "download the model again; a file of it may be incomplete"
+
+
+def check_model(path: str, *, trust_remote_code: bool) -> None:
+    """Check the files of a model before its weights are loaded.
+
+    Raises:
+        ModelError: see `embedctl.model.trust.check_model_files` and `check_files`.
+    """
+    check_model_files(path, trust_remote_code=trust_remote_code)
+    check_files(path)
 
 
 def check_files(path: str) -> None:

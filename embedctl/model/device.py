@@ -20,6 +20,6 @@ def select_device(device: str | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as cause:
         raise ModelError(
             f"--device {device}: this device is not available",
-            "use `--device cpu`, or run `embedctl doctor` to list the devices",
+            "use --device cpu, or run `embedctl doctor` to list the devices",
         ) from cause
     return torch.device(device)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from embedctl import __version__
 from embedctl.errors import first_line
 from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.outputs import record, was_recorded
@@ -72,8 +73,8 @@ def record_comparison(path: str) -> None:
 
 
 def _comparison() -> str:
-    packages = ("embedctl", "sentence-transformers", "transformers", "tokenizers", "torch")
-    return "compared: " + " ".join(version(package) for package in packages)
+    packages = ("sentence-transformers", "transformers", "tokenizers", "torch")
+    return " ".join(("compared:", __version__, *map(version, packages)))
 
 
 @torch.no_grad()

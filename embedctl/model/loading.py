@@ -18,8 +18,8 @@ from embedctl import console
 from embedctl.config import TINY
 from embedctl.errors import ModelError, first_line
 from embedctl.model.adapters import merge_adapters
-from embedctl.model.completeness import check_files, check_tokenizer, whole_weights
-from embedctl.model.trust import check_code, check_model_files, code_refused, hub_pickle_refused, safe_loading
+from embedctl.model.completeness import check_files, check_model, check_tokenizer, whole_weights
+from embedctl.model.trust import check_code, code_refused, hub_pickle_refused, safe_loading
 from embedctl.remote import hub
 from embedctl.run_folder import is_incomplete_model
 
@@ -43,7 +43,7 @@ def load_sentence_transformer(
     """
     _check_model_path(path)
     with loading_context(path, f"{path}: the embedding model cannot be loaded"), torch.random.fork_rng(devices=[]):
-        check_model_files(path, trust_remote_code=trust_remote_code)
+        check_model(path, trust_remote_code=trust_remote_code)
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
@@ -82,7 +82,6 @@ def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
         hint += "private model, run `hf auth login` first; without a connection, use the folder of a model"
     hub.go_offline_if_unreachable(path)
     silence_transformers()
-    check_files(path)
     try:
         with safe_loading(path), whole_weights(path):
             yield
@@ -105,12 +104,12 @@ def silence_transformers() -> None:
 def _check_model_path(path: str) -> None:
     if path == TINY:
         problem = "the built-in model 'tiny' is built by `embedctl train` and cannot be loaded"
-        raise ModelError(problem, "set --ckpt to the output folder of a training run, for example `--ckpt out`")
-    folder, hint = Path(path), "set --model or --ckpt to the folder of a saved model"
+        raise ModelError(problem, "give the output folder of a training run with --model, for example --model out")
+    folder, hint = Path(path), "give the folder of a saved model with --model"
     files = ("modules.json", "config.json", "config_sentence_transformers.json", "adapter_config.json")
     if is_incomplete_model(folder):
         message = f"{path}: the model is incomplete: the training run that wrote it has not finished"
-        raise ModelError(message, "finish the run with `embedctl train --resume`, or give another model")
+        raise ModelError(message, f"finish the run with `embedctl train --resume {path}`, or give another model")
     if folder.is_dir() and not any((folder / name).exists() for name in files):
         raise ModelError(f"{path}: the folder contains no model (no modules.json or config.json)", hint)
     if folder.is_file():
@@ -132,6 +131,7 @@ def load_tokenizer(path: str) -> Any:
     _check_model_path(path)
     with loading_context(path, f"{path}: the tokenizer cannot be loaded"):
         check_code(path, "omit --model: validate-data runs no code of a model")
+        check_files(path)
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)

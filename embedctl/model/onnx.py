@@ -69,10 +69,10 @@ def use_backend(embedder: Embedder, backend: str, cache: Path) -> None:
             difference = float((expected - sample_vectors(embedder)).abs().max())
         except BACKEND_ERRORS + _onnxruntime_errors() as cause:
             problem = f"--backend {backend}: this model cannot be run with this backend: {first_line(cause)}"
-            raise ModelError(problem, "use `--backend torch`") from cause
+            raise ModelError(problem, "use --backend torch") from cause
         if not difference <= MAX_DIFFERENCE[torch.float32]:
             problem = f"--backend {backend}: the embeddings differ from those of torch by up to {difference:.1e}"
-            raise ModelError(problem, "use `--backend torch`")
+            raise ModelError(problem, "use --backend torch")
         undo.pop_all()
 
 

@@ -23,6 +23,7 @@ LIBRARY_CLASSES = "sentence_transformers."  # prefix of the classes that modules
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 # beginnings of the names of files that trainers leave beside the weights, and that no command reads
 TRAINER_FILES = ("training_args", "optimizer", "scheduler", "scaler", "rng_state", "random_states")
+ACTIVATION_KEYS = ("activation_fn", "activation_function", "sbert_ce_default_activation_function")
 TRUST_HINT = "read the code of the model, and add --trust-remote-code only if you trust its author"
 NOT_READ = "not read, because loading a pickle can run any program"
 CONVERT = (
@@ -56,6 +57,9 @@ def check_code(path: str, hint: str = TRUST_HINT) -> None:
             for name in _auto_map_classes(file):
                 if not hasattr(transformers, name.rpartition(".")[2]):
                     raise code_refused(path, f"{file} names the class {name}", hint)
+            for name in _activations(read_json(file)):
+                if not _is_layer_of_torch(name):
+                    raise code_refused(path, f"{file} names the activation function {name}", hint)
 
 
 def check_weights(path: str) -> None:
@@ -104,7 +108,7 @@ def pickle_refused(file: Path) -> ModelError:
     pattern = "pytorch_model*.bin" if file.name.startswith("pytorch_model") else glob.escape(file.name)
     target = "adapter_model.safetensors" if file.name.startswith("adapter") else "model.safetensors"
     script = CONVERT.format(folder=str(file.parent), pattern=pattern, target=target)
-    hint = f"convert them to safetensors: python -c {shlex.quote(script)}"
+    hint = f"run `python -c {shlex.quote(script)}` to convert them to safetensors"
     return ModelError(f"{file}: the weights are pickled and are {NOT_READ}", hint)
 
 
@@ -189,6 +193,22 @@ def _auto_map_classes(file: Path) -> Iterator[str]:
     """Yield the classes in the `auto_map` of a configuration file, for example `modeling.Model`."""
     for names in _mapping(read_json_object(file).get("auto_map")).values():
         yield from (name for name in (names if isinstance(names, list) else [names]) if isinstance(name, str))
+
+
+def _activations(value: Any) -> Iterator[str]:
+    """Yield the import paths of activation functions in a value of a JSON file.
+
+    sentence-transformers calls what they name. A name without a dot, such as `gelu`, is one of transformers.
+    """
+    for name, part in value.items() if isinstance(value, dict) else ():
+        if name in ACTIVATION_KEYS and isinstance(part, str) and "." in part:
+            yield part
+        yield from _activations(part)
+
+
+def _is_layer_of_torch(name: str) -> bool:
+    layer = getattr(torch.nn, name.rpartition(".")[2], None)
+    return name.startswith("torch.nn.") and isinstance(layer, type) and issubclass(layer, torch.nn.Module)
 
 
 def _is_pickled_weights(file: Path) -> bool:

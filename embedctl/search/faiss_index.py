@@ -90,7 +90,7 @@ def search_index(index: Any, queries: Vectors, k: int) -> tuple[Vectors, Ids]:
     The queries (Q, H) have length 1. If k is larger than N, N vectors are returned.
     """
     k = min(k, index.ntotal)
-    if hasattr(index, "hnsw"):  # with efSearch = k, recall was only 85 % for k = 400
+    if hasattr(index, "hnsw"):  # with efSearch = k, recall was only 85% for k = 400
         index.hnsw.efSearch = max(EF_SEARCH, 2 * k)
     scores, ids = index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
     return scores, ids.astype(np.int64)

@@ -7,7 +7,6 @@ manifest.json                the model and the settings of the vectors, and thei
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from embedctl.digests import digest_file, find_damage, list_files
+from embedctl.digests import find_change, find_damage, list_files
 from embedctl.errors import ConfigError, ModelError, first_line
 from embedctl.files import sync_tree, write_atomically
 from embedctl.model.embedder import Embedder
@@ -56,25 +55,12 @@ def load_stored_vectors(output: Path) -> StoredVectors:
     return StoredVectors([np.load(file, mmap_mode="r") for file in files], ranges)
 
 
-def describe_vectors(output: Path, known: Any = None) -> dict[str, Any]:
-    """Return sizes and times of the files of an output of `encode`, and the digest of their content.
-
-    If sizes and times are those of the description `known`, its digest is returned, and the files are not read.
-    """
-    files = vector_files(output)
-    states = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    if isinstance(known, dict) and known.get("files") == states:
-        return known
-    digests = "".join(map(digest_file, files))
-    return {"files": states, "sha256": hashlib.sha256(digests.encode()).hexdigest()}
-
-
 def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Build the index of an output of `encode` and write it with its manifest to a folder that contains the texts.
 
     Returns:
-        The manifest: `settings` (what the vectors depend on), the description of the vectors, kind, number of rows,
-        measured recall (1.0 for flat), and size and digest of each file.
+        The manifest: `settings` (what the vectors depend on), size and digest of each file of vectors, kind, number of
+        rows, measured recall (1.0 for flat), and size and digest of each file.
     """
     import faiss
 
@@ -83,7 +69,8 @@ def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any])
     faiss.write_index(index, str(folder / FAISS))
     queries = stored.sample(RECALL_QUERIES)
     recall = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, queries, RECALL_K)
-    vectors = describe_vectors(output)
+    files = vector_files(output)
+    vectors = list_files(files[0].parent, (file.name for file in files))
     manifest = {**settings, "vectors": vectors, "index": kind, "rows": len(stored), "recall": round(recall, 4)}
     sync_tree(folder)
     manifest["files"] = list_files(folder, (FAISS, TEXTS, OFFSETS))
@@ -112,10 +99,11 @@ def _is_manifest(value: Any) -> bool:
 
 def _check_vectors(folder: Path, manifest: dict[str, Any]) -> None:
     """Raise a ConfigError if the output beside an index has other vectors than those that the index was made from."""
-    output, known = output_of_index(folder), manifest.get("vectors")
-    if known is None or output is None or not output.exists():  # from an earlier version, or moved without its output
+    output, listed = output_of_index(folder), manifest.get("vectors")
+    if not isinstance(listed, dict) or output is None or not output.exists():  # of an earlier version, or moved
         return
-    if not isinstance(known, dict) or describe_vectors(output, known).get("sha256") != known.get("sha256"):
+    files = {file.name: file for file in vector_files(output)}
+    if files.keys() != listed.keys() or any(find_change(file, listed[name]) for name, file in files.items()):
         message = f"{folder}: the index does not belong to {output}, which was changed after the index was written"
         raise ConfigError(message, WRITE_AGAIN)
 
@@ -183,7 +171,7 @@ class TextIndex:
         except (RuntimeError, MemoryError) as cause:
             raise ConfigError(f"{path}: the index cannot be read: {first_line(cause)}", WRITE_AGAIN) from cause
         if index.ntotal != self.manifest["rows"] or index.d != self.manifest["dim"]:
-            expected = f"{self.manifest['rows']:,} vectors of {self.manifest['dim']} dimensions"
+            expected = f"{self.manifest['rows']:,} embeddings with {self.manifest['dim']} dimensions"
             raise ConfigError(f"{path}: the file does not contain {expected}, as {MANIFEST} states", WRITE_AGAIN)
         return index
 
@@ -191,7 +179,7 @@ class TextIndex:
         """Load the model of the index: `model` (folder or Hugging Face Hub name), or the one stored in the manifest.
 
         Raises:
-            ConfigError: the weights of the model differ from those of the model that made the index.
+            ConfigError: the weights of the model differ from those of the model that encoded the texts of the index.
             ModelError: the model cannot be loaded.
         """
         name, precision, max_len = model or self.manifest["name"], self.manifest["precision"], self.manifest["max_len"]
@@ -202,12 +190,14 @@ class TextIndex:
         except ModelError as error:
             if model is not None:
                 raise
-            message = f"the model that made the index cannot be loaded: {error.message}"
+            message = f"the model that encoded the texts of the index cannot be loaded: {error.message}"
             raise ModelError(message, "give the folder or Hugging Face Hub name of this model with --model") from error
         if embedder.weights_hash() != self.manifest["model"]:
             message, original = f"{name}: the weights have changed since the index was written", "the original model"
             if model:
-                message = f"--model {name}: the weights differ from those of the model that made the index"
+                message = (
+                    f"--model {name}: the weights differ from those of the model that encoded the texts of the index"
+                )
                 original = f"that model (its name was {self.manifest['name']})"
             hint = f"give {original} with --model, or write the index again with `embedctl encode --index`"
             raise ConfigError(message, hint)

@@ -57,7 +57,8 @@ def _compute_ranges(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     if len(vectors) < MIN_CALIBRATION_TEXTS:
         texts = console.plural(len(vectors), "text")
-        message = f"--dtype int8: at least {MIN_CALIBRATION_TEXTS} texts are needed to compute the ranges, not {texts}"
-        raise ConfigError(message, "use `--dtype float16` or `--dtype binary`")
+        needed = f"at least {MIN_CALIBRATION_TEXTS} texts are needed to compute the range of each dimension"
+        message = f"--dtype int8: {needed}, but the input has only {texts}"
+        raise ConfigError(message, "use --dtype float16 or --dtype binary")
     console.info(f"int8: the range of each dimension is computed from the first {len(vectors):,} texts")
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)])

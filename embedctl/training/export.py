@@ -17,9 +17,9 @@ from embedctl.config import TINY
 from embedctl.data.rows import format_kinds
 from embedctl.errors import ModelError, OutputError
 from embedctl.files import atomic_folder
+from embedctl.model.completeness import check_model
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import loading_context
-from embedctl.model.trust import check_model_files
 from embedctl.resources import display_path
 from embedctl.run_folder import MODEL_FILE, SUMMARY_FILE, RunFolder
 from embedctl.training.job import TrainJob
@@ -88,7 +88,7 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
         kept = folder / f"model-of-step-{summary.steps}"
         complete.replace(kept)
         message = f"{', '.join(others)} in {run.path} is not a file of this run and was not replaced"
-        raise OutputError(message, f"the model is in {kept}")
+        raise OutputError(message, f"load the model from {kept}")
     run.add(names)
     (folder / MODEL_FILE).unlink(missing_ok=True)
     # While modules.json is missing, embedctl.json marks the folder as incomplete, so no command loads it.
@@ -105,7 +105,7 @@ def verify(folder: Path, texts: list[str], expected: NDArray[np.float32], *, tru
         ModelError: the lowest cosine similarity, which is returned, is lower than 0.9999, or loading fails.
     """
     with loading_context(str(folder), f"{folder}: the exported model cannot be loaded"):
-        check_model_files(str(folder), trust_remote_code=trust_remote_code)
+        check_model(str(folder), trust_remote_code=trust_remote_code)
         from sentence_transformers import SentenceTransformer
 
         settings = {"use_safetensors": True}

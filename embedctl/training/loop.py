@@ -123,7 +123,7 @@ class Loop:
 
     def _divergence_hint(self) -> str:
         if self.session.uses_grad_scaler:
-            return "use `--mixed-precision bf16` or `--mixed-precision no`, because values overflow easily in fp16"
+            return "use --mixed-precision bf16 or --mixed-precision no, because values overflow easily in fp16"
         optim, loss = self.job.optim, self.job.loss
         return f"use an --lr below {optim.lr:g}, or a --temperature above {loss.temperature:g}"
 

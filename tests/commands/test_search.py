@@ -127,20 +127,22 @@ def test_another_model_than_that_of_the_index_is_an_error(build_index, find, tin
     assert find("cloud")[0] == find("cloud", model_name_or_path=tiny_model)[0]
     next(model.parameters()).data += 1
     model.save_pretrained("other", create_model_card=False)
-    with pytest.raises(ConfigError, match=r"--model other: the weights differ from those of the model that made"):
+    with pytest.raises(ConfigError, match=r"--model other: the weights differ from those of the model that encoded"):
         find("cloud", model_name_or_path="other")
     model.save_pretrained("own", create_model_card=False)
     with pytest.raises(ConfigError, match="own: the weights have changed since the index was written"):
         find("cloud")
     Path("own").rename("moved")
-    with pytest.raises(ModelError, match=r"the model that made the index cannot be loaded: .*own: no such folder"):
+    with pytest.raises(
+        ModelError, match=r"the model that encoded the texts of the index cannot be loaded: .*own: no such folder"
+    ):
         find("cloud")
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"output": "x.jsonl"}, "--index requires vectors in .npy files"),
+        ({"output": "x.jsonl"}, "--index requires embeddings in .npy files"),
         ({"dtype": "binary"}, "not defined for --dtype binary"),
         ({"output": "taken.npy"}, "exists and is not an index"),
     ],

@@ -63,13 +63,13 @@ def test_a_collection_in_beirs_format(job, tmp_path):
 def printed(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     console.configure()
-    yield lambda: capsys.readouterr().err
+    yield capsys.readouterr
     console.configure()
 
 
 def test_the_table_of_one_model(job, printed):
     show_evaluation(replace(job, model="out"), Evaluation(2, 3, {"nDCG@10": 0.5, "MAP": 0.25}, None, {}), "MAP")
-    lines = printed().splitlines()
+    lines = printed().out.splitlines()
     assert lines[0] == "out: 2 queries, 3 documents (rows)"
     assert [line.split()[1::2] for line in lines if "@" in line or "MAP" in line] == [
         ["nDCG@10", "0.5000"],
@@ -80,7 +80,7 @@ def test_the_table_of_one_model(job, printed):
 def test_the_comparison_has_one_line_per_metric(job, printed):
     comparisons = {"Recall@100": Comparison(-0.125, -0.25, 0.0, 12, 345, 6)}
     show_evaluation(job, Evaluation(363, 9, {"Recall@100": 0.5}, {"Recall@100": 0.625}, comparisons), "Recall@100")
-    (line,) = [line for line in printed().splitlines() if "│ Recall" in line]
+    (line,) = [line for line in printed().out.splitlines() if "│ Recall" in line]
     cells = [cell.strip() for cell in line.strip("│").split("│")]
     assert cells == ["Recall@100", "0.5000", "0.6250", "-0.1250", "-0.250 to +0.000", "12/345/6"]
 
@@ -96,4 +96,4 @@ def test_the_comparison_has_one_line_per_metric(job, printed):
 def test_the_last_line_states_whether_the_model_is_better(job, printed, model, baseline, sentence):
     difference = {"MAP": compare({"q": model}, {"q": baseline})}
     show_evaluation(job, Evaluation(1, 1, {"MAP": model}, {"MAP": baseline}, difference), "MAP")
-    assert printed().splitlines()[-1] == sentence
+    assert printed().err.splitlines()[-1] == sentence

@@ -20,7 +20,7 @@ from embedctl.errors import ModelError
 from embedctl.mining.rerank import load_cross_encoder
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer, load_tokenizer
-from embedctl.model.trust import safe_loading
+from embedctl.model.trust import check_code, check_model_files, safe_loading
 from embedctl.training.export import verify
 
 
@@ -36,7 +36,7 @@ def with_pickled_weights(model: Path) -> None:
 
 def run_command_of(refused: ModelError) -> None:
     """Run the command in the hint of an error."""
-    command = shlex.split(refused.hint.partition(": ")[2])
+    command = shlex.split(refused.hint.partition("`")[2].rpartition("`")[0])
     assert command[:2] == ["python", "-c"]
     subprocess.run([sys.executable, *command[1:]], check=True)
 
@@ -274,5 +274,32 @@ def test_links_of_the_user_are_followed(model, tmp_path):
 def test_truncated_weights_are_a_model_error(model, length):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:length])
-    with pytest.raises(ModelError, match="the embedding model cannot be loaded"):
+    with pytest.raises(ModelError, match=r"model\.safetensors: the file is damaged or truncated"):
         load_sentence_transformer(str(model))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", {"sentence_transformers": {"activation_fn": "torch.distributed.run.main"}}),
+        ("config.json", {"sbert_ce_default_activation_function": "torch.hub.load"}),
+        ("config.json", {"sentence_transformers": {"activation_fn": "own.Activation"}}),
+        ("1_Pooling/config.json", {"activation_function": "torch.nn.functional.relu"}),
+    ],
+)
+def test_an_activation_function_that_is_no_layer_of_torch_is_refused(model, file, content):
+    """sentence-transformers calls what the name refers to, if it begins with `torch.`."""
+    (model / file).write_text(json.dumps(json.loads((model / file).read_text()) | content))
+    with pytest.raises(ModelError, match=r"names the activation function (torch|own)\."):
+        check_code(str(model))
+    check_model_files(str(model), trust_remote_code=True)
+
+
+def test_layers_of_torch_and_names_of_transformers_are_activation_functions(model):
+    config = json.loads((model / "config.json").read_text())
+    config |= {
+        "activation_function": "gelu_new",
+        "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"},
+    }
+    (model / "config.json").write_text(json.dumps(config))
+    check_code(str(model))
