@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict, TypeGuard
 
 from embedctl.outputs import is_recorded, record, was_recorded
 
@@ -33,6 +33,15 @@ def digest_file(path: Path) -> str:
 def list_files(folder: Path, names: Iterable[str]) -> dict[str, FileFacts]:
     """Return size and digest of files of a folder, by name."""
     return {name: {"bytes": (folder / name).stat().st_size, "sha256": digest_file(folder / name)} for name in names}
+
+
+def is_file_list(value: Any) -> TypeGuard[dict[str, FileFacts]]:
+    """Return whether a value of a JSON file has the form of the result of `list_files`."""
+    types = {"bytes": int, "sha256": str}
+    return isinstance(value, dict) and all(
+        isinstance(facts, dict) and all(isinstance(facts.get(name), kind) for name, kind in types.items())
+        for facts in value.values()
+    )
 
 
 def mark_checked(folder: Path, written: Path | None = None) -> None:

@@ -43,10 +43,27 @@ def test_other_texts_have_no_credentials(text, monkeypatch):
     assert masked(text) == text
 
 
-@pytest.mark.parametrize("name", ["WANDB_API_KEY", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("WANDB_API_KEY", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD"),
+        *("HF_TOKEN_READ", "OPENAI_KEY", "GITHUB_PAT", "DB_PASS", "MY_CREDENTIALS"),
+    ],
+)
 def test_the_variable_is_named_without_its_value(name, monkeypatch):
     monkeypatch.setenv(name, "0123456789abcdef")
     assert credential_in("out-0123456789abcdef") == f"the value of the environment variable {name}"
+
+
+def test_a_line_break_at_the_end_of_a_variable_is_not_part_of_the_credential(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\n")
+    assert masked(f"org/{TOKEN}/model") == "org/***/model"
+
+
+def test_the_path_of_a_file_with_credentials_is_not_secret(monkeypatch, tmp_path):
+    (tmp_path / "credentials.json").touch()
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "credentials.json"))
+    assert credential_in(f"{tmp_path}/credentials.json") == ""
 
 
 @pytest.mark.parametrize("value", ["https://user:secret@host/model", f"org/{TOKEN}"])

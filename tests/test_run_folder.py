@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedctl.commands.train import check_output
+from embedctl.commands.train import check_output, prepare_output
 from embedctl.config import TrainConfig
 from embedctl.errors import ConfigError, ModelError
 from embedctl.files import write_atomically
@@ -79,6 +79,13 @@ def test_other_files_of_the_user_require_overwrite_and_are_kept(tmp_path):
     with pytest.raises(ConfigError, match="contains files but no run"):
         check_output(config(tmp_path), RunFolder(tmp_path))
     check_output(config(tmp_path, overwrite=True), RunFolder(tmp_path))
+
+
+def test_a_refused_run_leaves_no_lock_file(tmp_path):
+    write(tmp_path / "notes.txt")
+    with pytest.raises(ConfigError, match="contains files but no run"):
+        prepare_output(config(tmp_path))
+    assert contents(tmp_path) == {"notes.txt"}
 
 
 def test_a_finished_or_unfinished_run_requires_overwrite(run):

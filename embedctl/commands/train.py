@@ -182,9 +182,15 @@ def prepare_output(config: TrainConfig) -> Path:
         return Path(tempfile.mkdtemp(prefix="embedctl-train-"))
     if run.path.exists() and not run.path.is_dir():
         raise ConfigError(f"--output-dir {run.path} is a file", OTHER_FOLDER)
+    lock_file = None
     if not config.launch.dry_run:
-        lock(run.output)  # held until the supervisor, which inherits it, has ended
-    check_output(config, run)
+        _, lock_file = lock(run.output)  # held until the supervisor, which inherits it, has ended
+    try:
+        check_output(config, run)
+    except ConfigError:
+        if lock_file:
+            lock_file.unlink(missing_ok=True)
+        raise
     if config.launch.dry_run and run.is_run:
         return Path(tempfile.mkdtemp(prefix="embedctl-train-"))
     run.discard_next()

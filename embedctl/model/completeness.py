@@ -16,8 +16,11 @@ from safetensors import SafetensorError, safe_open
 
 from embedctl import console
 from embedctl.console import plural
+from embedctl.digests import find_damage, is_file_list
 from embedctl.errors import ModelError
+from embedctl.files import read_json_object
 from embedctl.model.trust import check_model_files, model_modules, model_parts
+from embedctl.run_folder import SUMMARY_FILE
 
 # The pooler of BERT-like models, which embeddings do not use; a classification head uses it.
 OPTIONAL_WEIGHTS = re.compile(r"(^|\.)pooler\.")
@@ -42,7 +45,7 @@ def check_files(path: str) -> None:
     """Check that the weights of a local model, and what modules.json names, are complete files.
 
     Raises:
-        ModelError: a file is a pointer of Git LFS, is truncated, or is missing.
+        ModelError: a file is a pointer of Git LFS, is truncated or missing, or differs from what `train` wrote.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -51,6 +54,12 @@ def check_files(path: str) -> None:
         kind, config = str(module.get("type")).rpartition(".")[2], folder / str(module.get("path", "")) / "config.json"
         if kind in CONFIGURED_MODULES and not config.exists():
             raise ModelError(f"{config}: the configuration of the module {kind} is missing", DOWNLOAD_AGAIN)
+    summary = folder / SUMMARY_FILE
+    listed = read_json_object(summary).get("files")  # missing if an earlier version or another tool wrote the model
+    damage = find_damage(folder, listed) if is_file_list(listed) else None
+    if damage:
+        hint = f"train the model again or, if you changed the file yourself, remove the key `files` from {summary}"
+        raise ModelError(f"{folder}: the model is damaged: {damage}", hint)
     for part in model_parts(folder):
         for file in [*part.glob("*.safetensors"), *part.glob("*.json"), *part.glob("*.model")]:
             with file.open("rb") as stream:

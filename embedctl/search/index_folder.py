@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from embedctl.digests import find_change, find_damage, list_files
+from embedctl.digests import find_change, find_damage, is_file_list, list_files
 from embedctl.errors import ConfigError, ModelError, first_line
 from embedctl.files import sync_tree, write_atomically
 from embedctl.model.embedder import Embedder
@@ -84,23 +84,14 @@ def _is_manifest(value: Any) -> bool:
     if not isinstance(value, dict) or not all(isinstance(value.get(key), kind) for key, kind in types.items()):
         return False
     files = value.get("files", {})
-    return (
-        value["precision"] in ("float32", "bfloat16", "float16")
-        and isinstance(files, dict)
-        and all(
-            isinstance(facts, dict)
-            and isinstance(facts.get("bytes"), int)
-            and isinstance(facts.get("sha256"), str)
-            and name in (FAISS, TEXTS, OFFSETS)
-            for name, facts in files.items()
-        )
-    )
+    is_precision = value["precision"] in ("float32", "bfloat16", "float16")
+    return is_precision and is_file_list(files) and files.keys() <= {FAISS, TEXTS, OFFSETS}
 
 
 def _check_vectors(folder: Path, manifest: dict[str, Any]) -> None:
     """Raise a ConfigError if the output beside an index has other vectors than those that the index was made from."""
     output, listed = output_of_index(folder), manifest.get("vectors")
-    if not isinstance(listed, dict) or output is None or not output.exists():  # of an earlier version, or moved
+    if not is_file_list(listed) or output is None or not output.exists():  # of an earlier version, or moved
         return
     files = {file.name: file for file in vector_files(output)}
     if files.keys() != listed.keys() or any(find_change(file, listed[name]) for name, file in files.items()):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from embedctl import __version__
 from embedctl.config import TINY
 from embedctl.data.rows import format_kinds
+from embedctl.digests import list_files
 from embedctl.errors import ModelError, OutputError
 from embedctl.files import atomic_folder
 from embedctl.model.completeness import check_model
@@ -77,7 +78,8 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
     with atomic_folder(complete, sync=True) as temporary:
         embedder.save(temporary)
         (temporary / "README.md").write_text(model_card(embedder, summary), encoding="utf-8")
-        summary_json = json.dumps(summary.contents, indent=2, ensure_ascii=False)
+        weights = list_files(temporary, sorted(path.name for path in temporary.glob("*.safetensors")))
+        summary_json = json.dumps(summary.contents | {"files": weights}, indent=2, ensure_ascii=False)
         (temporary / SUMMARY_FILE).write_text(summary_json, encoding="utf-8")
     run, root = RunFolder(summary.job.folder), folder.relative_to(summary.job.folder)
     files = [path.relative_to(complete) for path in complete.rglob("*") if path.is_file()]

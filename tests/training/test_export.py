@@ -37,6 +37,19 @@ def test_export_replaces_the_model_and_keeps_other_files(tiny_model: str, tmp_pa
     assert json.loads((tmp_path / "embedctl.json").read_text())["mrl_dims"] == [32, 64]
 
 
+def test_weights_that_were_changed_after_the_export_are_refused(tiny_model: str, tmp_path: Path, summary: RunSummary):
+    export(Embedder.from_pretrained(tiny_model, device="cpu"), tmp_path, summary)
+    Embedder.from_pretrained(str(tmp_path), device="cpu")
+    weights = tmp_path / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2] + bytes(1000) + content[len(content) // 2 + 1000 :])
+    with pytest.raises(ModelError, match=r"the model is damaged: model\.safetensors was changed after it was written"):
+        Embedder.from_pretrained(str(tmp_path), device="cpu")
+    facts = json.loads((tmp_path / "embedctl.json").read_text())
+    (tmp_path / "embedctl.json").write_text(json.dumps(facts | {"files": None}))
+    Embedder.from_pretrained(str(tmp_path), device="cpu")
+
+
 def test_failed_export_keeps_the_older_model(tiny_model: str, tmp_path: Path, summary: RunSummary, monkeypatch):
     embedder = Embedder.from_pretrained(tiny_model, device="cpu")
     export(embedder, tmp_path, summary)
