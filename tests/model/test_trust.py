@@ -303,3 +303,5 @@ def test_layers_of_torch_and_names_of_transformers_are_activation_functions(mode
     }
     (model / "config.json").write_text(json.dumps(config))
     check_code(str(model))
+    loaded = load_sentence_transformer(str(model))
+    assert loaded[0].auto_model.config.activation_function == "gelu_new"

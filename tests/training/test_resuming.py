@@ -50,6 +50,7 @@ def test_other_rows_are_refused_and_moved_ones_are_not(rows, tmp_path):
 
 def test_epochs_rate_processes_and_new_evaluation_rows_may_change(rows):
     changed = settings_of(rows, epochs=9, lr=1.0, num_processes=3, eval_dataset=[str(rows)])
+    assert changed | {"eval_dataset": []} == settings_of(rows)  # the others are not fixed
     check_unchanged(settings_of(rows), changed)
     check_unchanged({}, changed)
 
