@@ -14,7 +14,11 @@ def can_pool(module: torch.nn.Module, features: dict[str, Any]) -> bool:
     """Return whether `pool_packed` can replace this module for these model inputs."""
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    return isinstance(module, Pooling) and set(_modes(module)) <= SUPPORTED_MODES and "prompt_length" not in features
+    return (
+        isinstance(module, Pooling)
+        and set(pooling_modes(module)) <= SUPPORTED_MODES
+        and "prompt_length" not in features
+    )
 
 
 def pool_packed(module: torch.nn.Module, hidden_TH: Tensor, cu_seq_lens: Tensor) -> Tensor:
@@ -25,7 +29,7 @@ def pool_packed(module: torch.nn.Module, hidden_TH: Tensor, cu_seq_lens: Tensor)
     dtype = torch.promote_types(hidden_TH.dtype, torch.float32)
     cu_seq_lens = cu_seq_lens.long()
     parts = []
-    for mode in _modes(module):
+    for mode in pooling_modes(module):
         if mode == "mean":
             parts.append(torch.segment_reduce(hidden_TH.to(dtype), "mean", offsets=cu_seq_lens, unsafe=True))
         else:
@@ -33,7 +37,7 @@ def pool_packed(module: torch.nn.Module, hidden_TH: Tensor, cu_seq_lens: Tensor)
     return torch.cat(parts, dim=-1)
 
 
-def _modes(module: Any) -> dict[str, None]:
+def pooling_modes(module: Any) -> dict[str, None]:
     """Return the module's pooling modes in order, as the keys of a dict."""
     modes = module.pooling_mode
     return dict.fromkeys((modes,) if isinstance(modes, str) else modes)

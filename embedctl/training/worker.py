@@ -32,6 +32,7 @@ from embedctl.losses.select import losses_for
 from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
+from embedctl.model.pooling import pooling_modes
 from embedctl.outputs import lock
 from embedctl.resources import private_cache
 from embedctl.run_folder import RunFolder
@@ -149,8 +150,7 @@ def check_lengths(job: TrainJob, limit: int) -> None:
 
 def check_pooling(job: TrainJob, model: Any) -> None:
     """Raise a ConfigError if --pooling differs from the pooling that the model brings."""
-    modes = [module.pooling_mode for module in model if hasattr(module, "pooling_mode")]
-    own = [mode for modes_of_module in modes for mode in modes_of_module]
+    own = [mode for module in model if hasattr(module, "pooling_mode") for mode in pooling_modes(module)]
     if job.tune.pooling and own != [job.tune.pooling]:
         message = f"--pooling {job.tune.pooling}: the model {job.model} has its own pooling: {', '.join(own) or 'none'}"
         raise ConfigError(message, "remove --pooling; it is only for models without a pooling of their own")
