@@ -71,24 +71,29 @@ def visible(text: str) -> str:
     return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def _message(text: str) -> str:
+    """Return a message as it is printed: credentials are masked, and control characters are escapes."""
+    return visible(masked(text))
+
+
 def info(message: str, style: str | None = None) -> None:
     """Print one line to stderr, unless `--quiet` is set."""
-    _console.print(visible(masked(message)), style=style, markup=False, soft_wrap=True)
+    _console.print(_message(message), style=style, markup=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
     """Print a warning to stderr, also with `--quiet`."""
     Screen(stderr=True, highlight=False).print(
-        visible(masked(f"warning: {message}")), style="yellow", markup=False, soft_wrap=True
+        _message(f"warning: {message}"), style="yellow", markup=False, soft_wrap=True
     )
 
 
 def error(message: str, hint: str = "") -> None:
     """Print an error and the next action to stderr, also with `--quiet`."""
     console = Screen(stderr=True, highlight=False)
-    console.print(visible(masked(f"error: {message}")), style="red", markup=False, soft_wrap=True)
+    console.print(_message(f"error: {message}"), style="red", markup=False, soft_wrap=True)
     if hint:
-        console.print(visible(masked(f"  -> {hint}")), markup=False, soft_wrap=True)
+        console.print(_message(f"  -> {hint}"), markup=False, soft_wrap=True)
 
 
 def panel(title: str, facts: dict[str, str], *below: RenderableType, border: str = "none") -> None:
@@ -107,8 +112,8 @@ def table(title: str, columns: list[str], rows: list[list[str]], *, is_result: b
 
     A result is printed to stdout, also with `--quiet`; another table to stderr.
     """
-    screen = Console(highlight=False) if is_result else _console
-    screen.print(visible(masked(title)), style="bold", markup=False, soft_wrap=True)
+    screen = Screen(highlight=False) if is_result else _console
+    screen.print(_message(title), style="bold", markup=False, soft_wrap=True)
     grid = Table()
     for index, column in enumerate(columns):
         grid.add_column(Text(visible(column)), justify="right" if index else "left", overflow="fold")

@@ -32,15 +32,16 @@ MEMORY_HINT = (
     "end other programs that use this memory, use a smaller model, "
     "or give a smaller --batch-tokens (encode) or --tokens-per-forward (train)"
 )
-# What the system refuses although the program is right: no permission, no space, too many files, a damaged disk.
-SYSTEM_ERRORS = {
-    getattr(errno, name)
-    for name in (
-        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EMFILE", "ENFILE"),
-        *("EIO", "ESTALE", "ELOOP", "ENAMETOOLONG", "EISDIR", "ENOTDIR"),
-    )
-    if hasattr(errno, name)
-}
+
+
+def _numbers(names: str) -> frozenset[int]:
+    """Return the numbers of errors of the system; an error that this system does not have is left out."""
+    return frozenset(getattr(errno, name) for name in names.split() if hasattr(errno, name))
+
+
+# What the system refuses although the program is right: no permission, no space, a damaged disk, too many files.
+WRITE_ERRORS = _numbers("ENOSPC EDQUOT EFBIG EROFS EACCES EPERM EIO ESTALE ENOTDIR EISDIR")
+SYSTEM_ERRORS = WRITE_ERRORS | _numbers("EMFILE ENFILE ELOOP ENAMETOOLONG")
 
 
 class EmbedctlError(Exception):

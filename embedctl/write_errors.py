@@ -9,14 +9,9 @@ import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from embedctl.errors import EmbedctlError, OutputError
+from embedctl.errors import WRITE_ERRORS, EmbedctlError, OutputError
 
 TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.tmp")
-WRITE_ERRORS = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE", "ENOTDIR", "EISDIR")
-    if hasattr(errno, name)
-}
 REMOVED = "the file or its folder was removed while the command ran"
 HINTS = {  # by the reason why a file cannot be written
     REMOVED: "run the command again",

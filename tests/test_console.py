@@ -96,11 +96,15 @@ def test_characters_that_stdout_lacks_are_printed_as_escapes(monkeypatch: pytest
     assert written.getvalue() == b'caf\xe9 \\u732b\n{"text": "\\u00e9 \\u732b \\ud83d\\ude00"}\n'
 
 
+CALLS = "configure(), console.output('x'), console.info('y'), console.result({}), console.info('z')"
+TABLE = "table('title', ['a'], [['1']], is_result=True), console.info('y')"
+
+
 @pytest.mark.parametrize(
-    ("closed", "read", "printed"), [("stdout", "stderr", "y\nz\n"), ("stderr", "stdout", "x\n{}\n")]
+    ("closed", "read", "calls", "printed"),
+    [("stdout", "stderr", CALLS, "y\nz\n"), ("stderr", "stdout", CALLS, "x\n{}\n"), ("stdout", "stderr", TABLE, "y\n")],
 )
-def test_the_command_continues_after_the_reader_of_its_output_has_left(closed, read, printed):
-    calls = "configure(), console.output('x'), console.info('y'), console.result({}), console.info('z')"
+def test_the_command_continues_after_the_reader_of_its_output_has_left(closed, read, calls, printed):
     reader, writer = os.pipe()
     os.close(reader)
     ended = subprocess.run(

@@ -13,7 +13,7 @@ from embedctl.commands.train_checks import check_effects, check_loaded_model, ch
 from embedctl.config import TINY, TrainConfig, dump
 from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse_dataset_option
-from embedctl.errors import ConfigError, DataError, ModelError
+from embedctl.errors import ConfigError, DataError
 from embedctl.evaluation.names import check_metric
 from embedctl.files import remove_temporary_files, write_atomically
 from embedctl.locks import LOCK_FILE
@@ -94,7 +94,7 @@ def _check_checkpoint(resume: str) -> None:
     hint = "give the output folder of a run or a folder in its states/, or remove --resume to start a new run"
     if not folder.is_dir():
         raise ConfigError(f"--resume {resume}: no such folder", hint)
-    if not any((*folder.glob("manifest.json"), *folder.glob("states/step-*"))):
+    if not (folder / "manifest.json").exists() and not RunFolder(folder).checkpoints:
         raise ConfigError(f"--resume {resume}: the folder contains no checkpoint", hint)
 
 
@@ -154,14 +154,14 @@ def check_data(config: TrainConfig) -> None:
 
 
 def check_model(config: TrainConfig) -> None:
-    """Raise a ModelError if the model folder contains no model, or a ConfigError if it is also the output folder."""
+    """Raise a ModelError if --model is no saved model, or a ConfigError if it is also the output folder."""
     name = config.model.model_name_or_path
     if name == TINY:
         return
+    from embedctl.model.paths import check_model_path
+
+    check_model_path(name)
     folder = Path(name)
-    if folder.is_dir() and not any((folder / file).exists() for file in ("modules.json", "config.json")):
-        hint = "give the folder of a saved sentence-transformers or transformers model"
-        raise ModelError(f"--model {name}: the folder contains neither modules.json nor config.json", hint)
     if folder.exists() and folder.resolve() == Path(config.run.output_dir).resolve():
         raise ConfigError(f"--output-dir {name} is the folder of the model to train", OTHER_FOLDER)
 

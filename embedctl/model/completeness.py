@@ -54,12 +54,6 @@ def check_files(path: str) -> None:
         kind, config = str(module.get("type")).rpartition(".")[2], folder / str(module.get("path", "")) / "config.json"
         if kind in CONFIGURED_MODULES and not config.exists():
             raise ModelError(f"{config}: the configuration of the module {kind} is missing", DOWNLOAD_AGAIN)
-    summary = folder / SUMMARY_FILE
-    listed = read_json_object(summary).get("files")  # missing if an earlier version or another tool wrote the model
-    damage = find_damage(folder, listed) if is_file_list(listed) else None
-    if damage:
-        hint = f"train the model again or, if you changed the file yourself, remove the key `files` from {summary}"
-        raise ModelError(f"{folder}: the model is damaged: {damage}", hint)
     for part in model_parts(folder):
         for file in [*part.glob("*.safetensors"), *part.glob("*.json"), *part.glob("*.model")]:
             with file.open("rb") as stream:
@@ -72,6 +66,12 @@ def check_files(path: str) -> None:
                     pass
             except SafetensorError as cause:
                 raise ModelError(f"{file}: the file is damaged or truncated: {cause}", DOWNLOAD_AGAIN) from cause
+    summary = folder / SUMMARY_FILE
+    listed = read_json_object(summary).get("files")  # missing if an earlier version or another tool wrote the model
+    damage = find_damage(folder, listed) if is_file_list(listed) else None
+    if damage:
+        hint = f"train the model again or, if you changed the file yourself, remove the key `files` from {summary}"
+        raise ModelError(f"{folder}: the model is damaged: {damage}", hint)
 
 
 def check_tokenizer(path: str, tokenizer: Any) -> None:

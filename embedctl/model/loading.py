@@ -15,13 +15,12 @@ import torch
 from safetensors import SafetensorError
 
 from embedctl import console
-from embedctl.config import TINY
 from embedctl.errors import ModelError, first_line
 from embedctl.model.adapters import merge_adapters
 from embedctl.model.completeness import check_files, check_model, check_tokenizer, whole_weights
+from embedctl.model.paths import check_model_path
 from embedctl.model.trust import check_code, code_refused, hub_pickle_refused, safe_loading
 from embedctl.remote import hub
-from embedctl.run_folder import is_incomplete_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -41,7 +40,7 @@ def load_sentence_transformer(
     Raises:
         ModelError: the model does not exist or cannot be read.
     """
-    _check_model_path(path)
+    check_model_path(path)
     with loading_context(path, f"{path}: the embedding model cannot be loaded"), torch.random.fork_rng(devices=[]):
         check_model(path, trust_remote_code=trust_remote_code)
         from sentence_transformers import SentenceTransformer
@@ -101,34 +100,13 @@ def silence_transformers() -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _check_model_path(path: str) -> None:
-    if path == TINY:
-        problem = "the built-in model 'tiny' is built by `embedctl train` and cannot be loaded"
-        raise ModelError(problem, "give the output folder of a training run with --model, for example --model out")
-    folder, hint = Path(path), "give the folder of a saved model with --model"
-    files = ("modules.json", "config.json", "config_sentence_transformers.json", "adapter_config.json")
-    if is_incomplete_model(folder):
-        message = f"{path}: the model is incomplete: the training run that wrote it has not finished"
-        raise ModelError(message, f"finish the run with `embedctl train --resume {path}`, or give another model")
-    if folder.is_dir() and not any((folder / name).exists() for name in files):
-        raise ModelError(f"{path}: the folder contains no model (no modules.json or config.json)", hint)
-    if folder.is_file():
-        raise ModelError(f"{path}: this is a file, not the folder of a model", hint)
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    # sentence-transformers adds an owner to a name such as all-MiniLM-L6-v2
-    lacks_owner = "/" not in path and "-" in path and not path.endswith((".json", ".jsonl"))
-    if looks_local and not folder.exists() and not lacks_owner:
-        hint = "train a model first with `embedctl train`, or use a Hugging Face Hub name such as BAAI/bge-base-zh-v1.5"
-        raise ModelError(f"{path}: no such folder", hint)
-
-
 def load_tokenizer(path: str) -> Any:
     """Load the tokenizer of a model without its weights.
 
     Raises:
         ModelError: it cannot be loaded, or the model comes with Python code, which this function never runs.
     """
-    _check_model_path(path)
+    check_model_path(path)
     with loading_context(path, f"{path}: the tokenizer cannot be loaded"):
         check_code(path, "omit --model: validate-data runs no code of a model")
         check_files(path)

@@ -6,16 +6,16 @@ or would not fit to the weights. They are stored in the checkpoint, because conf
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from embedctl.config import flag_of
 from embedctl.data.sources import parse_dataset_options
+from embedctl.digests import digest_file
 from embedctl.errors import ConfigError
 from embedctl.files import read_json_object
-from embedctl.run_folder import CHECKPOINTS
+from embedctl.run_folder import RunFolder
 
 PROGRESS_FILE = "position.json"
 FIXED_OPTIONS = (
@@ -34,16 +34,18 @@ def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         name: value for section in settings.values() if isinstance(section, dict) for name, value in section.items()
     }
     fixed = {name: options[name] for name in FIXED_OPTIONS}
-    fixed["dataset"] = [[_digest(source.path), source.weight] for source in parse_dataset_options(options["dataset"])]
-    fixed["eval_dataset"] = [_digest(name) for name in options["eval_dataset"]]
+    fixed["dataset"] = [
+        [digest_file(Path(source.path)), source.weight] for source in parse_dataset_options(options["dataset"])
+    ]
+    fixed["eval_dataset"] = [digest_file(Path(name)) for name in options["eval_dataset"]]
     return fixed
 
 
 def stored_settings(resume: str, run: Path) -> dict[str, Any]:
     """Return the fixed settings in the newest checkpoint that `--resume` can refer to; empty if there is none."""
     folder = run if resume == "latest" else Path(resume)
-    newest_first = sorted((folder / CHECKPOINTS).glob("step-*"), reverse=True)
-    stored = (read_json_object(path / PROGRESS_FILE).get("settings") for path in (folder, *newest_first))
+    checkpoints = (folder, *RunFolder(folder).checkpoints)
+    stored = (read_json_object(path / PROGRESS_FILE).get("settings") for path in checkpoints)
     return next((settings for settings in stored if isinstance(settings, dict)), {})
 
 
@@ -74,8 +76,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
-
-
-def _digest(name: str) -> str:
-    with Path(name).open("rb") as stream:
-        return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
