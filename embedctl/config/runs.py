@@ -46,7 +46,7 @@ class LaunchSection(Section):
     """data type of the computation; no is float32; auto is bf16 if the GPU supports it, else float32"""
     strategy: Literal["auto", "fsdp", "ddp"] = option("auto", HARDWARE)
     """with several processes: fsdp shards the weights; ddp copies them to each process; auto uses ddp for a model
-    folder with less than 4 GiB of weights and for tiny, else fsdp"""
+    folder with less than 1 GiB of weights and for tiny, else fsdp"""
     tokens_per_forward: int | None = option(None, HARDWARE, gt=0)
     """maximum number of tokens in one forward pass; a larger batch is computed in chunks with the same gradients, so
     lower this value, not --batch-size, if memory is exhausted (default: depends on the available memory)"""

@@ -37,8 +37,8 @@ def two_gpus(monkeypatch):
         ("ddp", 2, 100 << 30, "ddp", "set by --strategy"),
         ("fsdp", 2, 1, "fsdp", "set by --strategy"),
         ("auto", 2, None, "fsdp", "the size of the model is unknown"),
-        ("auto", 2, 1 << 30, "ddp", "1,024 MiB of weights fit into each process"),
-        ("auto", 2, 14 << 30, "fsdp", "14,336 MiB of weights are sharded"),
+        ("auto", 2, 1 << 29, "ddp", "512 MiB of weights fit into each process"),
+        ("auto", 2, 1 << 30, "fsdp", "1,024 MiB of weights are sharded"),
     ],
 )
 def test_strategy_depends_on_processes_and_model_size(requested, processes, size, strategy, reason):
