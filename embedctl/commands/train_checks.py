@@ -45,6 +45,6 @@ def check_loaded_model(config: TrainConfig) -> None:
     from embedctl.training.job import TrainJob
     from embedctl.training.worker import load_model
 
-    embedder = load_model(TrainJob.from_config(config))
+    _, embedder = load_model(TrainJob.from_config(config))
     if config.tune.lora_rank:
         tuning.add_adapters(embedder, config.tune)

@@ -42,10 +42,12 @@ class TrainModelSection(ModelSection):
 class TextSection(Section):
     """Prompts and truncation of texts in training."""
 
-    query_max_len: int = option(128, "Texts", ge=4)
-    """maximum length of a query in tokens, with special tokens; longer queries are truncated"""
-    passage_max_len: int = option(512, "Texts", ge=4)
-    """maximum length of a passage in tokens, with special tokens; longer passages are truncated"""
+    query_max_len: int | None = option(None, "Texts", ge=4)
+    """maximum length of a query in tokens, with special tokens; longer queries are truncated (default: the model's own
+    maximum length, at most 128)"""
+    passage_max_len: int | None = option(None, "Texts", ge=4)
+    """maximum length of a passage in tokens, with special tokens; longer passages are truncated (default: the model's
+    own maximum length, at most 512)"""
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if __name__ == "__main__":  # Ctrl-C during the imports below, which take seconds, ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from embedctl import console
-from embedctl.config import TINY, TextSection, TrainConfig, flag_of, load
+from embedctl.config import TINY, TrainConfig, load
 from embedctl.data.batches import BatchPlan
 from embedctl.data.build import open_or_build
 from embedctl.data.rows import read_rows
@@ -31,6 +32,7 @@ from embedctl.losses.matryoshka import check_dims
 from embedctl.losses.select import losses_for
 from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
+from embedctl.model.lengths import DEFAULTS, allow_length, choose_length, length_limits
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.model.pooling import pooling_modes
 from embedctl.outputs import lock
@@ -54,6 +56,9 @@ from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
 from embedctl.training.targets import any_negatives
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
 NO_NEGATIVES_HINT = "add negatives with `embedctl mine-negatives`, raise --batch-size, or use --in-batch all"
 WORKER_HINT = "`embedctl train --dry-run` writes such a file and prints the command that starts all workers"
 CHECK_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
@@ -67,7 +72,7 @@ def run(job: TrainJob, *, new_config: Path | None = None) -> None:
     """
     runtime = init_runtime(job)
     console.configure(quiet=job.quiet or not is_main())
-    embedder = load_model(job)
+    job, embedder = load_model(job)
     check_rows = islice(read_rows(job.sources[0].path), CHECK_ROWS)
     check_texts = [text for row in check_rows for text in (row.query, row.pos[0])]
     text_settings = text_settings_of(job, embedder)
@@ -106,13 +111,16 @@ def run(job: TrainJob, *, new_config: Path | None = None) -> None:
         saver.save_final(done)
 
 
-def load_model(job: TrainJob) -> Embedder:
-    """Load the base model in float32 and set the maximum length and the prompts of the run.
+def load_model(job: TrainJob) -> tuple[TrainJob, Embedder]:
+    """Load the base model in float32 and set the prompts of the run.
+
+    Return the job with the maximum lengths of queries and passages, which depend on the model, and the model. The
+    model keeps its own maximum length, which evaluation uses too, unless a longer one is given.
 
     Raises:
         ModelError: it cannot be loaded.
-        ConfigError: --pooling is not that of the model, or a value of --mrl-dims is larger than its number of
-            dimensions.
+        ConfigError: --pooling is not that of the model, a maximum length is above its positions, or a value of
+            --mrl-dims is larger than its number of dimensions.
     """
     if job.model == TINY:
         from embedctl.model.tiny import build_tiny
@@ -125,27 +133,29 @@ def load_model(job: TrainJob) -> Embedder:
     embedder = Embedder(model).eval()
     if job.model != TINY:
         embedder.compare_with_own_forward(job.model)
-    check_lengths(job, embedder.position_limit)
-    if embedder.truncates_texts:
-        # Evaluation and the exported model use the model's own length, unless a longer one is given.
-        own_length = (model.max_seq_length or 0) if embedder.uses_own_forward else embedder.max_len
-        embedder.set_max_len(max(job.text.query_max_len, job.text.passage_max_len, own_length))
+    job = with_lengths(job, model)
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
     if embedder.excludes_prompt and not embedder.uses_own_forward and any(embedder.prompts.values()):
         embedder.use_own_forward(job.model, "the pooling of the model leaves out the tokens of the prompt")
     embedder.append_normalize()
     check_dims(job.loss.mrl_dims, embedder.dimension)
-    return embedder
+    return job, embedder
 
 
-def check_lengths(job: TrainJob, limit: int) -> None:
-    """Raise a ConfigError if a maximum length is above the number of the model's positions; defaults are lowered."""
-    default = TextSection()
-    for name in ("query_max_len", "passage_max_len"):
-        value = getattr(job.text, name)
-        if value > limit and value != getattr(default, name):
-            message = f"{flag_of(name)} {value}: the model {job.model} has positions for {limit} tokens only"
-            raise ConfigError(message, f"use {flag_of(name)} {limit} or less")
+def with_lengths(job: TrainJob, model: SentenceTransformer) -> TrainJob:
+    """Return the job with the maximum lengths of queries and passages; raise the model's own length to them.
+
+    Raises:
+        ConfigError: a given length is above the number of the model's positions, or the model does not truncate texts.
+    """
+    lengths: dict[str, int | None] = {}
+    for kind in DEFAULTS:
+        name = f"{kind}_max_len"
+        lengths[name] = choose_length(kind, getattr(job.text, name), length_limits(model, kind), job.model)
+    for kind in DEFAULTS:  # after both are chosen, because they may share a module
+        allow_length(model, kind, lengths[f"{kind}_max_len"])
+    text = job.text.model_copy(update=lengths)
+    return replace(job, text=text, settings=job.settings | {"text": text.model_dump(mode="json")})
 
 
 def check_pooling(job: TrainJob, model: Any) -> None:
@@ -157,11 +167,10 @@ def check_pooling(job: TrainJob, model: Any) -> None:
 
 
 def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
-    """Return the maximum lengths, limited by the model's own, and the prompts of the run."""
-    text, limit = job.text, embedder.max_len
+    """Return the maximum lengths and the prompts of the run."""
     return TextSettings(
-        query_max_len=min(text.query_max_len, limit),
-        passage_max_len=min(text.passage_max_len, limit),
+        query_max_len=job.text.query_max_len,
+        passage_max_len=job.text.passage_max_len,
         query_prompt=embedder.prompt_for("query"),
         passage_prompt=embedder.prompt_for("passage"),
         marks_prompts=embedder.uses_own_forward,

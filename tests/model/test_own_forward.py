@@ -123,10 +123,10 @@ def test_raw_texts_are_restored(text):
     def ids(string: str) -> np.ndarray:
         return np.array(RawTextTokenizer()([string], truncation=True, max_length=2)["input_ids"][0], dtype=np.int32)
 
-    assert parse(ids(mark("query", "find: ") + text)) == RawText("query", "find: ", text)
-    assert parse(ids(mark("passage", "") + text)) == RawText("document", "", text)
-    assert parse(ids(mark(None, "p") + text)) == RawText(None, "p", text)
-    assert parse(ids(text)) == RawText(None, "", text)
+    assert parse(ids(mark("query", "find: ") + text)) == RawText("query", "find: ", text, 2)
+    assert parse(ids(mark("passage", "") + text)) == RawText("document", "", text, 2)
+    assert parse(ids(mark(None, "p") + text)) == RawText(None, "p", text, 2)
+    assert parse(ids(text)) == RawText(None, "", text, 2)
 
 
 def test_max_len_is_refused_for_a_model_that_does_not_truncate(tiny_model, tmp_path):
