@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from embedctl.config.accelerate_file import ACCELERATE_FILE
 from embedctl.config.base import (
     TINY,
     Command,
@@ -132,6 +133,7 @@ class TrainConfig(Command):
 
     name = "train"
     main_options = ("model_name_or_path", "dataset", "eval_dataset", "epochs", "output_dir")
+    settings_files = (ACCELERATE_FILE,)
 
     model: TrainModelSection = TrainModelSection()
     tune: TuneSection = TuneSection()
@@ -173,6 +175,14 @@ class TrainConfig(Command):
         for name in ("lora_alpha", "lora_target_modules"):
             if getattr(self.tune, name) and not self.tune.lora_rank:
                 raise ValueError(f"--{name.replace('_', '-')} requires --lora-rank above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_sharded(self) -> TrainConfig:
+        given = {"--fsdp-layers": self.launch.fsdp_layers, "--no-fsdp-reshard": not self.launch.fsdp_reshard}
+        for flag, value in given.items():
+            if value and self.launch.strategy == "ddp":
+                raise ValueError(f"{flag} has no effect with --strategy ddp")
         return self
 
     @model_validator(mode="after")

@@ -42,6 +42,8 @@ class LaunchJob:
     memory_option: str = "--tokens-per-forward"  # the command's option that limits memory, for a hint
     strategy: str = "auto"  # auto, ddp or fsdp
     weight_bytes: int | None = None  # size of the model's weights, None if unknown
+    fsdp_reshard: bool = True  # with fsdp: whether to free the weights of a layer after its forward pass
+    fsdp_layers: list[str] = field(default_factory=list)  # with fsdp: classes of the layers to shard
     machines: int = 1  # number of machines
     machine_rank: int = 0  # number of this machine, from 0
     main_process_ip: str | None = None  # address of machine 0
@@ -127,6 +129,10 @@ def accelerate_config(job: LaunchJob, plan: LaunchPlan) -> dict[str, Any]:
         config["main_process_ip"] = job.main_process_ip
     if plan.strategy != "fsdp":
         config.pop("fsdp_config")
+        return config
+    config["fsdp_config"]["fsdp_reshard_after_forward"] = job.fsdp_reshard
+    if job.fsdp_layers:
+        config["fsdp_config"]["fsdp_transformer_layer_cls_to_wrap"] = ",".join(job.fsdp_layers)
     return config
 
 

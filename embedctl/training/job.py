@@ -85,6 +85,8 @@ class TrainJob:
             device="cpu" if self.launch.cpu else None,
             strategy=self.launch.strategy,
             weight_bytes=self.weight_bytes,
+            fsdp_reshard=self.launch.fsdp_reshard,
+            fsdp_layers=list(self.launch.fsdp_layers),
             machines=self.launch.num_machines,
             machine_rank=self.launch.machine_rank,
             main_process_ip=self.launch.main_process_ip,

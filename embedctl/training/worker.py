@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 if __name__ == "__main__":  # Ctrl-C during the imports below, which take seconds, ends without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -32,7 +31,6 @@ from embedctl.losses.matryoshka import check_dims
 from embedctl.losses.select import losses_for
 from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
-from embedctl.model.lengths import DEFAULTS, allow_length, choose_length, length_limits
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.model.pooling import pooling_modes
 from embedctl.outputs import lock
@@ -40,6 +38,7 @@ from embedctl.resources import private_cache
 from embedctl.run_folder import RunFolder
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.training import checkpoint
+from embedctl.training.base_model import check_layers, with_lengths
 from embedctl.training.batch_loader import BatchLoader, Schedule
 from embedctl.training.budget import explain_out_of_memory
 from embedctl.training.checkpoint import Progress
@@ -55,9 +54,6 @@ from embedctl.training.runtime import init_runtime
 from embedctl.training.saver import ModelSaver
 from embedctl.training.session import Session
 from embedctl.training.targets import any_negatives
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 NO_NEGATIVES_HINT = "add negatives with `embedctl mine-negatives`, raise --batch-size, or use --in-batch all"
 WORKER_HINT = "`embedctl train --dry-run` writes such a file and prints the command that starts all workers"
@@ -119,8 +115,8 @@ def load_model(job: TrainJob) -> tuple[TrainJob, Embedder]:
 
     Raises:
         ModelError: it cannot be loaded.
-        ConfigError: --pooling is not that of the model, a maximum length is above its positions, or a value of
-            --mrl-dims is larger than its number of dimensions.
+        ConfigError: --pooling is not that of the model, a maximum length is above its positions, a value of --mrl-dims
+            is larger than its number of dimensions, or it has no layers of a class of --fsdp-layers.
     """
     if job.model == TINY:
         from embedctl.model.tiny import build_tiny
@@ -139,23 +135,8 @@ def load_model(job: TrainJob) -> tuple[TrainJob, Embedder]:
         embedder.use_own_forward(job.model, "the pooling of the model leaves out the tokens of the prompt")
     embedder.append_normalize()
     check_dims(job.loss.mrl_dims, embedder.dimension)
+    check_layers(job, embedder)
     return job, embedder
-
-
-def with_lengths(job: TrainJob, model: SentenceTransformer) -> TrainJob:
-    """Return the job with the maximum lengths of queries and passages; raise the model's own length to them.
-
-    Raises:
-        ConfigError: a given length is above the number of the model's positions, or the model does not truncate texts.
-    """
-    lengths: dict[str, int | None] = {}
-    for kind in DEFAULTS:
-        name = f"{kind}_max_len"
-        lengths[name] = choose_length(kind, getattr(job.text, name), length_limits(model, kind), job.model)
-    for kind in DEFAULTS:  # after both are chosen, because they may share a module
-        allow_length(model, kind, lengths[f"{kind}_max_len"])
-    text = job.text.model_copy(update=lengths)
-    return replace(job, text=text, settings=job.settings | {"text": text.model_dump(mode="json")})
 
 
 def check_pooling(job: TrainJob, model: Any) -> None:

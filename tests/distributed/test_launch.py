@@ -75,6 +75,15 @@ def test_accelerate_config_describes_several_machines():
     assert config["fsdp_config"]["fsdp_version"] == 2
 
 
+def test_accelerate_config_contains_the_settings_of_fsdp():
+    plan = LaunchPlan(4, uses_gpus=True, strategy="fsdp")
+    default = accelerate_config(job(), plan)["fsdp_config"]
+    assert default["fsdp_reshard_after_forward"] is True
+    assert "fsdp_transformer_layer_cls_to_wrap" not in default
+    fsdp = accelerate_config(job(fsdp_reshard=False, fsdp_layers=["A", "B"]), plan)["fsdp_config"]
+    assert (fsdp["fsdp_reshard_after_forward"], fsdp["fsdp_transformer_layer_cls_to_wrap"]) == (False, "A,B")
+
+
 def test_use_cpu_is_not_set_for_several_processes_on_cpus(tmp_path: Path, monkeypatch):
     """With use_cpu, accelerate would start independent runs of one process each."""
     for name in ("ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "OMP_WAIT_POLICY"):

@@ -66,6 +66,14 @@ def test_texts_are_truncated_as_by_sentence_transformers(flags, own, lengths, ke
         assert len(expected) == length
 
 
+def test_layers_to_shard_must_be_those_of_the_model(tiny_model):
+    flags = {"model_name_or_path": tiny_model, "fsdp_layers": ["BertLayer"]}
+    load_model(TrainJob.from_config(load(TrainConfig, None, flags)))
+    with pytest.raises(ConfigError, match=r"--fsdp-layers XLMRobertaLayer: .* has no layer of this class") as error:
+        load_model(TrainJob.from_config(load(TrainConfig, None, flags | {"fsdp_layers": ["XLMRobertaLayer"]})))
+    assert error.value.hint == "omit --fsdp-layers, or use BertEmbeddings or BertLayer"
+
+
 def test_a_length_above_the_positions_is_refused(tiny_model):
     config = load(TrainConfig, None, {"model_name_or_path": tiny_model, "query_max_len": 513})
     with pytest.raises(ConfigError, match=r"--query-max-len 513: .* has positions for 512 tokens only"):
