@@ -45,8 +45,8 @@ class LaunchSection(Section):
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = option("auto", HARDWARE)
     """data type of the computation; no is float32; auto is bf16 if the GPU supports it, else float32"""
     strategy: Literal["auto", "fsdp", "ddp"] = option("auto", HARDWARE)
-    """with several processes: fsdp shards the weights; ddp copies them to each process; auto uses ddp for a model
-    folder with less than 4 GiB of weights and for tiny, else fsdp"""
+    """with several processes: fsdp shards the weights; ddp copies them to each process; auto uses ddp for a model with
+    less than 4 GiB of weights, else fsdp"""
     fsdp_reshard: bool = option(True, HARDWARE)
     """with fsdp: free the weights of a layer after its forward pass and gather them again in the backward pass; off
     takes more memory and less communication"""

@@ -189,6 +189,8 @@ class TrainConfig(Command):
     def _machines_are_consistent(self) -> TrainConfig:
         if self.launch.num_machines > 1 and not (self.launch.main_process_ip and self.launch.main_process_port):
             raise ValueError("--num-machines above 1 requires --main-process-ip and --main-process-port")
+        if self.launch.num_machines == 1 and self.launch.main_process_ip:
+            raise ValueError("--main-process-ip requires --num-machines above 1")
         if self.launch.machine_rank >= self.launch.num_machines:
             raise ValueError("--machine-rank counts from 0 and must be below --num-machines")
         return self
