@@ -71,7 +71,9 @@ def write(tmp_path):
 def test_the_file_of_rag_retrieval_copies_the_weights_to_each_process(write):
     """Its sharding strategy 3 is NO_SHARD."""
     expected = {"num_processes": 6, "num_machines": 1, "machine_rank": 0, "mixed_precision": "no", "strategy": "ddp"}
-    assert read_options(write(SEED), {}) == expected
+    assert read_options(write(SEED), {"strategy": "ddp", "num_processes": "6"}) == expected
+    with pytest.raises(ConfigError, match=r"--strategy fsdp contradicts .*:8: fsdp_sharding_strategy: 3"):
+        read_options(write(SEED), {"strategy": "fsdp"})
 
 
 def test_a_file_of_fsdp2_with_two_machines(write):

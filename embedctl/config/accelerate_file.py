@@ -17,13 +17,8 @@ from embedctl.errors import ConfigError
 NAME = "--accelerate-config"
 Options = dict[str, Any]  # options of train by field; empty if a value has no effect
 Read = Callable[[Any], Options | None]  # from the value of a key to options; None if it cannot be applied
-SHARDING = (
-    "FULL_SHARD",
-    "SHARD_GRAD_OP",
-    "NO_SHARD",
-    "HYBRID_SHARD",
-    "HYBRID_SHARD_ZERO2",
-)  # by torch's number, from 1
+# Strategies of FSDP1 in the order of torch's numbers, which start at 1.
+SHARDING = ("FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "HYBRID_SHARD_ZERO2")
 RESHARD = {"FULL_SHARD": True, "TRUE": True, "SHARD_GRAD_OP": False, "FALSE": False}
 
 
@@ -187,16 +182,19 @@ def read_options(file: str, flags: Mapping[str, Any]) -> Options:
         ConfigError: the file cannot be read, a key cannot be applied, or it differs from another key or an option.
     """
     options: Options = {}
-    for place, value, values in _entries(file):
-        for name, option in values.items():
-            if name in flags and _text(flags[name]) != _text(option):
-                message = f"{flag_of(name)} {_text(flags[name])} contradicts {place}: {value}"
-                raise ConfigError(message, f"omit {flag_of(name)}, or change the file")
+    sources: dict[str, Entry] = {}  # of each option
+    for entry in _entries(file):
+        for name, option in entry.options.items():
             if name != "strategy" and options.get(name, option) != option:
-                raise ConfigError(f"{place}: {value} contradicts another key of the file", "change one of them")
-            options[name] = option  # NO_SHARD replaces the strategy of FSDP
+                message = f"{entry.place}: {entry.value} contradicts another key of the file"
+                raise ConfigError(message, "change one of them")
+            options[name], sources[name] = option, entry  # NO_SHARD replaces the strategy of FSDP
     if options.get("strategy") == "ddp":
         options = {name: option for name, option in options.items() if not name.startswith("fsdp_")}
+    for name, option in options.items():
+        if name in flags and _text(flags[name]) != _text(option):
+            message = f"{flag_of(name)} {_text(flags[name])} contradicts {sources[name].place}: {sources[name].value}"
+            raise ConfigError(message, f"omit {flag_of(name)}, or change the file")
     return options
 
 

@@ -14,7 +14,7 @@ from embedctl.errors import ConfigError, ModelError
 from embedctl.model.device import select_device
 from embedctl.model.encoding import encode_texts
 from embedctl.model.equivalence import comparison_problem, packing_problem, record_comparison, was_compared
-from embedctl.model.lengths import check_positions
+from embedctl.model.lengths import check_positions, remove_truncation, write_length
 from embedctl.model.loading import hash_weights, load_sentence_transformer
 from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.tokens.prompts import PromptKind, first_prompt, model_prompt
@@ -241,9 +241,7 @@ class Embedder(TokenEmbedder):
         return hash_weights(self.model)
 
     def save(self, path: str | Path) -> None:
-        """Save the model as a sentence-transformers folder, without the truncation and padding of earlier calls."""
-        for module in self.model.modules():
-            if backend := getattr(getattr(module, "tokenizer", None), "backend_tokenizer", None):
-                backend.no_truncation()
-                backend.no_padding()
+        """Save the model as a sentence-transformers folder whose files state its own maximum length."""
+        remove_truncation(self.model)
         self.model.save_pretrained(str(path), create_model_card=False)
+        write_length(self.model, Path(path))

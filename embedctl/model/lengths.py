@@ -7,13 +7,16 @@ the number of positions.
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from embedctl.config import flag_of
 from embedctl.errors import ConfigError
+from embedctl.files import read_json_object
 from embedctl.model.loading import loading_context
 from embedctl.model.trust import model_modules
 from embedctl.remote import hub
@@ -115,6 +118,24 @@ def allow_length(model: SentenceTransformer, kind: PromptKind, length: int | Non
     allowed = min(max(length, int(module.max_seq_length or UNLIMITED)), positions_of(module))
     if allowed < UNLIMITED:
         module.max_seq_length = allowed
+
+
+def remove_truncation(model: SentenceTransformer) -> None:
+    """Remove the truncation and padding of earlier calls from the tokenizers, which would be saved with them."""
+    for module in model.modules():
+        tokenizer: Any = getattr(module, "tokenizer", None)
+        if backend := getattr(tokenizer, "backend_tokenizer", None):
+            backend.no_truncation()
+            backend.no_padding()
+            tokenizer.init_kwargs.pop("max_length", None)
+
+
+def write_length(model: SentenceTransformer, folder: Path) -> None:
+    """Write the maximum length to sentence_bert_config.json of a saved model, where other programs read it."""
+    file, length = folder / "sentence_bert_config.json", getattr(model[0], "max_seq_length", None)
+    if file.is_file() and isinstance(length, int) and length < UNLIMITED:
+        text = json.dumps(read_json_object(file) | {"max_seq_length": length}, indent=4)
+        file.write_text(text, encoding="utf-8")
 
 
 def read_length_limits(path: str, tokenizer: Any) -> dict[PromptKind, LengthLimits]:

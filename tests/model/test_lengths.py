@@ -153,11 +153,14 @@ def test_a_saved_model_states_its_own_length_and_no_truncation(tiny_model, tmp_p
     model.max_seq_length = 100
     model.save_pretrained(str(tmp_path / "base"))
     embedder = Embedder.from_pretrained(str(tmp_path / "base"), device="cpu")
+    embedder.model.tokenizer.init_kwargs["max_length"] = 128  # transformers sets it from the truncation in a file
     embedder.model.tokenizer(["river stone"], truncation=True, max_length=4, padding="max_length")
     embedder.save(tmp_path / "saved")
     saved = json.loads((tmp_path / "saved" / "tokenizer.json").read_text(encoding="utf-8"))
     assert (saved["truncation"], saved["padding"]) == (None, None)
-    assert json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())["model_max_length"] == 100
+    stated = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
+    assert (stated["model_max_length"], stated.get("max_length")) == (100, None)
+    assert json.loads((tmp_path / "saved" / "sentence_bert_config.json").read_text())["max_seq_length"] == 100
     reloaded = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     assert reloaded.max_seq_length == 100
     text = "river stone " * 100
