@@ -137,6 +137,20 @@ def test_max_len_is_refused_for_a_model_that_does_not_truncate(tiny_model, tmp_p
         Embedder.from_pretrained(str(tmp_path / "model"), device="cpu", max_len=8)
 
 
+def test_an_index_of_a_model_that_does_not_truncate_can_be_searched(tiny_model, tmp_path, monkeypatch, capsys):
+    from embedctl.commands import encode, search
+
+    monkeypatch.chdir(tmp_path)
+    static(tiny_model, "model")
+    Path("texts.txt").write_text("river stone\ncastle market\n")
+    encode.command(
+        model_name_or_path="model", input="texts.txt", output="v.npy", index="flat", device="cpu", quiet=True
+    )
+    capsys.readouterr()
+    search.command(index="v.npy", texts=["castle market"], device="cpu", json_output=True)
+    assert '"text": "castle market"' in capsys.readouterr().out.partition("river")[0]
+
+
 def test_the_own_truncate_dim_of_a_model_is_applied(tiny_model, tmp_path):
     model = SentenceTransformer(tiny_model, device="cpu", truncate_dim=16)
     path = str(tmp_path / "model")
