@@ -50,6 +50,9 @@ def _with_parameters(config_type: type[C], command: Callable[[C], None]) -> Call
     ]
     file = typer.Option("--config", metavar="FILE", help=CONFIG_HELP, rich_help_panel=OUTPUT)
     parameters.append(_parameter("config_file", str, file))
+    for other in config_type.settings_files:
+        info = typer.Option(*other.names, metavar="FILE", help=other.help, rich_help_panel=other.panel)
+        parameters.append(_parameter(other.parameter, str, info))
     _run.__name__, _run.__doc__ = command.__name__, command.__doc__
     _run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     _run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -69,7 +72,10 @@ def _resolve(config_type: type[C], values: dict[str, Any]) -> C:
     file = given.pop("config_file", None)
     negated = {name.removeprefix(NEGATED): False for name in given if name.startswith(NEGATED)}
     flags = {name: value for name, value in given.items() if not name.startswith(NEGATED)} | negated
+    files = [(other, flags.pop(other.parameter)) for other in config_type.settings_files if other.parameter in flags]
     implied_file, implied_flags = config_type.implied_config(flags)
+    for other, path in files:
+        implied_flags |= other.read(path, flags)
     return load(config_type, file or implied_file, implied_flags | flags)
 
 

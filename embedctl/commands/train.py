@@ -9,7 +9,13 @@ from pathlib import Path
 
 from embedctl import console
 from embedctl.commands.flags import with_options
-from embedctl.commands.train_checks import check_effects, check_loaded_model, check_resumed_settings, note_default_model
+from embedctl.commands.train_checks import (
+    check_effects,
+    check_loaded_model,
+    check_main_machine,
+    check_resumed_settings,
+    note_default_model,
+)
 from embedctl.config import TINY, TrainConfig, dump
 from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse_dataset_option
@@ -47,6 +53,7 @@ def command(config: TrainConfig) -> None:
     note_default_model(config)
     config = with_default_data(resolve_resume(config).with_model_defaults())
     check_effects(config)
+    check_main_machine(config)
     check_metric(config.run.metric, config.loss.mrl_dims)
     check_packages(config)
     check_data(config)

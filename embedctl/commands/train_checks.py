@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from embedctl import console
@@ -16,6 +17,19 @@ def check_effects(config: TrainConfig) -> None:
     if given and not config.data.eval_dataset:
         message = f"{' and '.join(given)}: no rows are given to evaluate on during training"
         raise ConfigError(message, f"give the rows with --eval-dataset, or remove {' and '.join(given)}")
+
+
+def check_main_machine(config: TrainConfig) -> None:
+    """Raise a ConfigError if this machine cannot resolve the name of the main machine, for which it would wait."""
+    name = config.launch.main_process_ip
+    if name is None:
+        return
+    try:
+        socket.getaddrinfo(name, config.launch.main_process_port)
+    except (OSError, UnicodeError) as cause:  # a label of a name is empty or too long
+        reason = cause.strerror if isinstance(cause, OSError) else "not a name of a machine"
+        message = f"--main-process-ip {name}: this machine cannot resolve the name: {reason}"
+        raise ConfigError(message, "give the IP address of the main machine; `hostname -I` prints it there") from None
 
 
 def note_default_model(config: TrainConfig) -> None:
@@ -45,6 +59,6 @@ def check_loaded_model(config: TrainConfig) -> None:
     from embedctl.training.job import TrainJob
     from embedctl.training.worker import load_model
 
-    embedder = load_model(TrainJob.from_config(config))
+    _, embedder = load_model(TrainJob.from_config(config))
     if config.tune.lora_rank:
         tuning.add_adapters(embedder, config.tune)

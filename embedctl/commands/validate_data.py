@@ -71,7 +71,8 @@ def token_counter(config: ValidateConfig) -> TokenCounter | None:
     """Return a counter with the tokenizer of the model, or None without a model.
 
     Raises:
-        ConfigError: the model is the built-in one, whose tokenizer is created by training.
+        ConfigError: the model is the built-in one, whose tokenizer is created by training, or a given length is above
+            the number of the model's positions.
         ModelError: the tokenizer cannot be loaded.
     """
     if config.model_name_or_path is None:
@@ -80,11 +81,16 @@ def token_counter(config: ValidateConfig) -> TokenCounter | None:
         hint = "give a pretrained model, or the output folder of `embedctl train`"
         raise ConfigError("--model tiny has no tokenizer before training", hint)
     from embedctl.data.statistics import TokenCounter
+    from embedctl.model.lengths import UNLIMITED, choose_length, read_length_limits
     from embedctl.model.loading import load_tokenizer
     from embedctl.tokens.tokenize import tokenize
 
-    tokenizer = load_tokenizer(config.model_name_or_path)
-    limits = {"query": config.query_max_len, "pos": config.passage_max_len, "neg": config.passage_max_len}
+    model = config.model_name_or_path
+    tokenizer = load_tokenizer(model)
+    stated = read_length_limits(model, tokenizer)
+    query = choose_length("query", config.query_max_len, stated["query"], model) or UNLIMITED
+    passage = choose_length("passage", config.passage_max_len, stated["passage"], model) or UNLIMITED
+    limits = {"query": query, "pos": passage, "neg": passage}
 
     def _count(texts: list[str]) -> tuple[list[int], int]:
         tokens = tokenize(tokenizer, texts, None)

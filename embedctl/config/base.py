@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar, cast, get_args
 
@@ -88,6 +89,21 @@ def check_range_size(flag: str, positions: str, neg_nums: int) -> None:
         raise ValueError(f"{flag} {positions} contains {size}, fewer than --neg-nums {neg_nums}: {advice}")
 
 
+@dataclass(frozen=True)
+class SettingsFile:
+    """An option for a file of another program that sets options of a command."""
+
+    names: tuple[str, ...]  # on the command line
+    panel: str  # heading in `--help`
+    help: str
+    read: Callable[[str, Mapping[str, Any]], dict[str, Any]]  # from the file and the given options to values by field
+
+    @property
+    def parameter(self) -> str:
+        """The name of the command's parameter."""
+        return self.names[0].removeprefix("--").replace("-", "_")
+
+
 class Section(BaseModel):
     """A group of options; it is frozen, and unknown keys are errors."""
 
@@ -117,6 +133,7 @@ class Command(Section):
 
     name: ClassVar[str] = "COMMAND"  # on the command line
     main_options: ClassVar[tuple[str, ...]] = ()  # up to five fields that `--help` lists first
+    settings_files: ClassVar[tuple[SettingsFile, ...]] = ()  # in addition to --config; they override its values
 
     json_output: bool = option(False, "Output", "--json")
     """print the result as one JSON object to stdout"""

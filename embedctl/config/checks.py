@@ -18,14 +18,23 @@ class ValidateConfig(Command):
     model_name_or_path: str | None = option(None, "Texts", "--model", "-m", metavar="MODEL")
     """model whose tokenizer counts the tokens: a folder or a name on the Hugging Face Hub (default: tokens are not
     counted)"""
-    query_max_len: int = option(128, "Texts", ge=4)
-    """with --model: queries with more tokens are reported as truncated"""
-    passage_max_len: int = option(512, "Texts", ge=4)
-    """with --model: passages with more tokens are reported as truncated"""
+    query_max_len: int | None = option(None, "Texts", ge=4)
+    """with --model: queries with more tokens are reported as truncated (default: the model's own maximum length, at
+    most 128)"""
+    passage_max_len: int | None = option(None, "Texts", ge=4)
+    """with --model: passages with more tokens are reported as truncated (default: the model's own maximum length, at
+    most 512)"""
     neg_nums: int = option(15, "Data", ge=0)
     """warn about rows with fewer hard negatives than this"""
     max_errors: int = option(20, "Output", ge=0)
     """print at most this many errors and as many warnings per file; all of them are counted"""
+
+    @model_validator(mode="after")
+    def _lengths_are_counted_in_tokens(self) -> ValidateConfig:
+        for name in ("query_max_len", "passage_max_len"):
+            if getattr(self, name) is not None and self.model_name_or_path is None:
+                raise ValueError(f"--{name.replace('_', '-')} requires --model, whose tokenizer counts the tokens")
+        return self
 
 
 class EvalConfig(Command):

@@ -132,6 +132,24 @@ def _yaml_message(file: str, cause: yaml.YAMLError) -> str:
     return f"{location}: not YAML: {cause.problem if isinstance(cause, yaml.MarkedYAMLError) else cause}"
 
 
+def read_yaml(file: str, option: str, hint: str) -> tuple[Any, dict[tuple[str, ...], int]]:
+    """Return the content of the YAML file of an option, and the lines of its keys by the names of sections and key.
+
+    Raises:
+        ConfigError: the file cannot be read or is not YAML.
+    """
+    try:
+        return yaml_file.parse(Path(file).read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise ConfigError(f"{option}: {file}: {cause.strerror}", "check the name of the file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{option}: {file}: not YAML: the file is not UTF-8", hint) from None
+    except yaml.YAMLError as invalid:
+        raise ConfigError(f"{option}: {_yaml_message(file, invalid)}", hint) from None
+    except RecursionError:
+        raise ConfigError(f"{option}: {file}: values are nested too deeply", hint) from None
+
+
 def _read_yaml(file: str, config_type: type[Command]) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     """Return the content of a configuration file without its empty values, and the lines of its keys.
 
@@ -141,16 +159,7 @@ def _read_yaml(file: str, config_type: type[Command]) -> tuple[dict[str, Any], d
         hint = f"compare it with {config_file(f'{config_type.name}.yaml')}, which lists all keys"
     except FileNotFoundError:  # the command has no options of its own
         hint = _help_hint(config_type)
-    try:
-        content, lines = yaml_file.parse(Path(file).read_text(encoding="utf-8"))
-    except OSError as cause:
-        raise ConfigError(f"--config: {file}: {cause.strerror}", "check the name of the file") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"--config: {file}: not YAML: the file is not UTF-8", hint) from None
-    except yaml.YAMLError as invalid:
-        raise ConfigError(f"--config: {_yaml_message(file, invalid)}", hint) from None
-    except RecursionError:
-        raise ConfigError(f"--config: {file}: values are nested too deeply", hint) from None
+    content, lines = read_yaml(file, "--config", hint)
     if not isinstance(content or {}, dict):
         raise ConfigError(f"--config: {file}: expected sections with keys and values", hint)
     return {name: value for name, value in (content or {}).items() if value is not None}, lines

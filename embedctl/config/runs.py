@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from embedctl.config.base import HARDWARE, Section, option
+from embedctl.config.base import HARDWARE, Section, Strings, option
 from embedctl.config.trackers import Tracker
 
 # Headings in `--help`.
@@ -45,8 +45,14 @@ class LaunchSection(Section):
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = option("auto", HARDWARE)
     """data type of the computation; no is float32; auto is bf16 if the GPU supports it, else float32"""
     strategy: Literal["auto", "fsdp", "ddp"] = option("auto", HARDWARE)
-    """with several processes: fsdp shards the weights; ddp copies them to each process; auto uses ddp for a model
-    folder with less than 1 GiB of weights and for tiny, else fsdp"""
+    """with several processes: fsdp shards the weights; ddp copies them to each process; auto uses ddp for a model with
+    less than 1 GiB of weights, else fsdp"""
+    fsdp_reshard: bool = option(True, HARDWARE)
+    """with fsdp: free the weights of a layer after its forward pass and gather them again in the backward pass; off
+    takes more memory and less communication"""
+    fsdp_layers: Strings = option((), HARDWARE, metavar="CLASS")
+    """with fsdp: class of the layers to shard, for example BertLayer; for several classes, repeat the option or use a
+    list in YAML (default: those that the model names)"""
     tokens_per_forward: int | None = option(None, HARDWARE, gt=0)
     """maximum number of tokens in one forward pass; a larger batch is computed in chunks with the same gradients, so
     lower this value, not --batch-size, if memory is exhausted (default: depends on the available memory)"""

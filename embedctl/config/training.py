@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from embedctl.config.accelerate_file import ACCELERATE_FILE
 from embedctl.config.base import (
     TINY,
     Command,
@@ -42,10 +43,12 @@ class TrainModelSection(ModelSection):
 class TextSection(Section):
     """Prompts and truncation of texts in training."""
 
-    query_max_len: int = option(128, "Texts", ge=4)
-    """maximum length of a query in tokens, with special tokens; longer queries are truncated"""
-    passage_max_len: int = option(512, "Texts", ge=4)
-    """maximum length of a passage in tokens, with special tokens; longer passages are truncated"""
+    query_max_len: int | None = option(None, "Texts", ge=4)
+    """maximum length of a query in tokens, with special tokens; longer queries are truncated (default: the model's own
+    maximum length, at most 128)"""
+    passage_max_len: int | None = option(None, "Texts", ge=4)
+    """maximum length of a passage in tokens, with special tokens; longer passages are truncated (default: the model's
+    own maximum length, at most 512)"""
     query_prompt: QueryPrompt = None
     passage_prompt: PassagePrompt = None
 
@@ -130,6 +133,7 @@ class TrainConfig(Command):
 
     name = "train"
     main_options = ("model_name_or_path", "dataset", "eval_dataset", "epochs", "output_dir")
+    settings_files = (ACCELERATE_FILE,)
 
     model: TrainModelSection = TrainModelSection()
     tune: TuneSection = TuneSection()
@@ -174,9 +178,19 @@ class TrainConfig(Command):
         return self
 
     @model_validator(mode="after")
+    def _weights_are_sharded(self) -> TrainConfig:
+        given = {"--fsdp-layers": self.launch.fsdp_layers, "--no-fsdp-reshard": not self.launch.fsdp_reshard}
+        for flag, value in given.items():
+            if value and self.launch.strategy == "ddp":
+                raise ValueError(f"{flag} has no effect with --strategy ddp")
+        return self
+
+    @model_validator(mode="after")
     def _machines_are_consistent(self) -> TrainConfig:
         if self.launch.num_machines > 1 and not (self.launch.main_process_ip and self.launch.main_process_port):
             raise ValueError("--num-machines above 1 requires --main-process-ip and --main-process-port")
+        if self.launch.num_machines == 1 and self.launch.main_process_ip:
+            raise ValueError("--main-process-ip requires --num-machines above 1")
         if self.launch.machine_rank >= self.launch.num_machines:
             raise ValueError("--machine-rank counts from 0 and must be below --num-machines")
         return self

@@ -223,7 +223,7 @@ class _TokenWriter:
             for name in ("starts", "lengths")
         )
 
-    def add(self, ids: Integers, texts: Sequence[str], max_len: int) -> None:
+    def add(self, ids: Integers, texts: Sequence[str], max_len: int | None) -> None:
         """Tokenize the texts that have no tokens yet, truncated to `max_len` tokens. `ids` may contain duplicates."""
         distinct, first_index = np.unique(ids, return_index=True)
         new = np.sort(first_index[self.lengths[distinct] == 0])

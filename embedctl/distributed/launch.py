@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +30,7 @@ GROUP_VARIABLE = re.compile(
     "((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|TORCHELASTIC_.*"
     "|(PMI|OMPI_COMM_WORLD|MV2_COMM_WORLD)_.*|MPI_LOCALN?RANK(ID|S)"
 )
+COMMAND_VARIABLES = ("ACCELERATE_USE_CPU", "OMP_NUM_THREADS")  # that `command_line` contains
 DISTRIBUTED_TYPES = {"none": "NO", "ddp": "MULTI_GPU", "fsdp": "FSDP"}  # strategy -> accelerate's `distributed_type`
 
 
@@ -43,6 +46,8 @@ class LaunchJob:
     memory_option: str = "--tokens-per-forward"  # the command's option that limits memory, for a hint
     strategy: str = "auto"  # auto, ddp or fsdp
     weight_bytes: int | None = None  # size of the model's weights, None if unknown
+    fsdp_reshard: bool = True  # with fsdp: whether to free the weights of a layer after its forward pass
+    fsdp_layers: list[str] = field(default_factory=list)  # with fsdp: classes of the layers to shard
     machines: int = 1  # number of machines
     machine_rank: int = 0  # number of this machine, from 0
     main_process_ip: str | None = None  # address of machine 0
@@ -128,6 +133,10 @@ def accelerate_config(job: LaunchJob, plan: LaunchPlan) -> dict[str, Any]:
         config["main_process_ip"] = job.main_process_ip
     if plan.strategy != "fsdp":
         config.pop("fsdp_config")
+        return config
+    config["fsdp_config"]["fsdp_reshard_after_forward"] = job.fsdp_reshard
+    if job.fsdp_layers:
+        config["fsdp_config"]["fsdp_transformer_layer_cls_to_wrap"] = ",".join(job.fsdp_layers)
     return config
 
 
@@ -153,9 +162,22 @@ def write_launch(job: LaunchJob) -> None:
 
 
 def command_line(job: LaunchJob) -> str:
-    """Write the launch files (see `write_launch`) and return the equivalent `accelerate launch` command."""
+    """Write the launch files (see `write_launch`) and return the equivalent `accelerate launch` command for a shell.
+
+    On CPUs it contains the number of threads, because sums of floating-point numbers depend on it.
+    """
     write_launch(job)
-    return f"ACCELERATE_USE_CPU={os.environ['ACCELERATE_USE_CPU']} accelerate launch {' '.join(job.arguments)}"
+    names = COMMAND_VARIABLES if os.environ["ACCELERATE_USE_CPU"] == "true" else COMMAND_VARIABLES[:1]
+    variables = [f"{name}={shlex.quote(os.environ[name])}" for name in names]
+    return " ".join([*variables, shlex.join([*launcher_words(), *job.arguments])])
+
+
+def launcher_words() -> list[str]:
+    """Return `accelerate launch`, unless the shell would find the one of another Python or none."""
+    found = shutil.which("accelerate")
+    if found and Path(found).parent == Path(sys.executable).parent:
+        return ["accelerate", "launch"]
+    return [sys.executable, "-m", "accelerate.commands.launch"]
 
 
 def exec_supervisor(job: LaunchJob) -> NoReturn:

@@ -25,10 +25,24 @@ from types import FrameType
 from embedctl import console
 from embedctl.distributed.launch import LaunchJob, write_launch
 from embedctl.distributed.worker import LAUNCHER_PID
-from embedctl.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_SIGNAL, ConfigError, Stopped, Terminated
+from embedctl.errors import (
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_SIGNAL,
+    EXIT_USER_ERROR,
+    ConfigError,
+    Stopped,
+    Terminated,
+    first_line,
+)
 from embedctl.signals import STOP_SIGNALS, handled_stop_signals
 
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 CRASH_HINT = "read the output above; if it does not name the cause, report this as a bug in embedctl, with that output"
+CONNECTION_HINT = (
+    "give a free port of the main machine with --main-process-port, the same on each machine, and check that "
+)
+CONNECTION_HINT += "the command runs on the main machine and that its port can be reached"
 RESTART_HINT = "run the command again; continue a training run with `embedctl train --resume RUN`"
 
 
@@ -53,7 +67,12 @@ def main(job: LaunchJob) -> int:
         old.unlink()
     try:
         write_launch(job)
-        outcome = with_worker_report(folder, run_launcher(create_launcher(job)))
+        waits = job.machines > 1
+        if waits:
+            console.info(rendezvous_message(job))
+        # The wait for other machines is in C++, where Python's handlers are not called.
+        handler = signal.SIG_DFL if waits else _forward_signal
+        outcome = with_worker_report(folder, run_launcher(create_launcher(job), handler))
     except ConfigError as error:
         outcome = Outcome(error.exit_code, error.message, error.hint)
     if job.stop_hint and outcome.code - EXIT_SIGNAL in STOP_SIGNALS:
@@ -74,6 +93,13 @@ def main(job: LaunchJob) -> int:
     return outcome.code
 
 
+def rendezvous_message(job: LaunchJob) -> str:
+    """Return what the processes of this machine wait for before they start, and where."""
+    others = "the main machine" if job.machine_rank else console.plural(job.machines - 1, "other machine")
+    address = f"{job.main_process_ip}:{job.main_process_port}"
+    return f"machine {job.machine_rank} of {job.machines}: waiting for {others} at {address}; Ctrl-C stops waiting"
+
+
 def create_launcher(job: LaunchJob) -> Callable[[], None]:
     """Return a function that runs accelerate's launcher until all workers have ended."""
     import torch.distributed.run  # noqa: F401  creates the loggers that are configured below
@@ -90,15 +116,18 @@ def create_launcher(job: LaunchJob) -> Callable[[], None]:
     return lambda: launch_command(parsed)
 
 
-def run_launcher(launch: Callable[[], None]) -> Outcome:
-    """Install handlers of the stop signals, run accelerate's launcher, and return the outcome."""
+def run_launcher(launch: Callable[[], None], handler: Handler) -> Outcome:
+    """Install a handler of the stop signals, run accelerate's launcher, and return the outcome."""
+    from torch.distributed import DistNetworkError
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     for number in handled_stop_signals():  # with several processes, torch's agent replaces these handlers
-        signal.signal(number, _forward_signal)
+        signal.signal(number, handler)
     try:
         launch()
+    except (ConnectionError, DistNetworkError) as cause:  # the port is in use, or the main machine stopped
+        return Outcome(EXIT_USER_ERROR, f"the processes cannot be connected: {first_line(cause)}", CONNECTION_HINT)
     except SignalException as stop:
         return Outcome(EXIT_SIGNAL + int(stop.sigval), f"stopped by {stop.sigval.name}", RESTART_HINT)
     except KeyboardInterrupt:

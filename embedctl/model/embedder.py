@@ -14,6 +14,7 @@ from embedctl.errors import ConfigError, ModelError
 from embedctl.model.device import select_device
 from embedctl.model.encoding import encode_texts
 from embedctl.model.equivalence import comparison_problem, packing_problem, record_comparison, was_compared
+from embedctl.model.lengths import check_positions, remove_truncation, write_length
 from embedctl.model.loading import hash_weights, load_sentence_transformer
 from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.tokens.prompts import PromptKind, first_prompt, model_prompt
@@ -42,31 +43,36 @@ class Embedder(TokenEmbedder):
             device: see `select_device`.
             dtype: float32, bfloat16 or float16.
             trust_remote_code: whether Python code of the model may run.
-            max_len: the largest number of tokens per text; the model's limit by default.
+            max_len: the largest number of tokens per text, at most the model's positions; its own limit by default.
             attention: auto, packed or padded; see `choose_attention`.
 
         Raises:
             ModelError: the model cannot be loaded, or the device is not available.
+            ConfigError: see `set_max_len`.
         """
         target = select_device(device)
         model = load_sentence_transformer(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
         embedder = cls(model.to(target)).eval()
-        if max_len is not None:
-            embedder.set_max_len(max_len)
         embedder.compare_with_own_forward(path)
+        if max_len is not None:
+            embedder.set_max_len(max_len, path)
         embedder.choose_attention(attention)
         return embedder
 
-    def set_max_len(self, max_len: int) -> None:
-        """Set the maximum number of tokens per text, at most the number of position embeddings of the model.
+    def set_max_len(self, max_len: int, path: str) -> None:
+        """Set the maximum number of tokens per text; `path` names the model in messages.
 
         Raises:
-            ConfigError: the first module of the model does not truncate texts.
+            ConfigError: the first module of the model does not truncate texts, or the model has fewer positions.
         """
         if not self.truncates_texts:
             message = f"--max-len: the module {type(self.model[0]).__name__} of this model does not truncate texts"
             raise ConfigError(message, "omit --max-len")
-        self.model.max_seq_length = min(max_len, self.position_limit)
+        check_positions("--max-len", max_len, self.position_limit, path)
+        if self.uses_own_forward:
+            self.own_forward_limit = max_len
+        else:
+            self.model.max_seq_length = max_len
 
     def compare_with_own_forward(self, path: str) -> None:
         """Select sentence-transformers' own forward pass if the vectors of this class differ from its vectors.
@@ -211,11 +217,7 @@ class Embedder(TokenEmbedder):
 
     def _prompt_length(self, prefix: str) -> dict[str, int]:
         """Return {"prompt_length": number of prompt tokens} if pooling excludes the prompt, else an empty dict."""
-        if (
-            not prefix
-            or self.uses_own_forward
-            or all(getattr(module, "include_prompt", True) for module in self.model.children())
-        ):
+        if not prefix or self.uses_own_forward or not self.excludes_prompt:
             return {}
         tokens = tokenize(self.tokenizer, [prefix], self.max_len).ids
         ends_with_special = len(tokens) > 0 and int(tokens[-1]) in self.tokenizer.all_special_ids
@@ -239,5 +241,7 @@ class Embedder(TokenEmbedder):
         return hash_weights(self.model)
 
     def save(self, path: str | Path) -> None:
-        """Save the model as a sentence-transformers folder."""
+        """Save the model as a sentence-transformers folder whose files state its own maximum length."""
+        remove_truncation(self.model)
         self.model.save_pretrained(str(path), create_model_card=False)
+        write_length(self.model, Path(path))

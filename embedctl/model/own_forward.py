@@ -21,19 +21,22 @@ if TYPE_CHECKING:
 def own_features(model: SentenceTransformer, texts: Ragged, device: torch.device) -> dict[str, Any]:
     """Return the input of `own_forward` for N texts, whose ids are those of `RawTextTokenizer`.
 
-    Texts with the same task and prompt are one part: its model inputs, and the arguments of the forward pass. `order`
-    (N,) contains the indices that sort the vectors of all parts as the texts.
+    Texts with the same task, prompt and maximum length are one part: its model inputs, and the arguments of the forward
+    pass. `order` (N,) contains the indices that sort the vectors of all parts as the texts.
     """
     from sentence_transformers.util import batch_to_device
 
-    groups: dict[tuple[str | None, str], list[int]] = {}
+    groups: dict[tuple[str | None, str, int | None], list[int]] = {}
     raw_texts = [parse(texts.ids[start:stop]) for start, stop in zip(texts.spans.starts, texts.spans.ends, strict=True)]
     for index, raw in enumerate(raw_texts):
-        groups.setdefault((raw.task, raw.prompt), []).append(index)
+        groups.setdefault((raw.task, raw.prompt, raw.max_len), []).append(index)
     parts = []
-    for (task, prompt), indices in groups.items():
+    for (task, prompt, max_len), indices in groups.items():
         options = {"task": task} if task else {}
-        inputs = model.preprocess([raw_texts[index].text for index in indices], prompt=prompt or None, **options)
+        # It takes precedence over every length that the model states.
+        limit = {"processing_kwargs": {"text": {"max_length": max_len}}} if max_len else {}
+        part = [raw_texts[index].text for index in indices]
+        inputs = model.preprocess(part, prompt=prompt or None, **options, **limit)
         parts.append((batch_to_device(inputs, device), options))
     order = torch.tensor([index for indices in groups.values() for index in indices]).argsort()
     return {"parts": parts, "order": order.to(device)}

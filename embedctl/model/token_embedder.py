@@ -5,7 +5,6 @@ The modules (transformer, pooling, dense, normalize) are those of sentence-trans
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +13,7 @@ from transformers import AttentionInterface
 
 from embedctl import console
 from embedctl.model import attention, fused
+from embedctl.model.lengths import UNLIMITED, first_position, positions_of
 from embedctl.model.own_forward import own_features, own_forward
 from embedctl.model.pooling import can_pool, pool_packed
 from embedctl.tokens.packing import Ragged, features_to_device, packed_features, padded_features
@@ -33,6 +33,7 @@ class TokenEmbedder(torch.nn.Module):
         self.model = model
         self.packed = False
         self.uses_own_forward = not self.backbone_settings  # of sentence-transformers, see own_forward.py
+        self.own_forward_limit = UNLIMITED  # tokens per text with that forward pass, if the model's own limit is longer
         if not self.uses_own_forward:
             self._original_attention = self.backbone.config._attn_implementation
 
@@ -76,29 +77,22 @@ class TokenEmbedder(torch.nn.Module):
     def max_len(self) -> int:
         """The largest number of tokens per text, with special tokens; longer texts are truncated.
 
-        There is no limit if sentence-transformers tokenizes: it truncates the texts itself.
+        If sentence-transformers tokenizes, it truncates the texts itself, to the model's own limit by default.
         """
         if self.uses_own_forward:
-            return sys.maxsize
+            return self.own_forward_limit
         limits = (self.model.max_seq_length, self.position_limit, self.tokenizer.model_max_length)
         return int(min(limit for limit in limits if limit and limit > 0))
 
     @property
     def position_limit(self) -> int:
-        """The number of tokens for which the model has position embeddings; unlimited if the config has no limit."""
-        if self.uses_own_forward:
-            return sys.maxsize
-        limit = getattr(self.backbone.config, "max_position_embeddings", None)
-        return int(limit) - self.position_offset if limit and limit > 0 else sys.maxsize  # XLNet: -1
+        """The number of tokens for which the model has positions; `UNLIMITED` if it states no limit."""
+        return positions_of(self.model)
 
     @property
     def position_offset(self) -> int:
         """The position id of the first token of a text: padding_idx + 1 for RoBERTa models, else 0."""
-        for module in self.backbone.modules():
-            table, padding = getattr(module, "position_embeddings", None), getattr(module, "padding_idx", None)
-            if isinstance(table, torch.nn.Embedding) and isinstance(padding, int):
-                return padding + 1
-        return 0
+        return first_position(self.backbone)
 
     @property
     def _no_split_modules(self) -> list[str]:

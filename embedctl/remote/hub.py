@@ -15,9 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from embedctl import console
+from embedctl.files import read_json_object
 
 TIMEOUT_SECONDS = 10.0  # huggingface_hub's timeout for one file; without a network, the request fails immediately
 TRUE_VALUES = {"1", "true", "yes", "on"}
+WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIGURATION = ("modules.json", "*config*.json", "*.safetensors.index.json")  # files of a model that name other files
 
 
@@ -77,3 +79,21 @@ def configuration_folder(model: str) -> Path | None:
         return Path(snapshot_download(model, allow_patterns=list(CONFIGURATION)))
     except (OSError, ValueError):
         return None
+
+
+def weight_bytes(model: str) -> int | None:
+    """Return the size of the weights of a Hub model, which are downloaded to the cache if they are one file.
+
+    Return None if the model has no such files, or is not found.
+    """
+    from huggingface_hub import hf_hub_download
+
+    go_offline_if_unreachable(model)
+    for name in (model,) if "/" in model else (f"sentence-transformers/{model}", model):
+        with suppress(OSError, ValueError):
+            return Path(hf_hub_download(name, WEIGHTS)).stat().st_size
+        with suppress(OSError, ValueError):
+            metadata = read_json_object(Path(hf_hub_download(name, WEIGHTS_INDEX))).get("metadata")
+            size = metadata.get("total_size") if isinstance(metadata, dict) else None
+            return size if isinstance(size, int) else None
+    return None

@@ -18,6 +18,7 @@ from embedctl.digests import find_change, find_damage, is_file_list, list_files
 from embedctl.errors import ConfigError, ModelError, first_line
 from embedctl.files import sync_tree, write_atomically
 from embedctl.model.embedder import Embedder
+from embedctl.model.lengths import UNLIMITED
 from embedctl.search import faiss_index
 from embedctl.search.exact import Vectors
 from embedctl.search.faiss_index import StoredVectors
@@ -173,7 +174,8 @@ class TextIndex:
             ConfigError: the weights of the model differ from those of the model that encoded the texts of the index.
             ModelError: the model cannot be loaded.
         """
-        name, precision, max_len = model or self.manifest["name"], self.manifest["precision"], self.manifest["max_len"]
+        name, precision = model or self.manifest["name"], self.manifest["precision"]
+        max_len = None if self.manifest["max_len"] == UNLIMITED else self.manifest["max_len"]
         try:
             embedder = Embedder.from_pretrained(
                 name, device=device, dtype=precision, trust_remote_code=trust_remote_code, max_len=max_len

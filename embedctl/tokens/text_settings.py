@@ -12,8 +12,8 @@ from embedctl.tokens.raw_text import mark
 class TextSettings:
     """Maximum lengths and prompts of queries and passages."""
 
-    query_max_len: int  # in tokens
-    passage_max_len: int  # in tokens
+    query_max_len: int | None  # in tokens; None: queries are not truncated
+    passage_max_len: int | None  # in tokens; None: passages are not truncated
     query_prompt: str = ""  # prepended to each query whose row has no prompt
     passage_prompt: str = ""  # prepended to each passage
     marks_prompts: bool = False  # whether the tokenizer is a `RawTextTokenizer`

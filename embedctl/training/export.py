@@ -20,6 +20,7 @@ from embedctl.errors import ModelError, OutputError
 from embedctl.files import atomic_folder
 from embedctl.model.completeness import check_model
 from embedctl.model.embedder import Embedder
+from embedctl.model.lengths import UNLIMITED, length_limits
 from embedctl.model.loading import loading_context
 from embedctl.resources import display_path
 from embedctl.run_folder import MODEL_FILE, SUMMARY_FILE, RunFolder
@@ -145,8 +146,7 @@ def model_card(embedder: Embedder, summary: RunSummary) -> str:
         f"{__version__}.",
         "## Usage",
         USAGE.format(folder=job.run.output_dir),
-        f"Texts are truncated to {embedder.max_len} tokens. In training, queries were truncated to "
-        f"{job.text.query_max_len} tokens and passages to {job.text.passage_max_len} tokens. Prompts: {prompts}.",
+        f"{_truncation(embedder, job)} Prompts: {prompts}.",
         f"The model was trained for truncation to {dims} dimensions (`truncate_dim`)." if dims else "",
         "## Data",
         f"{data['rows']:,} rows ({format_kinds(data['kinds'])}) with {data['texts']:,} distinct texts, from "
@@ -157,6 +157,16 @@ def model_card(embedder: Embedder, summary: RunSummary) -> str:
         _parameter_table(summary),
     ]
     return "\n\n".join(filter(None, paragraphs)) + "\n"
+
+
+def _truncation(embedder: Embedder, job: TrainJob) -> str:
+    own = length_limits(embedder.model, "passage").own
+    if own is None:
+        return "Texts are not truncated."
+    limit = "not truncated" if own >= UNLIMITED else f"truncated to {own} tokens"
+    text = job.text
+    trained = f"queries were truncated to {text.query_max_len} tokens and passages to {text.passage_max_len} tokens"
+    return f"Texts are {limit}. In training, {trained}."
 
 
 def _metric_table(summary: RunSummary) -> str:

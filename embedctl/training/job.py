@@ -13,6 +13,7 @@ from embedctl.config.training import DataSection, TuneSection
 from embedctl.data.sources import Source, parse_dataset_options
 from embedctl.distributed.launch import LaunchJob
 from embedctl.locks import LOCK_FILE
+from embedctl.remote import hub
 from embedctl.training.resuming import fixed_settings
 
 TINY_WEIGHT_BYTES = 40 << 20  # an upper estimate for the built-in model
@@ -24,7 +25,6 @@ class TrainJob:
 
     model: str  # a folder, a name on the Hugging Face Hub, or the built-in model
     trust_remote_code: bool  # run Python code that comes with the model
-    weight_bytes: int | None  # size of the model's weights, None if the model is not on this machine
     sources: tuple[Source, ...]  # training files, each with the number of visits per row and epoch
     data: DataSection  # the training files as given, and how a batch is drawn from them
     text: TextSection  # maximum lengths and prompts
@@ -49,7 +49,6 @@ class TrainJob:
         return cls(
             model=config.model.model_name_or_path,
             trust_remote_code=config.model.trust_remote_code,
-            weight_bytes=weight_bytes(config.model.model_name_or_path),
             sources=tuple(parse_dataset_options(config.data.dataset)),
             data=config.data,
             text=config.text,
@@ -69,6 +68,14 @@ class TrainJob:
         """What a resumed run must not change. The training files are read once, so that they may be removed later."""
         return fixed_settings(self.settings)
 
+    @cached_property
+    def weight_bytes(self) -> int | None:
+        """Size of the model's weights, from which the strategy `auto` follows; None if it is not found.
+
+        The launcher and the workers read the same files; weights of the Hub are in the cache.
+        """
+        return weight_bytes(self.model) if self.launch.strategy == "auto" else None
+
     @property
     def folder(self) -> Path:
         """The output folder."""
@@ -85,6 +92,8 @@ class TrainJob:
             device="cpu" if self.launch.cpu else None,
             strategy=self.launch.strategy,
             weight_bytes=self.weight_bytes,
+            fsdp_reshard=self.launch.fsdp_reshard,
+            fsdp_layers=list(self.launch.fsdp_layers),
             machines=self.launch.num_machines,
             machine_rank=self.launch.machine_rank,
             main_process_ip=self.launch.main_process_ip,
@@ -94,8 +103,10 @@ class TrainJob:
 
 
 def weight_bytes(model: str) -> int | None:
-    """Return the size of a model's weights in bytes; None if the model is neither built in nor a local folder."""
+    """Return the size of a model's weights in bytes; None if it is not found."""
     if model == TINY:
         return TINY_WEIGHT_BYTES
-    files = [*Path(model).glob("*.safetensors"), *Path(model).glob("*.bin")] if Path(model).is_dir() else []
+    if not Path(model).is_dir():
+        return hub.weight_bytes(model)
+    files = [*Path(model).glob("*.safetensors"), *Path(model).glob("*.bin")]
     return sum(file.stat().st_size for file in files) or None

@@ -32,6 +32,7 @@ def show_overview(
     entries = {
         "model": _model(job, session),
         "data": f"{plural(facts['rows'], 'row')} ({format_kinds(facts['kinds'])}), {texts}",
+        "lengths": _lengths(job),
         **_batch(job, session, data, plan),
         **_negatives(job),
         "steps": _steps(schedule, start),
@@ -42,6 +43,12 @@ def show_overview(
         "output": job.run.output_dir,
     }
     console.panel("embedctl train", entries)
+
+
+def _lengths(job: TrainJob) -> str:
+    lengths = {"queries": job.text.query_max_len, "passages": job.text.passage_max_len}
+    parts = [f"{kind} to {length} tokens" for kind, length in lengths.items() if length is not None]
+    return f"{', '.join(parts)}; longer texts are truncated" if parts else "the model does not truncate texts"
 
 
 def _batch(job: TrainJob, session: Session, data: TrainingData, plan: BatchPlan) -> dict[str, str]:

@@ -50,7 +50,7 @@ def init_runtime(job: TrainJob) -> Runtime:
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     strategy, reason = choose_strategy(job.launch.strategy, processes, job.weight_bytes)
-    plugin = _fsdp_plugin() if strategy == "fsdp" else None
+    plugin = _fsdp_plugin(job) if strategy == "fsdp" else None
     if plugin is None:
         os.environ.pop(USE_FSDP, None)
     # fp16 is the only precision that requires accelerate's gradient scaler.
@@ -74,13 +74,16 @@ def init_runtime(job: TrainJob) -> Runtime:
     return Runtime(accelerator, accelerator.device, compute_dtype, strategy, reason)
 
 
-def _fsdp_plugin() -> Any:
-    """Return accelerate's FSDP settings: from the environment if set by its launcher, else those shipped."""
+def _fsdp_plugin(job: TrainJob) -> Any:
+    """Return accelerate's FSDP settings: those of the job, else of the environment, else those shipped."""
     from accelerate.utils import FullyShardedDataParallelPlugin
 
     for name, value in default_accelerate_config()["fsdp_config"].items():
         os.environ.setdefault(name.upper(), str(value))
-    return FullyShardedDataParallelPlugin()
+    layers = list(job.launch.fsdp_layers) or None
+    return FullyShardedDataParallelPlugin(
+        reshard_after_forward=job.launch.fsdp_reshard, transformer_cls_names_to_wrap=layers
+    )
 
 
 def _check_strategy(accelerator: Any, strategy: str) -> None:

@@ -17,7 +17,7 @@ if __name__ == "__main__":  # Ctrl-C during the imports below, which take second
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from embedctl import console
-from embedctl.config import TINY, TextSection, TrainConfig, flag_of, load
+from embedctl.config import TINY, TrainConfig, load
 from embedctl.data.batches import BatchPlan
 from embedctl.data.build import open_or_build
 from embedctl.data.rows import read_rows
@@ -38,6 +38,7 @@ from embedctl.resources import private_cache
 from embedctl.run_folder import RunFolder
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.training import checkpoint
+from embedctl.training.base_model import check_layers, with_lengths
 from embedctl.training.batch_loader import BatchLoader, Schedule
 from embedctl.training.budget import explain_out_of_memory
 from embedctl.training.checkpoint import Progress
@@ -67,7 +68,7 @@ def run(job: TrainJob, *, new_config: Path | None = None) -> None:
     """
     runtime = init_runtime(job)
     console.configure(quiet=job.quiet or not is_main())
-    embedder = load_model(job)
+    job, embedder = load_model(job)
     check_rows = islice(read_rows(job.sources[0].path), CHECK_ROWS)
     check_texts = [text for row in check_rows for text in (row.query, row.pos[0])]
     text_settings = text_settings_of(job, embedder)
@@ -106,13 +107,16 @@ def run(job: TrainJob, *, new_config: Path | None = None) -> None:
         saver.save_final(done)
 
 
-def load_model(job: TrainJob) -> Embedder:
-    """Load the base model in float32 and set the maximum length and the prompts of the run.
+def load_model(job: TrainJob) -> tuple[TrainJob, Embedder]:
+    """Load the base model in float32 and set the prompts of the run.
+
+    Return the job with the maximum lengths of queries and passages, which depend on the model, and the model. The
+    model keeps its own maximum length, which evaluation uses too, unless a longer one is given.
 
     Raises:
         ModelError: it cannot be loaded.
-        ConfigError: --pooling is not that of the model, or a value of --mrl-dims is larger than its number of
-            dimensions.
+        ConfigError: --pooling is not that of the model, a maximum length is above its positions, a value of --mrl-dims
+            is larger than its number of dimensions, or it has no layers of a class of --fsdp-layers.
     """
     if job.model == TINY:
         from embedctl.model.tiny import build_tiny
@@ -125,27 +129,14 @@ def load_model(job: TrainJob) -> Embedder:
     embedder = Embedder(model).eval()
     if job.model != TINY:
         embedder.compare_with_own_forward(job.model)
-    check_lengths(job, embedder.position_limit)
-    if embedder.truncates_texts:
-        # Evaluation and the exported model use the model's own length, unless a longer one is given.
-        own_length = (model.max_seq_length or 0) if embedder.uses_own_forward else embedder.max_len
-        embedder.set_max_len(max(job.text.query_max_len, job.text.passage_max_len, own_length))
+    job = with_lengths(job, model)
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
     if embedder.excludes_prompt and not embedder.uses_own_forward and any(embedder.prompts.values()):
         embedder.use_own_forward(job.model, "the pooling of the model leaves out the tokens of the prompt")
     embedder.append_normalize()
     check_dims(job.loss.mrl_dims, embedder.dimension)
-    return embedder
-
-
-def check_lengths(job: TrainJob, limit: int) -> None:
-    """Raise a ConfigError if a maximum length is above the number of the model's positions; defaults are lowered."""
-    default = TextSection()
-    for name in ("query_max_len", "passage_max_len"):
-        value = getattr(job.text, name)
-        if value > limit and value != getattr(default, name):
-            message = f"{flag_of(name)} {value}: the model {job.model} has positions for {limit} tokens only"
-            raise ConfigError(message, f"use {flag_of(name)} {limit} or less")
+    check_layers(job, embedder)
+    return job, embedder
 
 
 def check_pooling(job: TrainJob, model: Any) -> None:
@@ -157,11 +148,10 @@ def check_pooling(job: TrainJob, model: Any) -> None:
 
 
 def text_settings_of(job: TrainJob, embedder: Embedder) -> TextSettings:
-    """Return the maximum lengths, limited by the model's own, and the prompts of the run."""
-    text, limit = job.text, embedder.max_len
+    """Return the maximum lengths and the prompts of the run."""
     return TextSettings(
-        query_max_len=min(text.query_max_len, limit),
-        passage_max_len=min(text.passage_max_len, limit),
+        query_max_len=job.text.query_max_len,
+        passage_max_len=job.text.passage_max_len,
         query_prompt=embedder.prompt_for("query"),
         passage_prompt=embedder.prompt_for("passage"),
         marks_prompts=embedder.uses_own_forward,

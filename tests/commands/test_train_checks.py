@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from embedctl.commands.train import command
-from embedctl.commands.train_checks import check_effects, note_default_model
+from embedctl.commands.train_checks import check_effects, check_main_machine, note_default_model
 from embedctl.config import EncodeConfig, SearchConfig, TrainConfig, load
 from embedctl.errors import ConfigError, ModelError
 
@@ -18,6 +19,26 @@ def test_options_that_require_evaluation_rows(name):
     with pytest.raises(ConfigError, match="no rows are given to evaluate on"):
         check_effects(load(TrainConfig, None, {name: "2", "dataset": ["rows.jsonl"]}))
     check_effects(load(TrainConfig, None, {name: "2", "eval_dataset": ["rows.jsonl"]}))
+
+
+def machines(name: str) -> TrainConfig:
+    flags = {"num_machines": "2", "num_processes": "2", "main_process_ip": name, "main_process_port": "29500"}
+    return load(TrainConfig, None, flags)
+
+
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "a..b", "x" * 70])
+def test_a_main_machine_whose_name_cannot_be_resolved_is_refused(name):
+    with pytest.raises(ConfigError, match=f"--main-process-ip {re.escape(name)}: this machine cannot resolve") as error:
+        check_main_machine(machines(name))
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "::1"])
+def test_a_main_machine_with_a_known_address_is_accepted(name):
+    check_main_machine(machines(name))
+    check_main_machine(load(TrainConfig, None, {}))
+    with pytest.raises(ConfigError, match="--main-process-ip requires --num-machines above 1"):
+        load(TrainConfig, None, {"main_process_ip": name})
 
 
 @pytest.mark.parametrize("flags", [{"lora_alpha": "8"}, {"lora_target_modules": ["query"]}])

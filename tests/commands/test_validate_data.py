@@ -11,6 +11,7 @@ import pytest
 
 from embedctl import console
 from embedctl.commands import validate_data
+from embedctl.config import ValidateConfig, load
 from embedctl.errors import CheckFailed, ConfigError, DataError
 from embedctl.resources import example_data
 
@@ -108,6 +109,17 @@ def test_a_missing_file_is_an_error_before_the_others_are_read(capsys):
     with pytest.raises(DataError, match="no such file"):
         validate_data.command(files=["bad.jsonl", "nope.json"])
     assert capsys.readouterr().out == ""
+
+
+def test_lengths_are_those_of_the_model_and_require_it(minilm):
+    config = load(ValidateConfig, None, {"files": ["good.jsonl"], "model_name_or_path": minilm})
+    counter = validate_data.token_counter(config)
+    assert counter is not None
+    assert counter.limits == {"query": 128, "pos": 256, "neg": 256}
+    with pytest.raises(ConfigError, match=r"--passage-max-len 513: .* has positions for 512 tokens only"):
+        validate_data.command(files=["good.jsonl"], model_name_or_path=minilm, passage_max_len="513")
+    with pytest.raises(ConfigError, match="--query-max-len requires --model"):
+        validate_data.command(files=["good.jsonl"], query_max_len="12")
 
 
 def test_the_built_in_model_has_no_tokenizer_before_training():

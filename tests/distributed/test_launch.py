@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,15 @@ def test_accelerate_config_describes_several_machines():
     assert config["fsdp_config"]["fsdp_version"] == 2
 
 
+def test_accelerate_config_contains_the_settings_of_fsdp():
+    plan = LaunchPlan(4, uses_gpus=True, strategy="fsdp")
+    default = accelerate_config(job(), plan)["fsdp_config"]
+    assert default["fsdp_reshard_after_forward"] is True
+    assert "fsdp_transformer_layer_cls_to_wrap" not in default
+    fsdp = accelerate_config(job(fsdp_reshard=False, fsdp_layers=["A", "B"]), plan)["fsdp_config"]
+    assert (fsdp["fsdp_reshard_after_forward"], fsdp["fsdp_transformer_layer_cls_to_wrap"]) == (False, "A,B")
+
+
 def test_use_cpu_is_not_set_for_several_processes_on_cpus(tmp_path: Path, monkeypatch):
     """With use_cpu, accelerate would start independent runs of one process each."""
     for name in ("ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
@@ -87,13 +98,27 @@ def test_use_cpu_is_not_set_for_several_processes_on_cpus(tmp_path: Path, monkey
     assert os.environ["OMP_NUM_THREADS"] == str(max(1, (os.cpu_count() or 1) // 2))
 
 
-def test_command_line_contains_worker_and_files(tmp_path: Path):
-    line = command_line(job(folder=str(tmp_path), device="cpu"))
-    assert line == (
-        f"ACCELERATE_USE_CPU=true accelerate launch --config_file {tmp_path}/accelerate.yaml "
-        f"-m some.worker {tmp_path}/config.yaml"
-    )
-    assert yaml.safe_load((tmp_path / "accelerate.yaml").read_text())["use_cpu"] is True
+def test_command_line_contains_worker_and_files(tmp_path: Path, monkeypatch):
+    folder = tmp_path / "it's a run & more"
+    folder.mkdir()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr("shutil.which", lambda name: str(Path(sys.executable).with_name(name)))
+    words = shlex.split(command_line(job(folder=str(folder), device="cpu")))
+    assert words[:4] == ["ACCELERATE_USE_CPU=true", "OMP_NUM_THREADS=3", "accelerate", "launch"]
+    assert words[4:] == ["--config_file", f"{folder}/accelerate.yaml", "-m", "some.worker", f"{folder}/config.yaml"]
+    assert yaml.safe_load((folder / "accelerate.yaml").read_text())["use_cpu"] is True
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_command_line_on_gpus_leaves_the_number_of_threads_to_the_launcher(tmp_path: Path):
+    assert "OMP_NUM_THREADS" not in command_line(job(folder=str(tmp_path)))
+
+
+@pytest.mark.parametrize("found", [None, "/somewhere/else/accelerate"])
+def test_command_line_names_this_python_if_the_shell_finds_another_launcher(found, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: found)
+    words = shlex.split(command_line(job(folder=str(tmp_path), device="cpu")))
+    assert words[2:5] == [sys.executable, "-m", "accelerate.commands.launch"]
 
 
 def test_variables_of_another_job_do_not_reach_the_workers(tmp_path: Path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from embedctl.distributed import supervise
 from embedctl.distributed.launch import LaunchJob
-from embedctl.distributed.supervise import Outcome, main, run_launcher, with_worker_report
+from embedctl.distributed.supervise import Outcome, main, rendezvous_message, run_launcher, with_worker_report
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_exit_code_of_the_worker_determines_the_outcome(monkeypatch, returned, c
     def launch() -> None:
         raise subprocess.CalledProcessError(returned, "worker")
 
-    outcome = run_launcher(launch)
+    outcome = run_launcher(launch, signal.SIG_DFL)
     assert outcome.code == code
     assert message in outcome.message
     assert outcome.hint
@@ -50,7 +51,7 @@ def supervised(tmp_path: Path, monkeypatch):
     """Return a function that supervises a job whose launcher returns a given outcome, and returns the exit code."""
 
     def supervised(outcome: Outcome, **values) -> int:
-        monkeypatch.setattr(supervise, "run_launcher", lambda _launch: outcome)
+        monkeypatch.setattr(supervise, "run_launcher", lambda _launch, _handler: outcome)
         monkeypatch.setattr(supervise, "create_launcher", lambda _job: None)
         (tmp_path / "job").mkdir()
         return main(LaunchJob("some.worker", str(tmp_path / "job"), remove_folder=True, **values))
@@ -77,3 +78,26 @@ def test_config_error_is_printed_and_the_folder_removed(supervised, tmp_path, ca
     assert "error: --num-processes 3: this machine has only 2 GPUs" in printed
     assert "use --num-processes 2, or --device cpu" in printed
     assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("port 1 is in use"), torch.distributed.DistNetworkError("no answer")]
+)
+def test_processes_that_cannot_be_connected_are_an_error_of_the_user(error, monkeypatch):
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def launch() -> None:
+        raise error
+
+    outcome = run_launcher(launch, signal.SIG_DFL)
+    assert (outcome.code, outcome.message) == (2, f"the processes cannot be connected: {error}")
+    assert "--main-process-port" in outcome.hint
+
+
+def test_machines_print_what_they_wait_for():
+    main = {"worker": "w", "folder": "f", "machines": 3, "main_process_ip": "10.0.0.1", "main_process_port": 29500}
+    end = "at 10.0.0.1:29500; Ctrl-C stops waiting"
+    assert rendezvous_message(LaunchJob(**main)) == f"machine 0 of 3: waiting for 2 other machines {end}"
+    assert (
+        rendezvous_message(LaunchJob(**main, machine_rank=2)) == f"machine 2 of 3: waiting for the main machine {end}"
+    )

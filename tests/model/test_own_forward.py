@@ -123,10 +123,10 @@ def test_raw_texts_are_restored(text):
     def ids(string: str) -> np.ndarray:
         return np.array(RawTextTokenizer()([string], truncation=True, max_length=2)["input_ids"][0], dtype=np.int32)
 
-    assert parse(ids(mark("query", "find: ") + text)) == RawText("query", "find: ", text)
-    assert parse(ids(mark("passage", "") + text)) == RawText("document", "", text)
-    assert parse(ids(mark(None, "p") + text)) == RawText(None, "p", text)
-    assert parse(ids(text)) == RawText(None, "", text)
+    assert parse(ids(mark("query", "find: ") + text)) == RawText("query", "find: ", text, 2)
+    assert parse(ids(mark("passage", "") + text)) == RawText("document", "", text, 2)
+    assert parse(ids(mark(None, "p") + text)) == RawText(None, "p", text, 2)
+    assert parse(ids(text)) == RawText(None, "", text, 2)
 
 
 def test_max_len_is_refused_for_a_model_that_does_not_truncate(tiny_model, tmp_path):
@@ -135,6 +135,20 @@ def test_max_len_is_refused_for_a_model_that_does_not_truncate(tiny_model, tmp_p
     static(tiny_model, str(tmp_path / "model"))
     with pytest.raises(ConfigError, match="StaticEmbedding of this model does not truncate"):
         Embedder.from_pretrained(str(tmp_path / "model"), device="cpu", max_len=8)
+
+
+def test_an_index_of_a_model_that_does_not_truncate_can_be_searched(tiny_model, tmp_path, monkeypatch, capsys):
+    from embedctl.commands import encode, search
+
+    monkeypatch.chdir(tmp_path)
+    static(tiny_model, "model")
+    Path("texts.txt").write_text("river stone\ncastle market\n")
+    encode.command(
+        model_name_or_path="model", input="texts.txt", output="v.npy", index="flat", device="cpu", quiet=True
+    )
+    capsys.readouterr()
+    search.command(index="v.npy", texts=["castle market"], device="cpu", json_output=True)
+    assert '"text": "castle market"' in capsys.readouterr().out.partition("river")[0]
 
 
 def test_the_own_truncate_dim_of_a_model_is_applied(tiny_model, tmp_path):

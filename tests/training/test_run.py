@@ -80,7 +80,10 @@ def test_run_saves_a_sentence_transformers_model(finished):
     assert model.encode(["tea"]).shape == (1, 256)
     assert (out / "checkpoints" / "epoch-1" / "modules.json").exists()
     assert "sentence-transformers" in (out / "README.md").read_text()
-    assert json.loads((out / "embedctl.json").read_text())["steps"] == 6
+    facts = json.loads((out / "embedctl.json").read_text())
+    assert (facts["steps"], facts["query_max_len"], facts["passage_max_len"]) == (6, 128, 512)
+    assert json.loads((out / "tokenizer.json").read_text())["truncation"] is None
+    assert "queries to 128 tokens, passages to 512 tokens" in " ".join(ended.stderr.replace("│", " ").split())
     assert "cosine 1.000000" in " ".join(ended.stderr.replace("│", " ").split())
     assert not list(out.glob(".*tmp*"))
 

@@ -1,0 +1,39 @@
+"""Settings of a run that depend on its base model: maximum lengths and sharded layers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from embedctl.errors import ConfigError
+from embedctl.model.embedder import Embedder
+from embedctl.model.lengths import DEFAULTS, allow_length, choose_length, length_limits
+from embedctl.training.job import TrainJob
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+def with_lengths(job: TrainJob, model: SentenceTransformer) -> TrainJob:
+    """Return the job with the maximum lengths of queries and passages; raise the model's own length to them.
+
+    Raises:
+        ConfigError: a given length is above the number of the model's positions, or the model does not truncate texts.
+    """
+    lengths: dict[str, int | None] = {}
+    for kind in DEFAULTS:
+        name = f"{kind}_max_len"
+        lengths[name] = choose_length(kind, getattr(job.text, name), length_limits(model, kind), job.model)
+    for kind in DEFAULTS:  # after both are chosen, because they may share a module
+        allow_length(model, kind, lengths[f"{kind}_max_len"])
+    text = job.text.model_copy(update=lengths)
+    return replace(job, text=text, settings=job.settings | {"text": text.model_dump(mode="json")})
+
+
+def check_layers(job: TrainJob, embedder: Embedder) -> None:
+    """Raise a ConfigError if the model has no layer of a class of --fsdp-layers."""
+    classes = {type(module).__name__ for module in embedder.modules()}
+    missing = [name for name in job.launch.fsdp_layers if name not in classes]
+    if missing:
+        message = f"--fsdp-layers {missing[0]}: the model {job.model} has no layer of this class"
+        raise ConfigError(message, f"omit --fsdp-layers, or use {' or '.join(embedder._no_split_modules)}")
