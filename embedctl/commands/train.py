@@ -9,7 +9,14 @@ from pathlib import Path
 
 from embedctl import console
 from embedctl.commands.flags import with_options
-from embedctl.commands.train_checks import check_effects, check_loaded_model, check_resumed_settings, note_default_model
+from embedctl.commands.train_checks import (
+    check_all_rows,
+    check_effects,
+    check_loaded_model,
+    check_resumed_settings,
+    note_default_model,
+    note_replaced_epochs,
+)
 from embedctl.config import TINY, TrainConfig, dump
 from embedctl.config.trackers import TRACKERS
 from embedctl.data.sources import parse_dataset_option
@@ -45,6 +52,7 @@ def command(config: TrainConfig) -> None:
     sentence-transformers can load, and with the metrics of the run.
     """
     note_default_model(config)
+    note_replaced_epochs(config)
     config = with_default_data(resolve_resume(config).with_model_defaults())
     check_effects(config)
     check_metric(config.run.metric, config.loss.mrl_dims)
@@ -54,6 +62,7 @@ def command(config: TrainConfig) -> None:
     config = with_absolute_paths(config)
     check_resumed_settings(config)
     if config.launch.dry_run:
+        check_all_rows(config)
         check_loaded_model(config)
     folder = prepare_output(config)
     write_atomically(folder / CONFIG_FILE, dump(config))

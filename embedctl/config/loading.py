@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import typing
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,10 +81,29 @@ def load(config_type: type[C], file: str | None = None, flags: dict[str, Any] | 
         _set_value(merged, path, flags[path[-1]])
     _check_credentials(merged)
     try:
-        return config_type.model_validate(merged)
+        config = config_type.model_validate(merged)
     except ValidationError as invalid:
         messages = [_message(error, set_paths, file, lines) for error in invalid.errors()]
         raise ConfigError("\n  ".join(messages), _help_hint(config_type)) from None
+    if messages := _options_without_effect(config):
+        raise ConfigError("\n  ".join(messages), _help_hint(config_type))
+    return config
+
+
+def _options_without_effect(config: Command) -> list[str]:
+    """Return a message for each option that is set although none of the options that it requires is set.
+
+    An option is set if its value is not the default, so that a configuration that `dump` wrote is accepted.
+    """
+    fields = option_fields(type(config))
+    values = {path[-1]: reduce(getattr, path, config) for path in fields}
+    is_set = {path[-1]: values[path[-1]] != field.default for path, field in fields.items()}
+    required = {path[-1]: cli_option(field).requires for path, field in fields.items()}
+    return [
+        f"{flag_of(name)} has no effect without {' or '.join(map(flag_of, others))}"
+        for name, others in required.items()
+        if others and is_set[name] and not any(is_set[other] for other in others)
+    ]
 
 
 def _check_credentials(content: Any, name: str = "") -> None:

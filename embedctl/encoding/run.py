@@ -97,7 +97,7 @@ def vector_settings(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
     return {
         "model": encoder.embedder.weights_hash(),
         "prompt": encoder.prompt,
-        "max_len": encoder.embedder.max_len,
+        "max_len": encoder.embedder.truncation_length,
         "dim": job.dim or encoder.embedder.dimension,
         "precision": job.precision,
         "backend": job.backend,

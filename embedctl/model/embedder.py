@@ -46,26 +46,34 @@ class Embedder(TokenEmbedder):
             attention: auto, packed or padded; see `choose_attention`.
 
         Raises:
+            ConfigError: the model does not truncate texts, or not at `max_len` tokens.
             ModelError: the model cannot be loaded, or the device is not available.
         """
         target = select_device(device)
         model = load_sentence_transformer(path, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code)
         embedder = cls(model.to(target)).eval()
         if max_len is not None:
+            embedder.check_max_len("--max-len", max_len)
             embedder.set_max_len(max_len)
         embedder.compare_with_own_forward(path)
         embedder.choose_attention(attention)
         return embedder
 
-    def set_max_len(self, max_len: int) -> None:
-        """Set the maximum number of tokens per text, at most the number of position embeddings of the model.
+    def check_max_len(self, option: str, max_len: int) -> None:
+        """Check that texts can be truncated to `max_len` tokens; `option` is the name of the option in messages.
 
         Raises:
-            ConfigError: the first module of the model does not truncate texts.
+            ConfigError: the model has fewer positions, or its first module does not truncate texts.
         """
         if not self.truncates_texts:
-            message = f"--max-len: the module {type(self.model[0]).__name__} of this model does not truncate texts"
-            raise ConfigError(message, "omit --max-len")
+            message = f"{option}: the module {type(self.model[0]).__name__} of this model does not truncate texts"
+            raise ConfigError(message, f"omit {option}")
+        if max_len > self.position_limit:
+            message = f"{option} {max_len}: the model has positions for {self.position_limit} tokens only"
+            raise ConfigError(message, f"use {option} {self.position_limit} or less")
+
+    def set_max_len(self, max_len: int) -> None:
+        """Set the maximum number of tokens per text, at most the number of position embeddings of the model."""
         self.model.max_seq_length = min(max_len, self.position_limit)
 
     def compare_with_own_forward(self, path: str) -> None:
@@ -203,6 +211,13 @@ class Embedder(TokenEmbedder):
     def truncates_texts(self) -> bool:
         """Whether the first module has a maximum number of tokens; StaticEmbedding has none."""
         return isinstance(getattr(self.model[0], "max_seq_length", None), int)
+
+    @property
+    def truncation_length(self) -> int | None:
+        """The number of tokens at which texts are truncated; None if the model has no such number."""
+        if not self.truncates_texts:
+            return None
+        return self.model.max_seq_length if self.uses_own_forward else self.max_len
 
     @property
     def excludes_prompt(self) -> bool:

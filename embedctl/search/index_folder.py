@@ -80,7 +80,7 @@ def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any])
 
 def _is_manifest(value: Any) -> bool:
     """Return whether a JSON value is the manifest of an index."""
-    types = {"model": str, "name": str, "dim": int, "precision": str, "max_len": int, "rows": int}
+    types = {"model": str, "name": str, "dim": int, "precision": str, "max_len": int | None, "rows": int}
     if not isinstance(value, dict) or not all(isinstance(value.get(key), kind) for key, kind in types.items()):
         return False
     files = value.get("files", {})

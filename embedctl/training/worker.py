@@ -20,7 +20,7 @@ from embedctl import console
 from embedctl.config import TINY, TextSection, TrainConfig, flag_of, load
 from embedctl.data.batches import BatchPlan
 from embedctl.data.build import open_or_build
-from embedctl.data.rows import read_rows
+from embedctl.data.rows import RowKind, read_rows
 from embedctl.data.store import TrainingData
 from embedctl.data.visits import BatchSettings
 from embedctl.distributed.ranks import is_main, world_size
@@ -28,7 +28,7 @@ from embedctl.distributed.worker import LAUNCHER_PID, config_file_argument, run_
 from embedctl.errors import ConfigError, TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.losses.matryoshka import check_dims
-from embedctl.losses.select import losses_for
+from embedctl.losses.select import check_options, losses_for
 from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
@@ -73,6 +73,7 @@ def run(job: TrainJob, *, new_config: Path | None = None) -> None:
     text_settings = text_settings_of(job, embedder)
     files = [source.path for source in job.sources]
     data = open_or_build(files, embedder.tokenizer, text_settings, private_cache("stores"))
+    check_options(job.loss, {RowKind(kind) for kind in data.facts["kinds"]})
     session = Session.prepare(embedder, runtime, job)
     start = resume(job, session)
     plan = plan_batches(job, data, start.batch_size)
@@ -125,7 +126,6 @@ def load_model(job: TrainJob) -> Embedder:
     embedder = Embedder(model).eval()
     if job.model != TINY:
         embedder.compare_with_own_forward(job.model)
-    check_lengths(job, embedder.position_limit)
     if embedder.truncates_texts:
         # Evaluation and the exported model use the model's own length, unless a longer one is given.
         own_length = (model.max_seq_length or 0) if embedder.uses_own_forward else embedder.max_len
@@ -133,19 +133,27 @@ def load_model(job: TrainJob) -> Embedder:
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
     if embedder.excludes_prompt and not embedder.uses_own_forward and any(embedder.prompts.values()):
         embedder.use_own_forward(job.model, "the pooling of the model leaves out the tokens of the prompt")
+    check_lengths(job, embedder)
     embedder.append_normalize()
     check_dims(job.loss.mrl_dims, embedder.dimension)
     return embedder
 
 
-def check_lengths(job: TrainJob, limit: int) -> None:
-    """Raise a ConfigError if a maximum length is above the number of the model's positions; defaults are lowered."""
+def check_lengths(job: TrainJob, embedder: Embedder) -> None:
+    """Raise a ConfigError if a given maximum length cannot be applied; defaults are lowered.
+
+    Sentence-transformers' own code truncates all texts of a model at the same length.
+    """
     default = TextSection()
     for name in ("query_max_len", "passage_max_len"):
-        value = getattr(job.text, name)
-        if value > limit and value != getattr(default, name):
-            message = f"{flag_of(name)} {value}: the model {job.model} has positions for {limit} tokens only"
-            raise ConfigError(message, f"use {flag_of(name)} {limit} or less")
+        value, flag = getattr(job.text, name), flag_of(name)
+        if value == getattr(default, name):
+            continue
+        embedder.check_max_len(flag, value)
+        if embedder.uses_own_forward and value != embedder.truncation_length:
+            message = f"{flag} {value}: sentence-transformers' own code encodes the texts of this model"
+            own = f"truncates all of them at {embedder.truncation_length} tokens"
+            raise ConfigError(f"{message}, and {own}", f"remove {flag}")
 
 
 def check_pooling(job: TrainJob, model: Any) -> None:
