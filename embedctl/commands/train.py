@@ -216,7 +216,8 @@ def check_output(config: TrainConfig, run: RunFolder) -> None:
     """Raise a ConfigError if the run may not be written to the folder, or may not replace the run in it."""
     contains = f"--output-dir {run.path} contains"
     if config.run.resume and run.has_model and not run.checkpoints:
-        hint = f"to train the model further, run `{embedctl_command('train', '--model', run.path)} --output-dir FOLDER`"
+        command = embedctl_command("train", "--model", run.path, "--output-dir", "FOLDER")
+        hint = f"to train the model further, run `{command}`"
         raise ConfigError(f"--resume: the run in {run.path} is finished", hint)
     if files := run.other_files():
         message = f"{contains} files that no run of embedctl wrote and that this run would replace: {', '.join(files)}"

@@ -172,8 +172,6 @@ class TrainConfig(Command):
             raise ValueError("--num-machines above 1 requires --main-process-ip and --main-process-port")
         if self.launch.machine_rank >= self.launch.num_machines:
             raise ValueError("--machine-rank counts from 0 and must be below --num-machines")
-        if self.launch.strategy != "auto" and self.launch.num_processes == 1:
-            raise ValueError(f"--strategy {self.launch.strategy} has no effect with --num-processes 1")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -154,7 +155,7 @@ def write_launch(job: LaunchJob) -> None:
 def command_line(job: LaunchJob) -> str:
     """Write the launch files (see `write_launch`) and return the equivalent `accelerate launch` command."""
     write_launch(job)
-    return f"ACCELERATE_USE_CPU={os.environ['ACCELERATE_USE_CPU']} accelerate launch {' '.join(job.arguments)}"
+    return f"ACCELERATE_USE_CPU={os.environ['ACCELERATE_USE_CPU']} accelerate launch {shlex.join(job.arguments)}"
 
 
 def exec_supervisor(job: LaunchJob) -> NoReturn:

@@ -27,7 +27,8 @@ from embedctl.storage.shards import MANIFEST, vector_files
 from embedctl.storage.textmap import OFFSETS, TEXTS, TextMap
 
 FAISS = "index.faiss"
-WRITE_AGAIN = "write the index again with `embedctl encode --index`"  # a hint
+ENCODE = "`embedctl encode --model MODEL -i TEXTS -o OUTPUT.npy --index flat`"
+WRITE_AGAIN = f"write the index again with {ENCODE}"  # a hint
 RECALL_QUERIES, RECALL_K = 100, 10  # recall@10 is measured with 100 vectors of the index as queries
 
 
@@ -120,10 +121,7 @@ class TextIndex:
             if not _is_manifest(manifest):
                 raise ValueError
         except FileNotFoundError:
-            hint = (
-                "write one with `embedctl encode --model MODEL -i TEXTS -o OUTPUT.npy --index flat`, "
-                "and give it with `--index OUTPUT.npy`"
-            )
+            hint = f"write one with {ENCODE}, and give it with `--index OUTPUT.npy`"
             raise ConfigError(f"--index {path}: there is no index; {folder / MANIFEST} does not exist", hint) from None
         except (ValueError, RecursionError):
             message = f"{folder / MANIFEST}: the file is not a manifest of an index"
@@ -190,7 +188,7 @@ class TextIndex:
                     f"--model {name}: the weights differ from those of the model that encoded the texts of the index"
                 )
                 original = f"that model (its name was {self.manifest['name']})"
-            hint = f"give {original} with --model, or write the index again with `embedctl encode --index`"
+            hint = f"give {original} with --model, or {WRITE_AGAIN}"
             raise ConfigError(message, hint)
         return embedder
 

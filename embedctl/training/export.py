@@ -35,7 +35,7 @@ tags: [sentence-transformers, feature-extraction, embedctl]
 USAGE = """```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("{folder}")
+model = SentenceTransformer({folder})
 queries = model.encode_query(["..."])
 passages = model.encode_document(["..."])
 scores = model.similarity(queries, passages)
@@ -144,7 +144,7 @@ def model_card(embedder: Embedder, summary: RunSummary) -> str:
         f"A text-embedding model with {embedder.dimension} dimensions. It was fine-tuned from {origin} with embedctl "
         f"{__version__}.",
         "## Usage",
-        USAGE.format(folder=job.run.output_dir),
+        USAGE.format(folder=json.dumps(job.run.output_dir, ensure_ascii=False)),
         f"Texts are truncated to {embedder.max_len} tokens. In training, queries were truncated to "
         f"{job.text.query_max_len} tokens and passages to {job.text.passage_max_len} tokens. Prompts: {prompts}.",
         f"The model was trained for truncation to {dims} dimensions (`truncate_dim`)." if dims else "",
