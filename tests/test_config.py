@@ -395,3 +395,12 @@ def test_values_that_python_does_not_accept_are_errors_of_the_file(content, mess
     (tmp_path / "own.yaml").write_text(content)
     with pytest.raises(ConfigError, match=message):
         load(TrainConfig, str(tmp_path / "own.yaml"))
+
+
+def test_the_hint_of_an_unknown_key_names_the_file_with_all_keys(write_yaml):
+    for config, content in ((TrainConfig, {"optim": {"speed": 3}}), (MineConfig, {"nonsense": 1})):
+        with pytest.raises(ConfigError) as error:
+            load(config, write_yaml(content))
+        name = error.value.hint.removeprefix("compare it with ").removesuffix(", which lists all keys")
+        assert Path(name).name == f"{config.name}.yaml"
+        assert Path(name).is_file()

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from embedctl.config import yaml_file
 from embedctl.config.base import CliOption, Command, Section
-from embedctl.config.expected import describe
+from embedctl.config.expected import UNKNOWN_KEY, describe
 from embedctl.credentials import credential_in
 from embedctl.errors import ConfigError
 from embedctl.resources import config_file
@@ -84,7 +84,8 @@ def load(config_type: type[C], file: str | None = None, flags: dict[str, Any] | 
         config = config_type.model_validate(merged)
     except ValidationError as invalid:
         messages = [_message(error, set_paths, file, lines) for error in invalid.errors()]
-        raise ConfigError("\n  ".join(messages), _help_hint(config_type)) from None
+        unknown = any(error["type"] in UNKNOWN_KEY for error in invalid.errors())
+        raise ConfigError("\n  ".join(messages), (_keys_hint if unknown else _help_hint)(config_type)) from None
     if messages := _options_without_effect(config):
         raise ConfigError("\n  ".join(messages), _help_hint(config_type))
     return config
@@ -119,6 +120,14 @@ def _check_credentials(content: Any, name: str = "") -> None:
 
 def _help_hint(config_type: type[Command]) -> str:
     return f"see `embedctl {config_type.name} --help` for the options and their values"
+
+
+def _keys_hint(config_type: type[Command]) -> str:
+    """Return the hint of an error in the keys of a configuration file."""
+    try:
+        return f"compare it with {config_file(f'{config_type.name}.yaml')}, which lists all keys"
+    except FileNotFoundError:  # the command has no options of its own
+        return _help_hint(config_type)
 
 
 def _set_value(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -157,10 +166,7 @@ def _read_yaml(file: str, config_type: type[Command]) -> tuple[dict[str, Any], d
 
     `config_type.name` is used in the hints.
     """
-    try:
-        hint = f"compare it with {config_file(f'{config_type.name}.yaml')}, which lists all keys"
-    except FileNotFoundError:  # the command has no options of its own
-        hint = _help_hint(config_type)
+    hint = _keys_hint(config_type)
     try:
         content, lines = yaml_file.parse(Path(file).read_text(encoding="utf-8"))
     except OSError as cause:

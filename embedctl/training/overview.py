@@ -41,6 +41,9 @@ def show_overview(
         "output": job.run.output_dir,
     }
     console.panel("embedctl train", entries)
+    if ignored := data.rows.ignored_negatives:
+        counted = plural(ignored, "row has", "rows have")
+        console.warn(f"{counted} both scores and neg; training uses scores and ignores neg")
 
 
 def _strategy(requested: str, session: Session) -> str:
