@@ -27,6 +27,7 @@ from embedctl.training.job import TrainJob
 
 MIN_SIMILARITY = 0.9999
 DIFFERENCE_HINT = "do not use this model. Train with --mixed-precision no, or report this as a bug in embedctl"
+DIVERGED_HINT = "do not use this model; train again with a lower --lr or a higher --temperature"
 HEAD = """---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -125,6 +126,8 @@ def lowest_similarity(found: NDArray[np.float32], expected: NDArray[np.float32],
         ModelError: it is lower than `minimum`; `source` names the origin of `found`.
     """
     similarity = float((found * expected).sum(axis=1).min())
+    if np.isnan(similarity):
+        raise ModelError(f"{source}: the trained model returns NaN, because training diverged", DIVERGED_HINT)
     if not similarity >= minimum:
         message = f"{source}: the embeddings differ from the trained model's (cosine {similarity:.5f})"
         raise ModelError(message, DIFFERENCE_HINT)
