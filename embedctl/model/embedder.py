@@ -208,18 +208,6 @@ class Embedder(TokenEmbedder):
         return self.prompts[name]
 
     @property
-    def truncates_texts(self) -> bool:
-        """Whether the first module has a maximum number of tokens; StaticEmbedding has none."""
-        return isinstance(getattr(self.model[0], "max_seq_length", None), int)
-
-    @property
-    def truncation_length(self) -> int | None:
-        """The number of tokens at which texts are truncated; None if the model has no such number."""
-        if not self.truncates_texts:
-            return None
-        return self.model.max_seq_length if self.uses_own_forward else self.max_len
-
-    @property
     def excludes_prompt(self) -> bool:
         """Whether pooling leaves out the tokens of the prompt."""
         return not all(getattr(module, "include_prompt", True) for module in self.model.children())
