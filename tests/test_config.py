@@ -169,8 +169,9 @@ def test_an_invalid_value_is_reported_with_what_is_expected(write_yaml, config, 
 
 
 def test_a_rule_about_several_options_is_printed_without_values():
-    message = "--rerank-margin and --rerank-max-score require --rerank-with"
-    assert errors_of(MineConfig, None, {"rerank_margin": "0.1"}) == [message]
+    message = "--range 10-12 contains 2 positions, fewer than --neg-nums 5: use for example --range 10-210"
+    errors = errors_of(MineConfig, None, {"range": "10-12", "neg_nums": "5"})
+    assert errors == [f"{message}, or a lower --neg-nums"]
 
 
 def test_every_type_of_error_that_an_option_can_cause_is_described():
@@ -365,7 +366,7 @@ def test_the_hint_for_a_command_without_a_shipped_file_names_its_help(write_yaml
 def test_mining_during_training_needs_negatives_epochs_and_positions(flags, message):
     with pytest.raises(ConfigError, match=message):
         load(TrainConfig, None, {"remine_every_epoch": True} | flags)
-    load(TrainConfig, None, flags)
+    load(TrainConfig, None, {name: value for name, value in flags.items() if name != "remine_range"})
 
 
 def test_a_truncated_configuration_of_a_run_is_refused(tmp_path):
@@ -394,3 +395,12 @@ def test_values_that_python_does_not_accept_are_errors_of_the_file(content, mess
     (tmp_path / "own.yaml").write_text(content)
     with pytest.raises(ConfigError, match=message):
         load(TrainConfig, str(tmp_path / "own.yaml"))
+
+
+def test_the_hint_of_an_unknown_key_names_the_file_with_all_keys(write_yaml):
+    for config, content in ((TrainConfig, {"optim": {"speed": 3}}), (MineConfig, {"nonsense": 1})):
+        with pytest.raises(ConfigError) as error:
+            load(config, write_yaml(content))
+        name = error.value.hint.removeprefix("compare it with ").removesuffix(", which lists all keys")
+        assert Path(name).name == f"{config.name}.yaml"
+        assert Path(name).is_file()

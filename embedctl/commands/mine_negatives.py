@@ -48,7 +48,8 @@ def command(config: MineConfig) -> None:
 
         result = mine(job)
         console.panel("mine-negatives", summary(job, result))
-        console.info(f"next: {next_command(job)}")
+        if result.negatives:
+            console.info(f"next: {next_command(job)}")
         if config.json_output:
             console.result(json_result(job, result))
 

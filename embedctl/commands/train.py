@@ -10,11 +10,13 @@ from pathlib import Path
 from embedctl import console
 from embedctl.commands.flags import with_options
 from embedctl.commands.train_checks import (
+    check_all_rows,
     check_effects,
     check_loaded_model,
     check_main_machine,
     check_resumed_settings,
     note_default_model,
+    note_replaced_epochs,
 )
 from embedctl.config import TINY, TrainConfig, dump
 from embedctl.config.trackers import TRACKERS
@@ -51,6 +53,7 @@ def command(config: TrainConfig) -> None:
     sentence-transformers can load, and with the metrics of the run.
     """
     note_default_model(config)
+    note_replaced_epochs(config)
     config = with_default_data(resolve_resume(config).with_model_defaults())
     check_effects(config)
     check_main_machine(config)
@@ -61,6 +64,7 @@ def command(config: TrainConfig) -> None:
     config = with_absolute_paths(config)
     check_resumed_settings(config)
     if config.launch.dry_run:
+        check_all_rows(config)
         check_loaded_model(config)
     folder = prepare_output(config)
     write_atomically(folder / CONFIG_FILE, dump(config))
@@ -214,7 +218,8 @@ def check_output(config: TrainConfig, run: RunFolder) -> None:
     """Raise a ConfigError if the run may not be written to the folder, or may not replace the run in it."""
     contains = f"--output-dir {run.path} contains"
     if config.run.resume and run.has_model and not run.checkpoints:
-        hint = f"to train the model further, run `{embedctl_command('train', '--model', run.path)} --output-dir FOLDER`"
+        command = embedctl_command("train", "--model", run.path, "--output-dir", "FOLDER")
+        hint = f"to train the model further, run `{command}`"
         raise ConfigError(f"--resume: the run in {run.path} is finished", hint)
     if files := run.other_files():
         message = f"{contains} files that no run of embedctl wrote and that this run would replace: {', '.join(files)}"

@@ -26,16 +26,25 @@ class CliOption:
     names: tuple[str, ...] = ()  # names in addition to the field's own, for example --model or -m
     metavar: str = ""  # placeholder of the value in `--help`; empty: the one of the field's type
     positional: bool = False  # whether it is a positional argument
+    requires: tuple[str, ...] = ()  # fields of which at least one must be set, or else this one has no effect
 
 
-def option(default: T, panel: str, *names: str, metavar: str = "", positional: bool = False, **field: Any) -> T:
+def option(
+    default: T,
+    panel: str,
+    *names: str,
+    metavar: str = "",
+    positional: bool = False,
+    requires: tuple[str, ...] = (),
+    **field: Any,
+) -> T:
     """Declare a field of a section that is also a command-line option; return pydantic's `Field` for it.
 
     The string below the field is its description, for `--help` and for the comments of the YAML files. `field` contains
     arguments of pydantic's `Field`, such as gt=0. The other parameters are those of `CliOption`.
     """
     info = Field(default, **field)
-    info.metadata.append(CliOption(panel, names, metavar, positional))
+    info.metadata.append(CliOption(panel, names, metavar, positional, requires))
     return cast(T, info)
 
 

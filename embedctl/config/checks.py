@@ -18,23 +18,16 @@ class ValidateConfig(Command):
     model_name_or_path: str | None = option(None, "Texts", "--model", "-m", metavar="MODEL")
     """model whose tokenizer counts the tokens: a folder or a name on the Hugging Face Hub (default: tokens are not
     counted)"""
-    query_max_len: int | None = option(None, "Texts", ge=4)
+    query_max_len: int | None = option(None, "Texts", ge=4, requires=("model_name_or_path",))
     """with --model: queries with more tokens are reported as truncated (default: the model's own maximum length, at
     most 128)"""
-    passage_max_len: int | None = option(None, "Texts", ge=4)
+    passage_max_len: int | None = option(None, "Texts", ge=4, requires=("model_name_or_path",))
     """with --model: passages with more tokens are reported as truncated (default: the model's own maximum length, at
     most 512)"""
     neg_nums: int = option(15, "Data", ge=0)
     """warn about rows with fewer hard negatives than this"""
     max_errors: int = option(20, "Output", ge=0)
     """print at most this many errors and as many warnings per file; all of them are counted"""
-
-    @model_validator(mode="after")
-    def _lengths_are_counted_in_tokens(self) -> ValidateConfig:
-        for name in ("query_max_len", "passage_max_len"):
-            if getattr(self, name) is not None and self.model_name_or_path is None:
-                raise ValueError(f"--{name.replace('_', '-')} requires --model, whose tokenizer counts the tokens")
-        return self
 
 
 class EvalConfig(Command):
@@ -53,13 +46,13 @@ class EvalConfig(Command):
     """queries.jsonl of the collection; required with --corpus (default: none)"""
     qrels: str | None = option(None, "Data", metavar="FILE")
     """relevance judgements of the collection as .tsv; required with --corpus (default: none)"""
-    allow_missing: bool = option(False, "Data")
+    allow_missing: bool = option(False, "Data", requires=("corpus",))
     """count relevant documents that are not in --corpus as not found, like trec_eval (default: they are an error)"""
     baseline: str | None = option(None, "Model", metavar="MODEL")
     """second model to compare with, for example the base model (default: no comparison)"""
     dim: int | None = option(None, "Model", gt=0)
     """evaluate only this many leading dimensions of the embeddings (default: all)"""
-    metric: str = option("nDCG@10", "Evaluation and tracking", metavar="NAME")
+    metric: str = option("nDCG@10", "Evaluation and tracking", metavar="NAME", requires=("min", "baseline"))
     """metric for --min and for the comparison with --baseline, for example MRR@10"""
     min: float | None = option(None, "Evaluation and tracking")
     """exit with code 1 if --metric is lower than this (default: no check)"""
@@ -74,8 +67,6 @@ class EvalConfig(Command):
             raise ValueError("--corpus, --queries and --qrels must be given together")
         if given and self.dataset:
             raise ValueError("--dataset cannot be combined with --corpus, --queries and --qrels")
-        if self.allow_missing and not given:
-            raise ValueError("--allow-missing requires --corpus, --queries and --qrels")
         return self
 
 

@@ -70,6 +70,13 @@ class EncodeConfig(Command):
         check_field(self.input, self.field)
         return self
 
+    @model_validator(mode="after")
+    def _shards_are_written(self) -> EncodeConfig:
+        if self.shard_rows != type(self).model_fields["shard_rows"].default and not self.writes_folder:
+            message = "--shard-rows has no effect on an output that is one file"
+            raise ValueError(f"{message}: use -o FOLDER/, or remove --shard-rows")
+        return self
+
     @property
     def writes_folder(self) -> bool:
         """Whether the output is a folder of shards: an existing folder, or a name that ends in a slash."""
@@ -104,7 +111,7 @@ class SearchConfig(Command):
     """index to search: an output of `encode --index`, or its index folder"""
     input: str | None = option(None, "Data", "-i", metavar="FILE")
     """file of queries, instead of TEXT (default: none)"""
-    field: str = option(TEXT_FIELD, "Texts", metavar="NAME", description=FIELD)
+    field: str = option(TEXT_FIELD, "Texts", metavar="NAME", description=FIELD, requires=("input",))
     k: int = option(10, "Output", "-k", gt=0)
     """number of results per query, most similar first"""
     prompt_name: str | None = option(None, "Texts", metavar="NAME")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import typing
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from embedctl.config import yaml_file
 from embedctl.config.base import CliOption, Command, Section
-from embedctl.config.expected import describe
+from embedctl.config.expected import UNKNOWN_KEY, describe
 from embedctl.credentials import credential_in
 from embedctl.errors import ConfigError
 from embedctl.resources import config_file
@@ -80,10 +81,30 @@ def load(config_type: type[C], file: str | None = None, flags: dict[str, Any] | 
         _set_value(merged, path, flags[path[-1]])
     _check_credentials(merged)
     try:
-        return config_type.model_validate(merged)
+        config = config_type.model_validate(merged)
     except ValidationError as invalid:
         messages = [_message(error, set_paths, file, lines) for error in invalid.errors()]
-        raise ConfigError("\n  ".join(messages), _help_hint(config_type)) from None
+        unknown = any(error["type"] in UNKNOWN_KEY for error in invalid.errors())
+        raise ConfigError("\n  ".join(messages), (_keys_hint if unknown else _help_hint)(config_type)) from None
+    if messages := _options_without_effect(config):
+        raise ConfigError("\n  ".join(messages), _help_hint(config_type))
+    return config
+
+
+def _options_without_effect(config: Command) -> list[str]:
+    """Return a message for each option that is set although none of the options that it requires is set.
+
+    An option is set if its value is not the default, so that a configuration that `dump` wrote is accepted.
+    """
+    fields = option_fields(type(config))
+    values = {path[-1]: reduce(getattr, path, config) for path in fields}
+    is_set = {path[-1]: values[path[-1]] != field.default for path, field in fields.items()}
+    required = {path[-1]: cli_option(field).requires for path, field in fields.items()}
+    return [
+        f"{flag_of(name)} has no effect without {' or '.join(map(flag_of, others))}"
+        for name, others in required.items()
+        if others and is_set[name] and not any(is_set[other] for other in others)
+    ]
 
 
 def _check_credentials(content: Any, name: str = "") -> None:
@@ -99,6 +120,14 @@ def _check_credentials(content: Any, name: str = "") -> None:
 
 def _help_hint(config_type: type[Command]) -> str:
     return f"see `embedctl {config_type.name} --help` for the options and their values"
+
+
+def _keys_hint(config_type: type[Command]) -> str:
+    """Return the hint of an error in the keys of a configuration file."""
+    try:
+        return f"compare it with {config_file(f'{config_type.name}.yaml')}, which lists all keys"
+    except FileNotFoundError:  # the command has no options of its own
+        return _help_hint(config_type)
 
 
 def _set_value(content: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -155,10 +184,7 @@ def _read_yaml(file: str, config_type: type[Command]) -> tuple[dict[str, Any], d
 
     `config_type.name` is used in the hints.
     """
-    try:
-        hint = f"compare it with {config_file(f'{config_type.name}.yaml')}, which lists all keys"
-    except FileNotFoundError:  # the command has no options of its own
-        hint = _help_hint(config_type)
+    hint = _keys_hint(config_type)
     content, lines = read_yaml(file, "--config", hint)
     if not isinstance(content or {}, dict):
         raise ConfigError(f"--config: {file}: expected sections with keys and values", hint)

@@ -20,6 +20,7 @@ from embedctl.config.base import (
 )
 
 PANEL = "Limits and filters"
+RERANK_LIMITS = {"rerank_margin", "rerank_max_score"}
 
 
 class FilterSection(Section):
@@ -44,18 +45,12 @@ class RerankSection(Section):
     rerank_with: str | None = option(None, "Reranker", metavar="MODEL")
     """cross-encoder that scores the candidates in the range again: a folder or a name on the Hugging Face Hub (default:
     no reranker)"""
-    rerank_margin: float | None = option(None, "Reranker")
+    rerank_margin: float | None = option(None, "Reranker", requires=("rerank_with",))
     """a negative's reranker score must be below the positive's by at least this difference (default: no limit)"""
-    rerank_max_score: float | None = option(None, "Reranker")
+    rerank_max_score: float | None = option(None, "Reranker", requires=("rerank_with",))
     """highest reranker score of a negative (default: no limit)"""
-    rerank_batch_size: int = option(32, "Reranker", gt=0)
+    rerank_batch_size: int = option(32, "Reranker", gt=0, requires=("rerank_with",))
     """pairs of query and passage per forward pass"""
-
-    @model_validator(mode="after")
-    def _limits_need_a_reranker(self) -> RerankSection:
-        if self.rerank_with is None and (self.rerank_margin, self.rerank_max_score) != (None, None):
-            raise ValueError("--rerank-margin and --rerank-max-score require --rerank-with")
-        return self
 
 
 class MineConfig(Command):
@@ -111,6 +106,21 @@ class MineConfig(Command):
     @model_validator(mode="after")
     def _range_is_large_enough(self) -> MineConfig:
         check_range_size("--range", self.range, self.neg_nums)
+        return self
+
+    @model_validator(mode="after")
+    def _fill_has_an_effect(self) -> MineConfig:
+        limits = self.limits.model_dump(exclude={"positive_score"}) | self.rerank.model_dump(include=RERANK_LIMITS)
+        if self.fill == "relax" and not any(value is not None for value in limits.values()):
+            flags = ", ".join(map("--{}".format, limits)).replace("_", "-")
+            raise ValueError(f"--fill relax has no effect without a limit on scores ({flags})")
+        return self
+
+    @model_validator(mode="after")
+    def _seed_has_an_effect(self) -> MineConfig:
+        makes_no_choice = self.sampling == "top" and self.fill != "random" and not (self.ann or self.report)
+        if makes_no_choice and self.seed != type(self).model_fields["seed"].default:
+            raise ValueError("--seed has no effect with --sampling top: nothing is chosen at random")
         return self
 
     @property

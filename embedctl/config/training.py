@@ -61,9 +61,9 @@ class TuneSection(Section):
     the model's own, else mean)"""
     lora_rank: int = option(0, "Model", ge=0)
     """rank of the LoRA adapters to train; 0 trains all weights"""
-    lora_alpha: float | None = option(None, "Model", gt=0)
+    lora_alpha: float | None = option(None, "Model", gt=0, requires=("lora_rank",))
     """scale of the LoRA adapters, lora_alpha in peft (default: twice the rank)"""
-    lora_target_modules: Strings = option((), "Model", metavar="NAME")
+    lora_target_modules: Strings = option((), "Model", metavar="NAME", requires=("lora_rank",))
     """names of the layers that get LoRA adapters, or the ends of their names, for example query; for several names,
     repeat the option or use a list in YAML (default: all linear layers)"""
     gradient_checkpointing: bool = option(False, "Model")
@@ -96,11 +96,11 @@ class RemineSection(Section):
 
     remine_every_epoch: bool = option(False, REMINE)
     """before every epoch but the first, mine new hard negatives with the current model"""
-    remine_range: Range = option("10-210", REMINE, metavar="START-STOP")
+    remine_range: Range = option("10-210", REMINE, metavar="START-STOP", requires=("remine_every_epoch",))
     """positions in the search results from which these negatives are drawn, from START up to but not including STOP; 0
     is the most similar passage that is neither a known positive nor rejected; if fewer than --neg-nums passages follow
     START, more similar ones are used too"""
-    remine_margin: float | None = option(None, REMINE)
+    remine_margin: float | None = option(None, REMINE, requires=("remine_every_epoch",))
     """each of these negatives must score below the positive by at least this cosine difference (default: no limit)"""
 
 
@@ -171,13 +171,6 @@ class TrainConfig(Command):
         return self
 
     @model_validator(mode="after")
-    def _adapters_are_trained(self) -> TrainConfig:
-        for name in ("lora_alpha", "lora_target_modules"):
-            if getattr(self.tune, name) and not self.tune.lora_rank:
-                raise ValueError(f"--{name.replace('_', '-')} requires --lora-rank above 0")
-        return self
-
-    @model_validator(mode="after")
     def _weights_are_sharded(self) -> TrainConfig:
         given = {"--fsdp-layers": self.launch.fsdp_layers, "--no-fsdp-reshard": not self.launch.fsdp_reshard}
         for flag, value in given.items():
@@ -193,6 +186,12 @@ class TrainConfig(Command):
             raise ValueError("--main-process-ip requires --num-machines above 1")
         if self.launch.machine_rank >= self.launch.num_machines:
             raise ValueError("--machine-rank counts from 0 and must be below --num-machines")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_are_compiled(self) -> TrainConfig:
+        if self.tune.compile and self.launch.cpu:
+            raise ValueError("--compile has no effect with --cpu: layers are compiled on a GPU only")
         return self
 
     def with_values(self, **sections: dict[str, Any]) -> TrainConfig:

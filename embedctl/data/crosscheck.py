@@ -51,7 +51,11 @@ class CrossCheck:
         for location, line in self.duplicate_queries():
             message = f"line {line} has the same query. Merge the two rows or delete one of them"
             yield location, Problem("query", "duplicate-query", message)
+        found = set()  # two negatives of a row can be positives of the same line
         for location, line in self.negatives_that_are_positives():
+            if (location, line) in found:
+                continue
+            found.add((location, line))
             fix = f"Remove the text from `neg` of this row or from `pos` of line {line}"
             message = f"line {line} lists a negative of this row as a positive of the same query. {fix}"
             yield location, Problem("neg", "positive-is-negative", message)

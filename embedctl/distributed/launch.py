@@ -147,11 +147,15 @@ def write_launch(job: LaunchJob) -> None:
     workers would wait for the processes of that job.
 
     Raises:
-        ConfigError: this machine has fewer GPUs than processes, or one GPU is named for several processes.
+        ConfigError: this machine has fewer GPUs than processes, one GPU is named for several processes, or a variable
+            of the environment is invalid.
     """
     plan = LaunchPlan.from_job(job)
     config = yaml.safe_dump(accelerate_config(job, plan), sort_keys=False)
     write_atomically(Path(job.folder) / "accelerate.yaml", config)
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    if not threads.isdigit():
+        raise ConfigError(f"OMP_NUM_THREADS={threads}: an integer is expected", "run `unset OMP_NUM_THREADS`")
     for name in filter(GROUP_VARIABLE.fullmatch, list(os.environ)):
         del os.environ[name]
     cores = (os.cpu_count() or 1) // max(1, plan.processes // job.machines)

@@ -97,7 +97,7 @@ def vector_settings(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
     return {
         "model": encoder.embedder.weights_hash(),
         "prompt": encoder.prompt,
-        "max_len": encoder.embedder.max_len,
+        "max_len": encoder.embedder.truncation_length,
         "dim": job.dim or encoder.embedder.dimension,
         "precision": job.precision,
         "backend": job.backend,
@@ -125,7 +125,8 @@ def print_summary(job: EncodeJob, result: EncodeResult, *, as_json: bool) -> Non
         folder = index_folder_for(job.output)
         recall = "exact" if job.index == "flat" else f"recall@10 {index['recall']:.1%} compared with exact search"
         console.info(f"wrote the {job.index} index to {folder}/ ({recall})")
-        console.info(f"search it with `{embedctl_command('search', '--index', job.output, 'some text')}`")
+        words = ("search", "--index", job.output, "some text")
+        console.info(f"search it with `{embedctl_command(*words, trust_remote_code=job.trust_remote_code)}`")
         values |= {"index": str(folder), "recall": index["recall"]}
     if as_json:
         console.result({**values, "seconds": round(result.seconds, 3)})

@@ -131,7 +131,7 @@ def next_command(job: MiningJob) -> str:
     words = ["train", "--model", job.model, "--dataset", job.output]
     folders = (Path(name) for name in (RunSection().output_dir, *(f"tuned-{number}" for number in range(1, 1000))))
     free = next((folder for folder in folders if not folder.exists()), Path("FOLDER"))
-    return embedctl_command(*words, "--output-dir", free)
+    return embedctl_command(*words, "--output-dir", free, trust_remote_code=job.trust_remote_code)
 
 
 def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:

@@ -47,6 +47,7 @@ class Embedder(TokenEmbedder):
             attention: auto, packed or padded; see `choose_attention`.
 
         Raises:
+            ConfigError: the model does not truncate texts, or not at `max_len` tokens.
             ModelError: the model cannot be loaded, or the device is not available.
             ConfigError: see `set_max_len`.
         """
@@ -204,11 +205,6 @@ class Embedder(TokenEmbedder):
             problem = f"--prompt-name {name}: the model has no prompt of this name (its prompts: {names})"
             raise ModelError(problem, "use one of these names, or give the text of a prompt with --prompt")
         return self.prompts[name]
-
-    @property
-    def truncates_texts(self) -> bool:
-        """Whether the first module has a maximum number of tokens; StaticEmbedding has none."""
-        return isinstance(getattr(self.model[0], "max_seq_length", None), int)
 
     @property
     def excludes_prompt(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from embedctl.config import TINY
 from embedctl.errors import ModelError
 from embedctl.run_folder import is_incomplete_model
+from embedctl.shell import embedctl_command
 
 
 def check_model_path(path: str) -> None:
@@ -22,7 +23,9 @@ def check_model_path(path: str) -> None:
     files = ("modules.json", "config.json", "config_sentence_transformers.json", "adapter_config.json")
     if is_incomplete_model(folder):
         message = f"{path}: the model is incomplete: the training run that wrote it has not finished"
-        raise ModelError(message, f"finish the run with `embedctl train --resume {path}`, or give another model")
+        raise ModelError(
+            message, f"finish the run with `{embedctl_command('train', '--resume', path)}`, or give another model"
+        )
     if folder.is_dir() and not any((folder / name).exists() for name in files):
         raise ModelError(f"{path}: the folder contains no model (no modules.json or config.json)", hint)
     if folder.is_file():

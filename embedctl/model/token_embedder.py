@@ -85,6 +85,18 @@ class TokenEmbedder(torch.nn.Module):
         return int(min(limit for limit in limits if limit and limit > 0))
 
     @property
+    def truncates_texts(self) -> bool:
+        """Whether the first module has a maximum number of tokens; StaticEmbedding has none."""
+        return isinstance(getattr(self.model[0], "max_seq_length", None), int)
+
+    @property
+    def truncation_length(self) -> int | None:
+        """The number of tokens at which texts are truncated; None if the model has no such number."""
+        if not self.truncates_texts:
+            return None
+        return self.model.max_seq_length if self.max_len == UNLIMITED else self.max_len
+
+    @property
     def position_limit(self) -> int:
         """The number of tokens for which the model has positions; `UNLIMITED` if it states no limit."""
         return positions_of(self.model)

@@ -19,6 +19,23 @@ from embedctl.tokens.prompts import PromptKind
 from embedctl.tokens.tokenize import tokenize
 
 
+def check_tuning(embedder: Embedder, config: TuneSection, device: torch.device) -> None:
+    """Raise a ConfigError if an option for the layers of a transformer cannot be applied to the model."""
+    name = type(embedder.model[0]).__name__
+    options = {"--lora-rank": config.lora_rank, "--gradient-checkpointing": config.gradient_checkpointing}
+    options["--compile"] = config.compile
+    for option in (option for option, value in options.items() if value):
+        if not embedder.backbone_settings:
+            message = f"{option}: the first module of the model, {name}, is not a transformer and has no layers"
+            raise ConfigError(message, f"remove {option}")
+    if config.gradient_checkpointing and not embedder.backbone.supports_gradient_checkpointing:
+        message = f"--gradient-checkpointing: {type(embedder.backbone).__name__} of transformers does not support it"
+        raise ConfigError(message, "remove --gradient-checkpointing; to save memory, lower --tokens-per-forward")
+    if config.compile and device.type != "cuda":
+        message = f"--compile: layers are compiled on a GPU only, and this run computes on the device {device.type}"
+        raise ConfigError(message, "remove --compile")
+
+
 def add_adapters(embedder: Embedder, config: TuneSection) -> None:
     """Add low-rank adapters (LoRA; Hu et al., 2022) to linear layers and freeze all other weights.
 

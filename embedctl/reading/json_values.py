@@ -7,6 +7,7 @@ layout, add one function and one line in `LAYOUTS`. If an object has the same ke
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
@@ -16,6 +17,12 @@ import orjson
 from embedctl.reading.arrays import BrokenArrayError, split_array
 from embedctl.reading.files import CHUNK, PARQUET, READ_ERRORS, open_bytes
 from embedctl.reading.tables import json_rows
+
+TABLE_HEADER = re.compile(rb'(?:[\w" ]*[,\t])*"?(?:query|pos)"?[,\t]')  # of a CSV or TSV file of rows
+TABLE_MESSAGE = (
+    "this is a CSV or TSV table, but a cell cannot hold the list of positives of a row. "
+    'Write one JSON object per line, such as {"query": "...", "pos": ["..."]}, or a Parquet file with these columns'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +107,18 @@ def _split_blocks(stream: BinaryIO) -> Iterator[JsonValue | Lines]:
     line = 0
     try:
         head = stream.peek(CHUNK).lstrip()  # type: ignore[attr-defined]
-        layout = next((layout for start, layout in LAYOUTS.items() if head.startswith(start)), _read_lines)
+        default = _refuse_table if TABLE_HEADER.match(head) else _read_lines
+        layout = next((layout for start, layout in LAYOUTS.items() if head.startswith(start)), default)
         for block in layout(stream):
             line = block.line if isinstance(block, JsonValue) else max(block.numbers, default=line)
             yield block
     except READ_ERRORS as cause:
         message = f"the file is damaged and cannot be read from this line on: {cause}"
         yield _with_problem(line + 1, "damaged", message, "file")
+
+
+def _refuse_table(_stream: BinaryIO) -> Iterator[JsonValue]:
+    yield _with_problem(1, "table", TABLE_MESSAGE, "file")
 
 
 def _read_lines(stream: BinaryIO) -> Iterator[Lines]:

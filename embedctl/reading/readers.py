@@ -14,8 +14,9 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
+from embedctl.config.encoding import TEXT_FIELD
 from embedctl.console import plural
 from embedctl.errors import DataError
 from embedctl.reading.files import CHUNK, PARQUET, READ_ERRORS, known_size, open_bytes, peek, without_compression_suffix
@@ -159,8 +160,14 @@ def read_texts(path: str, field: str) -> Iterator[str]:
     if path != "-" and not Path(path).exists():
         raise DataError(f"{path}: no such file", "give an existing file with --input")
     options = ReadOptions((field,), column_hint="give the text column with --field", line_hint="fix the line")
-    records = read_records(path, options, default=read_lines)
+    records = read_records(path, options, default=read_lines if field == TEXT_FIELD else _refuse_field)
     return (text for record in records for text in _texts(record, field))
+
+
+def _refuse_field(path: str, _stream: BinaryIO, options: ReadOptions) -> NoReturn:
+    """Raise a DataError instead of reading lines, which have no keys or columns."""
+    message = f"{path}: --field {options.columns[0]} has no effect: the file contains one text per line"
+    raise DataError(message, "remove --field, or give a file with keys or columns")
 
 
 def _texts(record: Record, field: str) -> list[str]:

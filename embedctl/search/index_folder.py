@@ -18,7 +18,6 @@ from embedctl.digests import find_change, find_damage, is_file_list, list_files
 from embedctl.errors import ConfigError, ModelError, first_line
 from embedctl.files import sync_tree, write_atomically
 from embedctl.model.embedder import Embedder
-from embedctl.model.lengths import UNLIMITED
 from embedctl.search import faiss_index
 from embedctl.search.exact import Vectors
 from embedctl.search.faiss_index import StoredVectors
@@ -28,7 +27,8 @@ from embedctl.storage.shards import MANIFEST, vector_files
 from embedctl.storage.textmap import OFFSETS, TEXTS, TextMap
 
 FAISS = "index.faiss"
-WRITE_AGAIN = "write the index again with `embedctl encode --index`"  # a hint
+ENCODE = "`embedctl encode --model MODEL -i TEXTS -o OUTPUT.npy --index flat`"
+WRITE_AGAIN = f"write the index again with {ENCODE}"  # a hint
 RECALL_QUERIES, RECALL_K = 100, 10  # recall@10 is measured with 100 vectors of the index as queries
 
 
@@ -81,7 +81,7 @@ def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any])
 
 def _is_manifest(value: Any) -> bool:
     """Return whether a JSON value is the manifest of an index."""
-    types = {"model": str, "name": str, "dim": int, "precision": str, "max_len": int, "rows": int}
+    types = {"model": str, "name": str, "dim": int, "precision": str, "max_len": int | None, "rows": int}
     if not isinstance(value, dict) or not all(isinstance(value.get(key), kind) for key, kind in types.items()):
         return False
     files = value.get("files", {})
@@ -121,10 +121,7 @@ class TextIndex:
             if not _is_manifest(manifest):
                 raise ValueError
         except FileNotFoundError:
-            hint = (
-                "write one with `embedctl encode --model MODEL -i TEXTS -o OUTPUT.npy --index flat`, "
-                "and give it with `--index OUTPUT.npy`"
-            )
+            hint = f"write one with {ENCODE}, and give it with `--index OUTPUT.npy`"
             raise ConfigError(f"--index {path}: there is no index; {folder / MANIFEST} does not exist", hint) from None
         except (ValueError, RecursionError):
             message = f"{folder / MANIFEST}: the file is not a manifest of an index"
@@ -174,8 +171,7 @@ class TextIndex:
             ConfigError: the weights of the model differ from those of the model that encoded the texts of the index.
             ModelError: the model cannot be loaded.
         """
-        name, precision = model or self.manifest["name"], self.manifest["precision"]
-        max_len = None if self.manifest["max_len"] == UNLIMITED else self.manifest["max_len"]
+        name, precision, max_len = model or self.manifest["name"], self.manifest["precision"], self.manifest["max_len"]
         try:
             embedder = Embedder.from_pretrained(
                 name, device=device, dtype=precision, trust_remote_code=trust_remote_code, max_len=max_len
@@ -192,7 +188,7 @@ class TextIndex:
                     f"--model {name}: the weights differ from those of the model that encoded the texts of the index"
                 )
                 original = f"that model (its name was {self.manifest['name']})"
-            hint = f"give {original} with --model, or write the index again with `embedctl encode --index`"
+            hint = f"give {original} with --model, or {WRITE_AGAIN}"
             raise ConfigError(message, hint)
         return embedder
 

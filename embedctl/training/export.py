@@ -28,6 +28,7 @@ from embedctl.training.job import TrainJob
 
 MIN_SIMILARITY = 0.9999
 DIFFERENCE_HINT = "do not use this model. Train with --mixed-precision no, or report this as a bug in embedctl"
+DIVERGED_HINT = "do not use this model; train again with a lower --lr or a higher --temperature"
 HEAD = """---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -36,7 +37,7 @@ tags: [sentence-transformers, feature-extraction, embedctl]
 USAGE = """```python
 from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("{folder}")
+model = SentenceTransformer({folder})
 queries = model.encode_query(["..."])
 passages = model.encode_document(["..."])
 scores = model.similarity(queries, passages)
@@ -126,6 +127,8 @@ def lowest_similarity(found: NDArray[np.float32], expected: NDArray[np.float32],
         ModelError: it is lower than `minimum`; `source` names the origin of `found`.
     """
     similarity = float((found * expected).sum(axis=1).min())
+    if np.isnan(similarity):
+        raise ModelError(f"{source}: the trained model returns NaN, because training diverged", DIVERGED_HINT)
     if not similarity >= minimum:
         message = f"{source}: the embeddings differ from the trained model's (cosine {similarity:.5f})"
         raise ModelError(message, DIFFERENCE_HINT)
@@ -145,7 +148,7 @@ def model_card(embedder: Embedder, summary: RunSummary) -> str:
         f"A text-embedding model with {embedder.dimension} dimensions. It was fine-tuned from {origin} with embedctl "
         f"{__version__}.",
         "## Usage",
-        USAGE.format(folder=job.run.output_dir),
+        USAGE.format(folder=json.dumps(job.run.output_dir, ensure_ascii=False)),
         f"{_truncation(embedder, job)} Prompts: {prompts}.",
         f"The model was trained for truncation to {dims} dimensions (`truncate_dim`)." if dims else "",
         "## Data",

@@ -26,7 +26,6 @@ def show_overview(
     texts = f"{plural(facts['texts'], 'distinct text')}, {plural(facts['tokens'], 'token')}"
     compute = str(session.runtime.compute_dtype).removeprefix("torch.")
     float32 = "" if compute == "float32" else "; weights, optimizer and loss in float32"
-    strategy = f", {session.runtime.strategy} ({session.runtime.reason})" if world_size() > 1 else ""
     warmup = f"warm-up {optim.warmup_proportion:.0%} of the steps"
     evaluation = ", ".join(map(display_path, job.data.eval_dataset))
     entries = {
@@ -38,11 +37,21 @@ def show_overview(
         "steps": _steps(schedule, start),
         "optimizer": f"AdamW, learning rate {optim.lr:g} ({optim.lr_scheduler}, {warmup}), seed {optim.seed}",
         "precision": compute + float32,
-        "processes": f"{world_size()} on {session.runtime.device.type}{strategy}",
+        "processes": f"{world_size()} on {session.runtime.device.type}{_strategy(job.launch.strategy, session)}",
         "evaluation": evaluation or "none (use --eval-dataset FILE to evaluate during training)",
         "output": job.run.output_dir,
     }
     console.panel("embedctl train", entries)
+    if ignored := data.rows.ignored_negatives:
+        counted = plural(ignored, "row has", "rows have")
+        console.warn(f"{counted} both scores and neg; training uses scores and ignores neg")
+
+
+def _strategy(requested: str, session: Session) -> str:
+    """Describe how several processes share the work; with one, the strategy that was given has no effect."""
+    if world_size() > 1:
+        return f", {session.runtime.strategy} ({session.runtime.reason})"
+    return "" if requested == "auto" else f" (--strategy {requested} has no effect with one process)"
 
 
 def _lengths(job: TrainJob) -> str:

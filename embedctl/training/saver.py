@@ -98,7 +98,8 @@ class ModelSaver:
                 where = " (base model). Training did not improve the model: use a lower --lr or more data"
             facts["best model"] = f"{metric} {best['metrics'][metric]:.4f} at step {best['step']}{where}"
         console.panel("training finished", facts)
-        console.info(f"next: {embedctl_command('eval', '--ckpt', self.job.folder)}")
+        command = embedctl_command("eval", "--ckpt", self.job.folder, trust_remote_code=self.job.trust_remote_code)
+        console.info(f"next: {command}")
         self._warn_if_worse(summary, final_is_best=final_is_best)
         if self.job.json_output:
             metrics = {"metrics": summary.metrics, "before": summary.base_metrics}

@@ -49,6 +49,7 @@ class Session:
         """
         tune, budget = job.tune, job.launch.tokens_per_forward
         with explain_out_of_memory(budget or PROBE_TOKENS[-1], gradient_checkpointing=tune.gradient_checkpointing):
+            tuning.check_tuning(embedder, tune, runtime.device)
             if tune.lora_rank:
                 tuning.add_adapters(embedder, tune)
             tuning.freeze_unused(embedder)
@@ -60,7 +61,7 @@ class Session:
             # With FSDP, with ddp (autocast) and with fp16 (gradient scaler), the model itself has float32 weights.
             half = runtime.strategy == "none" and runtime.compute_dtype == torch.bfloat16
             masters = tuning.MasterWeights(embedder, runtime.compute_dtype) if half else None
-            if tune.compile and runtime.device.type == "cuda":
+            if tune.compile:
                 tuning.compile_layers(embedder)
             optimizer = adamw(masters.model if masters else embedder, job.optim)
             model, optimizer = runtime.accelerator.prepare(embedder, optimizer)

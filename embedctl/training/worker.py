@@ -20,7 +20,7 @@ from embedctl import console
 from embedctl.config import TINY, TrainConfig, load
 from embedctl.data.batches import BatchPlan
 from embedctl.data.build import open_or_build
-from embedctl.data.rows import read_rows
+from embedctl.data.rows import RowKind, read_rows
 from embedctl.data.store import TrainingData
 from embedctl.data.visits import BatchSettings
 from embedctl.distributed.ranks import is_main, world_size
@@ -28,7 +28,7 @@ from embedctl.distributed.worker import LAUNCHER_PID, config_file_argument, run_
 from embedctl.errors import ConfigError, TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.losses.matryoshka import check_dims
-from embedctl.losses.select import losses_for
+from embedctl.losses.select import check_options, losses_for
 from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
@@ -74,6 +74,7 @@ def run(job: TrainJob, *, new_config: Path | None = None) -> None:
     text_settings = text_settings_of(job, embedder)
     files = [source.path for source in job.sources]
     data = open_or_build(files, embedder.tokenizer, text_settings, private_cache("stores"))
+    check_options(job.loss, {RowKind(kind) for kind in data.facts["kinds"]})
     session = Session.prepare(embedder, runtime, job)
     start = resume(job, session)
     plan = plan_batches(job, data, start.batch_size)

@@ -300,7 +300,7 @@ def test_no_search_method_returns_a_positive_as_negative(mine, flags):
 
 
 def test_limits_of_the_reranker_require_a_reranker(mine):
-    with pytest.raises(ConfigError, match="require --rerank-with"):
+    with pytest.raises(ConfigError, match="--rerank-margin has no effect without --rerank-with"):
         mine(rerank_margin="0.1")
 
 

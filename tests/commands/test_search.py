@@ -50,12 +50,17 @@ def find(capsys):
     return run
 
 
+def shards_of(output: str, rows: str) -> dict[str, str]:
+    """The option for the rows per shard, if the output is a folder."""
+    return {"shard_rows": rows} if output.endswith("/") else {}
+
+
 @pytest.mark.parametrize("output", ["texts.npy", "vectors/"])
 @pytest.mark.parametrize("index", ["flat", "hnsw", "ivf"])
 def test_the_results_are_those_of_sentence_transformers(output, index, build_index, find, tiny_model):
     from sentence_transformers import SentenceTransformer
 
-    summary, err = build_index(output=output, index=index, shard_rows="5")
+    summary, err = build_index(output=output, index=index, **shards_of(output, "5"))
     assert summary["recall"] == 1.0
     assert "search it with `embedctl search --index" in err
     reference = SentenceTransformer(tiny_model, device="cpu")
@@ -182,7 +187,7 @@ def test_after_an_error_the_old_index_is_unchanged(build_index, find):
 
 @pytest.mark.parametrize("output", ["texts.npy", "vectors/"])
 def test_an_index_never_answers_for_other_vectors(output, build_index, find):
-    summary, _ = build_index(output=output, shard_rows="100")
+    summary, _ = build_index(output=output, **shards_of(output, "100"))
     before = find("cloud", index=output)[0]
     vectors = Path("vectors/shard-00000.npy" if output == "vectors/" else output)
     content = vectors.read_bytes()

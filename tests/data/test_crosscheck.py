@@ -76,3 +76,11 @@ def test_a_file_without_rows(tmp_path):
     assert list(cross_check.duplicate_queries()) == []
     assert list(cross_check.negatives_that_are_positives()) == []
     assert cross_check.count_duplicate_texts() == 0
+
+
+def test_a_row_with_two_negatives_that_one_line_lists_as_positives_is_reported_once(tmp_path):
+    check = CrossCheck(tmp_path)
+    rows = [Row("q", ("a", "b")), Row("q", ("c",), ("a", "b", "a"))]
+    check.add(columns([(1, 0), (2, 1)], rows))
+    found = [(location, warning.code) for location, warning in check.warnings()]
+    assert found == [((2, 1), "duplicate-query"), ((2, 1), "positive-is-negative")]

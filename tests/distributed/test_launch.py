@@ -129,3 +129,17 @@ def test_variables_of_another_job_do_not_reach_the_workers(tmp_path: Path, monke
     write_launch(job(folder=str(tmp_path), device="cpu"))
     assert not set(left) & set(os.environ)
     assert os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] == "5"
+
+
+def test_an_invalid_number_of_threads_is_refused(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    with pytest.raises(ConfigError, match="OMP_NUM_THREADS=4,2: an integer is expected"):
+        write_launch(job(folder=str(tmp_path), device="cpu"))
+
+
+def test_the_printed_command_quotes_the_names_of_folders(tmp_path: Path):
+    folder = tmp_path / "it's a folder"
+    folder.mkdir()
+    words = shlex.split(command_line(job(folder=str(folder), device="cpu")))
+    assert words[-1] == f"{folder}/config.yaml"
+    assert f"{folder}/accelerate.yaml" in words

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from embedctl.encoding import run
 from embedctl.encoding.job import EncodeJob
-from embedctl.encoding.run import EncodeResult, encode, print_summary
+from embedctl.encoding.run import EncodeResult, encode, print_summary, text_prompt
 from embedctl.errors import OutputError
+from embedctl.model.embedder import Embedder
 
 
 @pytest.fixture
@@ -73,3 +75,12 @@ def test_the_rate_excludes_reused_texts(job, tmp_path, capsys):
         f"encoded 600 texts to {tmp_path}/x.npy (16 dimensions, float16, 300 texts/s)"
         "; reused the embeddings of 400 texts\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("index", "name", "expected"), [("flat", None, "p: "), (None, None, ""), ("flat", "query", "q: ")]
+)
+def test_the_texts_of_an_index_get_the_passage_prompt_unless_another_is_named(tiny_model, index, name, expected):
+    embedder = Embedder.from_pretrained(tiny_model, device="cpu")
+    embedder.set_prompts("q: ", "p: ")
+    assert text_prompt(SimpleNamespace(index=index, prompt=None, prompt_name=name), embedder) == expected

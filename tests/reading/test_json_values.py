@@ -160,3 +160,14 @@ def test_the_rows_of_a_parquet_file_are_values(tmp_path):
     assert problems(str(path)) == [(1, "file", "damaged")]
     packed = write(tmp_path, gzip.compress(b"PAR1" + bytes(20)), "rows.parquet.gz")
     assert problems(packed) == [(1, "file", "parquet")]
+
+
+@pytest.mark.parametrize("header", ["query,pos,neg", '"id","query","pos"', "pos\tquery", "query\tpos"])
+def test_a_table_is_one_problem_that_names_the_formats_of_rows(header, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(header + "\n" + "a,b,c\n" * 3)
+    [found] = read_json_values(str(path))
+    assert (found.line, found.problem.field, found.problem.code) == (1, "file", "table")
+    assert "JSON object per line" in found.problem.message
+    path.write_text("a query, or so\n")
+    assert [value.problem.code for value in read_json_values(str(path))] == ["not-json"]

@@ -85,3 +85,11 @@ def test_different_embeddings_are_an_error():
     assert lowest_similarity(one[None], one[None], 0.999, "out") == 1.0
     with pytest.raises(ModelError, match=r"out: the embeddings differ from the trained model's \(cosine 0.00000\)"):
         lowest_similarity(one[None], other[None], 0.999, "out")
+
+
+def test_a_model_that_returns_nan_is_no_bug():
+    vectors = np.full((1, 2), np.nan, np.float32)
+    with pytest.raises(ModelError, match="the trained model returns NaN, because training diverged") as error:
+        lowest_similarity(vectors, vectors, 0.99, "out")
+    assert "a lower --lr" in error.value.hint
+    assert "bug" not in error.value.hint

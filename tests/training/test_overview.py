@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from embedctl.training.batch_loader import Schedule
-from embedctl.training.overview import _steps
+from embedctl.training.overview import _steps, _strategy
 
 
 @pytest.mark.parametrize(
@@ -19,3 +21,8 @@ from embedctl.training.overview import _steps
 )
 def test_the_overview_states_the_number_of_steps(schedule, start, text):
     assert _steps(schedule, start) == text
+
+
+def test_a_strategy_of_one_process_is_reported():
+    assert _strategy("auto", SimpleNamespace()) == ""
+    assert _strategy("fsdp", SimpleNamespace()) == " (--strategy fsdp has no effect with one process)"

@@ -6,8 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from embedctl import console
 from embedctl.config import TrainConfig, dump, load
+from embedctl.training.saver import ModelSaver
 
 FIXED_METRICS = """
 import sys
@@ -41,3 +46,14 @@ def test_best_and_final_model_are_saved(tiny_model: str, tmp_path: Path):
     assert json.loads((out / "embedctl.json").read_text())["metrics"] == {"nDCG@10": 0.5}
     assert (best / "model.safetensors").read_bytes() != (out / "model.safetensors").read_bytes()
     assert "nDCG@10 0.9000 at step 1" in ended.stderr
+
+
+@pytest.mark.parametrize(("value", "warned"), [(0.4, True), (0.5, False), (0.6, False)])
+def test_a_model_that_became_worse_is_reported_also_with_quiet(value, warned, capsys):
+    history = SimpleNamespace(metric="nDCG@10", best={"step": 0})
+    saver = ModelSaver(SimpleNamespace(), None, None, history, [])
+    summary = SimpleNamespace(base_metrics={"nDCG@10": 0.5}, metrics={"nDCG@10": value})
+    console.configure(quiet=True)
+    saver._warn_if_worse(summary, final_is_best=False)
+    console.configure()
+    assert ("nDCG@10 fell from 0.5000 to 0.4000" in capsys.readouterr().err) is warned
