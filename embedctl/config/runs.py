@@ -71,3 +71,9 @@ class LaunchSection(Section):
     """port on the main machine; required with several machines; on one machine, 0 selects a free port"""
     dry_run: bool = option(False, HARDWARE)
     """check settings and data, print the accelerate command of the run, and stop"""
+
+
+def fsdp_options(launch: LaunchSection) -> list[str]:
+    """Return the given options that only FSDP uses."""
+    given = {"--fsdp-layers": bool(launch.fsdp_layers), "--no-fsdp-reshard": not launch.fsdp_reshard}
+    return [flag for flag, is_given in given.items() if is_given]

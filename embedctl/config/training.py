@@ -23,7 +23,7 @@ from embedctl.config.base import (
 )
 from embedctl.config.loading import check_complete
 from embedctl.config.losses import LossSection
-from embedctl.config.runs import LaunchSection, RunSection
+from embedctl.config.runs import LaunchSection, RunSection, fsdp_options
 from embedctl.run_folder import CHECKPOINTS, CONFIG_FILE
 
 # The built-in model has random weights; with these values it improves within a minute on two CPU cores.
@@ -172,10 +172,9 @@ class TrainConfig(Command):
 
     @model_validator(mode="after")
     def _weights_are_sharded(self) -> TrainConfig:
-        given = {"--fsdp-layers": self.launch.fsdp_layers, "--no-fsdp-reshard": not self.launch.fsdp_reshard}
-        for flag, value in given.items():
-            if value and self.launch.strategy == "ddp":
-                raise ValueError(f"{flag} has no effect with --strategy ddp")
+        options = fsdp_options(self.launch)
+        if options and self.launch.strategy == "ddp":
+            raise ValueError(f"{' and '.join(options)} has no effect with --strategy ddp")
         return self
 
     @model_validator(mode="after")

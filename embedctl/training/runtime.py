@@ -13,6 +13,7 @@ import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from embedctl import console
+from embedctl.config.runs import fsdp_options
 from embedctl.console import plural
 from embedctl.distributed.launch import choose_strategy, default_accelerate_config
 from embedctl.distributed.ranks import is_main
@@ -67,6 +68,9 @@ def init_runtime(job: TrainJob) -> Runtime:
         if is_main():
             console.warn(f"--strategy fsdp: {reason}; the run uses ddp")
     _check_strategy(accelerator, strategy)
+    if strategy != "fsdp" and is_main() and (options := fsdp_options(job.launch)):
+        used = f"the run uses {strategy}" if strategy != "none" else "the run has one process"
+        console.warn(f"{used}, so {' and '.join(options)} has no effect")
     compute_dtype = choose_precision(job.launch.mixed_precision, accelerator.device)
     if strategy == "fsdp" and compute_dtype != torch.float32:  # weights stay in float32
         policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)

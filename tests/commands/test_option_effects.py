@@ -99,6 +99,7 @@ ALWAYS: dict[str, dict[str, str]] = {
         "--num-machines": PROCESS,
         "--main-process-port": "the port of the main process, also on one machine",
         "--dry-run": "nothing is trained",
+        "--config-file": "each of its keys is an option, or an error",
     },
     "eval": {
         "--model-name-or-path": "the model",
@@ -157,6 +158,8 @@ REFUSED: dict[str, dict[str, list[str]]] = {
         "--eval-steps": [f"{TRAIN} --eval-steps 2"],
         "--metric": [f"{TRAIN} --metric MRR@10"],
         "--early-stopping-patience": [f"{TRAIN} --early-stopping-patience 2"],
+        "--fsdp-layers": [f"{TRAIN} --strategy ddp --fsdp-layers BertLayer"],
+        "--fsdp-reshard": [f"{TRAIN} --strategy ddp --no-fsdp-reshard"],
         "--machine-rank": [f"{TRAIN} --machine-rank 1"],
         "--main-process-ip": [f"{TRAIN} --main-process-ip 10.0.0.1"],
     },
@@ -185,6 +188,9 @@ REFUSED: dict[str, dict[str, list[str]]] = {
     },
     "doctor": {},
 }
+# How a message shows an option, if not by its name.
+SHOWN = dict.fromkeys(("texts", "--input"), "given either as arguments or with --input")
+SHOWN["--fsdp-reshard"] = "--no-fsdp-reshard"
 REPORTED = {("train", "--epochs"): f"{TRAIN} --epochs 5 --max-steps 3 --model nowhere"}
 CASES = [(name, option, line) for name, found in REFUSED.items() for option, lines in found.items() for line in lines]
 
@@ -235,8 +241,7 @@ def test_an_option_that_has_no_effect_is_refused(command, option, line, folder, 
     console.configure()
     assert isinstance(outcome.exception, EmbedctlError), (outcome.exception, outcome.output)
     assert outcome.exception.exit_code == 2
-    shown = "given either as arguments or with --input" if option in ("texts", "--input") else option
-    assert shown in outcome.exception.message
+    assert SHOWN.get(option, option) in outcome.exception.message
     assert "is not found" not in outcome.exception.message
     assert sorted(path.name for path in folder.iterdir()) == before
 
