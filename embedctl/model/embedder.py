@@ -15,6 +15,7 @@ from embedctl.model.device import select_device
 from embedctl.model.encoding import encode_texts
 from embedctl.model.equivalence import comparison_problem, packing_problem, record_comparison, was_compared
 from embedctl.model.loading import hash_weights, load_sentence_transformer
+from embedctl.model.similarity import COSINE, SIMILARITIES, Similarity
 from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.tokens.prompts import PromptKind, first_prompt, model_prompt
 from embedctl.tokens.raw_text import mark
@@ -88,6 +89,11 @@ class Embedder(TokenEmbedder):
         """The prompts saved with the model, by name."""
         return {name: text for name, text in self.model.prompts.items() if text is not None}
 
+    @property
+    def similarity(self) -> Similarity:
+        """The function by which the model's vectors are compared, as its configuration states; cosine by default."""
+        return SIMILARITIES[self.model.similarity_fn_name]
+
     def choose_attention(self, attention: str, compute_dtype: torch.dtype | None = None) -> None:
         """Select packed or padded texts; if packing changes the vectors, print a warning and select padded texts.
 
@@ -123,7 +129,7 @@ class Embedder(TokenEmbedder):
             prompt: the prompt to prepend to each text, instead of one of the model's.
             kind: what the texts are, for models that encode queries and passages differently.
             dim: the number of leading dimensions to keep, by default `truncate_dim` of the model; the vectors are then
-                normalized again.
+                normalized again if the similarity function of the model is the cosine.
             batch_tokens: the largest number of tokens per forward pass; it depends on the device by default.
             device: the device to which the model is moved first.
             show_progress: whether to show a progress bar, the unit of a new bar, or an existing bar.
@@ -141,6 +147,7 @@ class Embedder(TokenEmbedder):
         listed = [texts] if isinstance(texts, str) else texts
         with console.progress_if(show_progress, "encode", len(listed), "texts") as bar:
             vectors = encode_texts(self, listed, prefix, extra, dim, batch_tokens, bar)
+        vectors = vectors if dim is None else self.similarity.prepare(vectors)
         return vectors[0] if isinstance(texts, str) else vectors
 
     def encode_queries(
@@ -211,11 +218,7 @@ class Embedder(TokenEmbedder):
 
     def _prompt_length(self, prefix: str) -> dict[str, int]:
         """Return {"prompt_length": number of prompt tokens} if pooling excludes the prompt, else an empty dict."""
-        if (
-            not prefix
-            or self.uses_own_forward
-            or all(getattr(module, "include_prompt", True) for module in self.model.children())
-        ):
+        if not prefix or self.uses_own_forward or not self.excludes_prompt:
             return {}
         tokens = tokenize(self.tokenizer, [prefix], self.max_len).ids
         ends_with_special = len(tokens) > 0 and int(tokens[-1]) in self.tokenizer.all_special_ids
@@ -228,10 +231,13 @@ class Embedder(TokenEmbedder):
                 self.model.prompts[name] = text
 
     def append_normalize(self) -> None:
-        """Append a Normalize module unless the model has one, because it is trained with normalized vectors."""
+        """Append a Normalize module unless the model has one, because it is trained with normalized vectors.
+
+        A model that is not compared by cosine similarity is unchanged, because the lengths of its vectors count.
+        """
         from sentence_transformers.sentence_transformer.modules import Normalize
 
-        if not isinstance(list(self.model.children())[-1], Normalize):
+        if self.similarity is COSINE and not isinstance(list(self.model.children())[-1], Normalize):
             self.model.append(Normalize())
 
     def weights_hash(self) -> str:

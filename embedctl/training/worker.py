@@ -33,6 +33,7 @@ from embedctl.mining.store_miner import StoreMiner
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer
 from embedctl.model.pooling import pooling_modes
+from embedctl.model.similarity import COSINE
 from embedctl.outputs import lock
 from embedctl.resources import private_cache
 from embedctl.run_folder import RunFolder
@@ -134,6 +135,9 @@ def load_model(job: TrainJob) -> Embedder:
     if embedder.excludes_prompt and not embedder.uses_own_forward and any(embedder.prompts.values()):
         embedder.use_own_forward(job.model, "the pooling of the model leaves out the tokens of the prompt")
     embedder.append_normalize()
+    if embedder.similarity is not COSINE:
+        message = f"the model states the similarity function {embedder.similarity.name}, by which it is evaluated; "
+        console.info(f"{job.model}: {message}the losses compare embeddings by cosine similarity")
     check_dims(job.loss.mrl_dims, embedder.dimension)
     return embedder
 
