@@ -32,6 +32,30 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+
+
+def save_stating(tiny: str, folder: Path, similarity: str) -> str:
+    """Save the model of the folder `tiny` without normalization and with a similarity function; return the folder.
+
+    Its vectors have different lengths, so that the functions give different orders.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    transformer = Transformer(tiny)
+    backbone, dimension = transformer.auto_model, transformer.auto_model.config.hidden_size
+    with torch.no_grad():
+        norm = backbone.encoder.layer[-1].output.LayerNorm
+        norm.weight += torch.linspace(-1, 1, dimension)
+        norm.bias += torch.linspace(0, 0.5, dimension)
+    modules = [transformer, Pooling(dimension)]
+    model = SentenceTransformer(modules=modules, device="cpu", similarity_fn_name=similarity)
+    model.save_pretrained(str(folder), create_model_card=False)
+    return str(folder)
+
+
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a cache folder that several tests share, so that a model is exported to ONNX only once."""

@@ -103,6 +103,6 @@ def check_indexable(job: EncodeJob) -> None:
         message = f"--index requires embeddings in .npy files, but --output is {job.output.name}"
         raise ConfigError(message, f"use -o {job.output.with_suffix('.npy')} or -o {job.output.with_suffix('')}/")
     if job.dtype == "binary":
-        message = "--index compares embeddings by cosine similarity, which is not defined for --dtype binary"
+        message = "--index compares embeddings by similarity functions that are not defined for --dtype binary"
         raise ConfigError(message, "use --dtype int8 or --dtype float16")
     check_replaceable(index_folder_for(job.output))

@@ -27,7 +27,7 @@ def command(config: SearchConfig) -> None:
     """Find the texts of an index that are most similar to a query.
 
     The input is an index of `embedctl encode --index` and one or more queries. The output is a table per query with the
-    most similar texts and their cosine similarities.
+    most similar texts and their scores, by the similarity function of the model.
     """
     from embedctl.search.index_folder import TextIndex
 
@@ -37,7 +37,7 @@ def command(config: SearchConfig) -> None:
     embedder = index.load_model(model, device=config.device, trust_remote_code=trusted)
     vectors = embedder.encode(queries, prompt=query_prompt(config, embedder), kind="query", dim=index.manifest["dim"])
     results = index.search(vectors, config.k)
-    print_results(queries, results, is_result=not config.json_output)
+    print_results(queries, results, index.similarity.name, is_result=not config.json_output)
     if config.json_output:
         by_query = [{"query": query, "hits": found} for query, found in zip(queries, results, strict=True)]
         console.result({"index": str(index.folder), "rows": index.manifest["rows"], "results": by_query})
@@ -70,11 +70,14 @@ def query_prompt(config: SearchConfig, embedder: Embedder) -> str:
     return embedder.resolve_prompt(config.prompt_name, config.prompt)
 
 
-def print_results(queries: list[str], results: list[list[dict[str, Any]]], *, is_result: bool) -> None:
-    """Print one table of search results per query, to stdout or, beside the result of --json, to stderr."""
+def print_results(queries: list[str], results: list[list[dict[str, Any]]], similarity: str, *, is_result: bool) -> None:
+    """Print one table of search results per query, to stdout or, beside the result of --json, to stderr.
+
+    `similarity` is the name of the similarity function.
+    """
     for query, found in zip(queries, results, strict=True):
         rows = [[one_line(one["text"]), f"{one['score']:.4f}", f"{one['row']:,}"] for one in found]
-        console.table(one_line(query), ["text", "cosine", "row (from 0)"], rows, is_result=is_result)
+        console.table(one_line(query), ["text", similarity, "row (from 0)"], rows, is_result=is_result)
 
 
 def one_line(text: str) -> str:

@@ -41,7 +41,8 @@ class EncodeConfig(Command):
     prompt: str | None = option(None, "Texts")
     """prompt prepended to each text, instead of one of the model's (default: see --prompt-name)"""
     dim: int | None = option(None, "Output", gt=0)
-    """keep this many leading dimensions and normalize the embeddings again (default: all)"""
+    """keep this many leading dimensions; the embeddings are normalized again if the similarity function of the model is
+    the cosine (default: all)"""
     dtype: Literal["float32", "float16", "int8", "binary"] = option("float32", "Output")
     """data type of the stored embeddings; int8 and binary are quantized"""
     max_len: int | None = option(None, "Texts", ge=4)

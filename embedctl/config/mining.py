@@ -24,12 +24,13 @@ RERANK_LIMITS = {"rerank_margin", "rerank_max_score"}
 
 
 class FilterSection(Section):
-    """Limits on a negative's cosine similarity, and options of filters; each filter receives all of them by name."""
+    """Limits on a negative's similarity, and options of filters; each filter receives all of them by name."""
 
     max_score: float | None = option(None, PANEL)
-    """highest cosine similarity between the query and a negative (default: no limit)"""
+    """highest similarity between the query and a negative, by the similarity function of the model, which is the cosine
+    unless the model states another (default: no limit)"""
     min_score: float | None = option(None, PANEL)
-    """lowest cosine similarity between the query and a negative (default: no limit)"""
+    """lowest similarity between the query and a negative (default: no limit)"""
     margin: float | None = option(None, PANEL)
     """a negative must score below the positive by at least this difference (default: no limit)"""
     relative_margin: float | None = option(None, PANEL)

@@ -101,7 +101,8 @@ class RemineSection(Section):
     is the most similar passage that is neither a known positive nor rejected; if fewer than --neg-nums passages follow
     START, more similar ones are used too"""
     remine_margin: float | None = option(None, REMINE, requires=("remine_every_epoch",))
-    """each of these negatives must score below the positive by at least this cosine difference (default: no limit)"""
+    """each of these negatives must score below the positive by at least this difference, by the similarity function of
+    the model (default: no limit)"""
 
 
 class OptimSection(Section):

@@ -19,6 +19,7 @@ from embedctl.model.onnx import RUNTIMES, use_backend
 from embedctl.outputs import recorder, remove_stale
 from embedctl.reading.readers import count_texts, read_texts
 from embedctl.resources import private_cache
+from embedctl.search.faiss_index import check_metric
 from embedctl.search.index_folder import write_index
 from embedctl.shell import embedctl_command
 from embedctl.storage.names import INDEX, index_folder_for
@@ -52,6 +53,8 @@ def encode(job: EncodeJob) -> EncodeResult:
         job.model, device=job.device, dtype=job.precision, trust_remote_code=job.trust_remote_code, max_len=job.max_len
     )
     embedder.check_dim(job.dim)
+    if job.index:
+        check_metric(embedder.similarity, job.dtype, f"--index {job.index}")
     if job.backend in RUNTIMES:
         use_backend(embedder, job.backend, private_cache("onnx"))
     prompt = text_prompt(job, embedder)
@@ -62,7 +65,7 @@ def encode(job: EncodeJob) -> EncodeResult:
         counts, index = write_output(job, encoder, inputs.watch(read_texts(job.input, job.field)))
     if is_main():
         remove_stale(job.outputs)
-    return EncodeResult(counts, job.dim or embedder.dimension, index, time.monotonic() - start_time)
+    return EncodeResult(counts, embedder.encoded_dimension(job.dim), index, time.monotonic() - start_time)
 
 
 def text_prompt(job: EncodeJob, embedder: Embedder) -> str:
@@ -81,7 +84,8 @@ def write_output(job: EncodeJob, encoder: Encoder, texts: Iterator[str]) -> tupl
     with atomic_folder(index_folder, sync=True, complete=recorder(index_folder, INDEX)) as folder:
         counts = write_vectors(job, encoder, settings, store_texts(texts, folder))
         model = str(Path(job.model).resolve()) if Path(job.model).is_dir() else job.model
-        return counts, write_index(folder, job.output, job.index, {**settings, "name": model})
+        similarity = encoder.embedder.similarity
+        return counts, write_index(folder, job.output, job.index, similarity, {**settings, "name": model})
 
 
 def write_vectors(job: EncodeJob, encoder: Encoder, settings: dict[str, Any], texts: Iterator[str]) -> TextCounts:
@@ -98,7 +102,7 @@ def vector_settings(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
         "model": encoder.embedder.weights_hash(),
         "prompt": encoder.prompt,
         "max_len": encoder.embedder.truncation_length,
-        "dim": job.dim or encoder.embedder.dimension,
+        "dim": encoder.embedder.encoded_dimension(job.dim),
         "precision": job.precision,
         "backend": job.backend,
         "dtype": job.dtype,

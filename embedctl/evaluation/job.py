@@ -10,6 +10,7 @@ from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.compare import Comparison, compare
 from embedctl.evaluation.metrics import PerQuery, evaluate_embedder, means
 from embedctl.model.embedder import Embedder
+from embedctl.model.similarity import COSINE
 from embedctl.resources import display_path
 
 INTERVAL, COUNTS = "95% confidence\ninterval", "queries\nbetter/\nworse/equal"
@@ -78,6 +79,8 @@ def evaluate_model(job: EvalJob, model: str, collection: Collection) -> PerQuery
         ModelError: the model cannot be loaded.
     """
     embedder = Embedder.from_pretrained(model, device=job.device, trust_remote_code=job.trust_remote_code)
+    if embedder.similarity is not COSINE:
+        console.info(f"{model}: documents are ranked by the model's similarity function, {embedder.similarity.name}")
     return evaluate_embedder(
         embedder, collection, query_prompt=job.query_prompt, passage_prompt=job.passage_prompt, dim=job.dim
     )

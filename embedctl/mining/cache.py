@@ -111,7 +111,7 @@ def _read(path: Path) -> Vectors | None:
 
 
 def embedder_fingerprint(embedder: Embedder) -> str:
-    """Return a digest of weights, modules, configuration, tokenizer, maximum length, data type and device type.
+    """Return a digest of weights, modules, settings, tokenizer, maximum length, data type and device type.
 
     An embedding depends on these, on its text and on the prompt.
     """
@@ -122,6 +122,7 @@ def embedder_fingerprint(embedder: Embedder) -> str:
         repr(sorted(config.items())),
         tokenizer_fingerprint(embedder.tokenizer),
         str(embedder.max_len),
+        embedder.similarity.name,  # a truncated embedding depends on it
         str(embedder.dtype),
         embedder.device.type,
     )

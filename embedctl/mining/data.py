@@ -114,8 +114,3 @@ def normalized_hashes(texts: Iterable[str]) -> Hashes:
 
 def _normalized_hash(text: str) -> int:
     return text_hash(normalize_text(text))
-
-
-def pair_scores(query_H: Vectors, text_PH: Vectors, ids: Ids) -> Vectors:
-    """Return the scores (N,) of a query with the texts `ids`."""
-    return np.asarray(text_PH[ids] @ query_H, dtype=np.float32)

@@ -18,6 +18,7 @@ from embedctl.distributed.random import random_bits
 from embedctl.mining.candidates import Candidates, Limits, MinedRow, Selection
 from embedctl.mining.filters import Filter
 from embedctl.mining.rerank import Reranker
+from embedctl.model.similarity import COSINE, Similarity
 from embedctl.search.exact import Ids, Searcher, Vectors
 
 RERANK_BLOCK = 16  # rows per block with a reranker: reranking is slow, and the progress bar moves once per block
@@ -113,6 +114,7 @@ class RandomFill:
     seed: int
     query_QH: Vectors  # (Q, H) embedding of each row's query
     corpus_DH: Vectors  # (D, H) embedding of each passage of the corpus
+    similarity: Similarity = COSINE  # function of the model
 
     def __call__(self, candidates: Candidates, selected: Candidates, missing: int) -> Candidates:
         """See `FillFunction`. More passages than `missing` are drawn, because some of them may be rejected."""
@@ -122,6 +124,6 @@ class RandomFill:
         rejected = candidates.ids[(candidates.violation > 0) & ~np.isnan(candidates.rerank_scores)]
         ids = ids[~np.isin(ids, np.concatenate([selected.ids, rejected]))]
         limits = replace(self.candidate_filter.limits, min_score=None)
-        scores = np.asarray(self.corpus_DH[ids] @ self.query_QH[row], dtype=np.float32)
+        scores = self.similarity.pair_scores(self.query_QH[row], self.corpus_DH[ids])
         drawn = replace(self.candidate_filter, limits=limits).apply(row, ids, scores)
         return drawn.take(drawn.allowed[:missing])

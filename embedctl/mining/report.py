@@ -30,7 +30,7 @@ MAX_CHARACTERS = 600  # per text
 GROUPS = ("positives", "selected negatives", "candidates rejected by a score limit")
 # field of `Candidates` with the scores: axis title of their chart
 AXIS_TITLES = {
-    "similarities": "cosine similarity of query and passage (embedding model)",
+    "similarities": "similarity of query and passage (embedding model)",
     "rerank_scores": "score of query and passage (reranker)",
 }
 CHARTS_NOTE = "Number of passages per score. The dotted line is the median."

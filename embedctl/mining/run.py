@@ -15,7 +15,7 @@ from embedctl.files import write_atomically
 from embedctl.inputs import InputFiles
 from embedctl.mining.cache import ArrayCache, cached_encode
 from embedctl.mining.candidates import reference_scores
-from embedctl.mining.data import MiningData, collect_data, pair_scores
+from embedctl.mining.data import MiningData, collect_data
 from embedctl.mining.filters import build_filters
 from embedctl.mining.job import REPORT, MiningJob, MiningResult
 from embedctl.mining.miner import CandidateFilter, FillFunction, Miner, RandomFill, fill_relaxed, rows_per_block
@@ -23,6 +23,7 @@ from embedctl.mining.output import write_rows
 from embedctl.mining.report import Report, summary
 from embedctl.mining.rerank import Reranker, load_cross_encoder
 from embedctl.model.embedder import Embedder
+from embedctl.model.similarity import COSINE, Similarity
 from embedctl.outputs import recorder
 from embedctl.search.bm25 import BM25Index, hybrid_searcher
 from embedctl.search.exact import Ids, Searcher, Vectors, exact_searcher
@@ -64,6 +65,7 @@ class EncodedData:
     data: MiningData  # Q rows and P distinct texts
     query_QH: Vectors  # embeddings of the queries
     text_PH: Vectors  # embeddings of the distinct texts
+    similarity: Similarity  # function of the model, for which the embeddings are prepared
     device: str  # device of the search
 
     @property
@@ -74,7 +76,7 @@ class EncodedData:
     def scores(self, rows: Sequence[int], ids: Sequence[Ids]) -> list[Vectors]:
         """Return the scores of each row's query with the texts `ids` of that row. See `Scorer`."""
         pairs = zip(rows, ids, strict=True)
-        return [pair_scores(self.query_QH[row], self.text_PH, row_ids) for row, row_ids in pairs]
+        return [self.similarity.pair_scores(self.query_QH[row], self.text_PH[row_ids]) for row, row_ids in pairs]
 
 
 def encode(job: MiningJob, data: MiningData) -> EncodedData:
@@ -89,13 +91,15 @@ def encode(job: MiningJob, data: MiningData) -> EncodedData:
     encode_texts = cached_encode(embedder, cache)
     counts = f"{plural(len(texts), 'passage')} and {plural(len(queries), 'query', 'queries')}"
     console.info(f"encoding {counts} with {job.model}")
+    if embedder.similarity is not COSINE:
+        console.info(f"scores and limits are by the similarity function of the model, {embedder.similarity.name}")
     text_PH = passage_vectors(embedder, texts, prompt=job.passage_prompt, encode=encode_texts)
     prompts, prompt = data.prompts, job.query_prompt
     query_QH = query_vectors(embedder, queries, prompts, prompt=prompt, encode=encode_texts)
     cache.prune()
     if cache.hits:
         console.info(f"read {plural(cache.hits, 'embedding')} from the cache {cache.folder}")
-    return EncodedData(data, query_QH, text_PH, str(embedder.device))
+    return EncodedData(data, query_QH, text_PH, embedder.similarity, str(embedder.device))
 
 
 def build_miner(job: MiningJob, encoded: EncodedData) -> Miner:
@@ -108,7 +112,7 @@ def build_miner(job: MiningJob, encoded: EncodedData) -> Miner:
     positive_scores = encoded.scores(range(len(data.queries)), data.reference_positives)
     references = reference_scores(positive_scores, job.positive_score)
     candidate_filter = CandidateFilter(build_filters(job, data), job.limits, references)
-    random_fill = RandomFill(candidate_filter, job.selection.seed, encoded.query_QH, encoded.corpus)
+    random_fill = RandomFill(candidate_filter, job.selection.seed, encoded.query_QH, encoded.corpus, encoded.similarity)
     fills: dict[str, FillFunction | None] = {"fewer": None, "relax": fill_relaxed, "random": random_fill}
     reranker = None
     if job.rerank_with:
@@ -124,11 +128,11 @@ def build_searcher(job: MiningJob, encoded: EncodedData, depth: int) -> Searcher
     Raises:
         ConfigError: a package that the search needs is not installed.
     """
-    data, query_QH, corpus_DH = encoded.data, encoded.query_QH, encoded.corpus
-    searcher = exact_searcher(query_QH, corpus_DH, encoded.device)
+    data, query_QH, corpus_DH, similarity = encoded.data, encoded.query_QH, encoded.corpus, encoded.similarity
+    searcher = exact_searcher(query_QH, corpus_DH, encoded.device, similarity)
     if job.ann:
-        searcher = approximate_searcher(job.ann, query_QH, corpus_DH, depth, job.selection.seed)
+        searcher = approximate_searcher(job.ann, query_QH, corpus_DH, depth, job.selection.seed, similarity)
     if job.also:
         bm25 = BM25Index(data.distinct.texts[: data.corpus_size])
-        searcher = hybrid_searcher(searcher, bm25, data.queries, query_QH, corpus_DH)
+        searcher = hybrid_searcher(searcher, bm25, data.queries, query_QH, corpus_DH, similarity)
     return searcher

@@ -17,9 +17,10 @@ from embedctl.data.store import GRADED, KINDS_WITHOUT_SCORES, RowsByKey, RowStor
 from embedctl.distributed.random import random_bits
 from embedctl.errors import TrainingError
 from embedctl.mining.candidates import Limits, Selection, reference_scores
-from embedctl.mining.data import Hashes, pair_scores
+from embedctl.mining.data import Hashes
 from embedctl.mining.filters import exclude_near_duplicates, exclude_query
 from embedctl.mining.miner import CandidateFilter, Miner, rows_per_block
+from embedctl.model.similarity import COSINE, Similarity
 from embedctl.search.exact import Ids, Vectors, exact_searcher
 from embedctl.tokens.spans import Integers, find_in_sorted
 
@@ -69,16 +70,23 @@ class StoreMiner:
         )
 
     def mine(
-        self, queries: range, vectors: tuple[Vectors, Vectors], selection: Selection, limits: Limits, device: str
+        self,
+        queries: range,
+        vectors: tuple[Vectors, Vectors],
+        selection: Selection,
+        limits: Limits,
+        device: str,
+        similarity: Similarity = COSINE,
     ) -> tuple[Ids, NDArray[np.float32]]:
         """Return the negatives of some of the queries.
 
         Args:
             queries: indices into `query_id_Q`.
-            vectors: L2-normalized embeddings of all queries (Q, H) and of all passages (P, H).
+            vectors: embeddings of all queries (Q, H) and of all passages (P, H), prepared for the similarity function.
             selection: how negatives are selected; N negatives per query.
             limits: limits on the scores of negatives.
             device: device of the search.
+            similarity: function of the model.
 
         Returns:
             Text ids (len(queries), N), -1 if a query has fewer than N negatives, and the score of each negative minus
@@ -86,7 +94,9 @@ class StoreMiner:
         """
         query_QH, passage_PH = vectors
         reference_Q = np.full(len(self.query_id_Q), np.inf, dtype=np.float32)
-        scores = [pair_scores(query_QH[query], passage_PH, self.reference_positives[query]) for query in queries]
+        scores = [
+            similarity.pair_scores(query_QH[query], passage_PH[self.reference_positives[query]]) for query in queries
+        ]
         reference_Q[queries.start : queries.stop] = reference_scores(scores, "hardest")
         filters = {
             "known positives": exclude_near_duplicates(self.positives, self.token_hash_P[:, None]),
@@ -96,7 +106,8 @@ class StoreMiner:
         miner = Miner(CandidateFilter(filters, limits, reference_Q), selection, max_excluded)
         ids = np.full((len(queries), selection.count), -1, dtype=np.int64)
         above_positive = np.full(ids.shape, np.nan, dtype=np.float32)
-        mined_rows = miner.mine(queries, exact_searcher(query_QH, passage_PH, device), rows_per_block(device))
+        searcher = exact_searcher(query_QH, passage_PH, device, similarity)
+        mined_rows = miner.mine(queries, searcher, rows_per_block(device))
         for index, mined in enumerate(mined_rows):
             ids[index, : len(mined.negatives)] = self.passage_id_P[mined.negatives.ids]
             above_positive[index, : len(mined.negatives)] = mined.negatives.above_positive

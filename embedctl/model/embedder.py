@@ -16,6 +16,7 @@ from embedctl.model.encoding import encode_texts
 from embedctl.model.equivalence import comparison_problem, packing_problem, record_comparison, was_compared
 from embedctl.model.lengths import check_positions, remove_truncation, write_length
 from embedctl.model.loading import hash_weights, load_sentence_transformer
+from embedctl.model.similarity import SIMILARITIES, Similarity
 from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.tokens.prompts import PromptKind, first_prompt, model_prompt
 from embedctl.tokens.raw_text import mark
@@ -95,6 +96,11 @@ class Embedder(TokenEmbedder):
         """The prompts saved with the model, by name."""
         return {name: text for name, text in self.model.prompts.items() if text is not None}
 
+    @property
+    def similarity(self) -> Similarity:
+        """The function by which the model's vectors are compared, as its configuration states; cosine by default."""
+        return SIMILARITIES[self.model.similarity_fn_name]
+
     def choose_attention(self, attention: str, compute_dtype: torch.dtype | None = None) -> None:
         """Select packed or padded texts; if packing changes the vectors, print a warning and select padded texts.
 
@@ -130,7 +136,7 @@ class Embedder(TokenEmbedder):
             prompt: the prompt to prepend to each text, instead of one of the model's.
             kind: what the texts are, for models that encode queries and passages differently.
             dim: the number of leading dimensions to keep, by default `truncate_dim` of the model; the vectors are then
-                normalized again.
+                normalized again if the similarity function of the model is the cosine.
             batch_tokens: the largest number of tokens per forward pass; it depends on the device by default.
             device: the device to which the model is moved first.
             show_progress: whether to show a progress bar, the unit of a new bar, or an existing bar.
@@ -148,6 +154,7 @@ class Embedder(TokenEmbedder):
         listed = [texts] if isinstance(texts, str) else texts
         with console.progress_if(show_progress, "encode", len(listed), "texts") as bar:
             vectors = encode_texts(self, listed, prefix, extra, dim, batch_tokens, bar)
+        vectors = vectors if dim is None else self.similarity.prepare(vectors)
         return vectors[0] if isinstance(texts, str) else vectors
 
     def encode_queries(
@@ -224,13 +231,6 @@ class Embedder(TokenEmbedder):
         for name, text in (("query", query), ("document", passage)):
             if text is not None:
                 self.model.prompts[name] = text
-
-    def append_normalize(self) -> None:
-        """Append a Normalize module unless the model has one, because it is trained with normalized vectors."""
-        from sentence_transformers.sentence_transformer.modules import Normalize
-
-        if not isinstance(list(self.model.children())[-1], Normalize):
-            self.model.append(Normalize())
 
     def weights_hash(self) -> str:
         """Return a digest of the weights."""

@@ -33,7 +33,7 @@ def encode_texts(
     """Return the vectors (N, H) of N texts, in the order of the texts; the longest texts are encoded first.
 
     The prompt `prefix` is prepended to each text, and `extra_features` are further inputs of each forward pass. With
-    `dim`, only the leading dimensions are kept, and the vectors are normalized again.
+    `dim`, only the leading dimensions are kept.
     """
     budget = batch_tokens or DEFAULT_TOKEN_BUDGET.get(embedder.device.type, 16384)
     output = np.zeros((len(texts), embedder.encoded_dimension(dim)), dtype=np.float32)
@@ -64,6 +64,4 @@ def _encode_block(
 ) -> HostCopy:
     """Start the forward passes of a block and the copy of its vectors to the CPU, without waiting for the device."""
     vectors = torch.cat([embedder(features | extra_features) for features in inputs]).float()
-    if dim is not None:
-        vectors = torch.nn.functional.normalize(vectors[:, :dim], dim=-1)
-    return HostCopy(vectors)
+    return HostCopy(vectors[:, :dim])

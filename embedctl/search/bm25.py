@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from embedctl.errors import ConfigError
+from embedctl.model.similarity import Similarity
 from embedctl.search.exact import Ids, Searcher, Vectors
 
 # Scripts without spaces between words: Han, kana, Thai, Lao, Khmer and Myanmar. Hangul is included although Korean has
@@ -72,11 +73,16 @@ class BM25Index:
 
 
 def hybrid_searcher(
-    dense: Searcher, bm25: BM25Index, queries: Sequence[str], query_QH: Vectors, corpus_DH: Vectors
+    dense: Searcher,
+    bm25: BM25Index,
+    queries: Sequence[str],
+    query_QH: Vectors,
+    corpus_DH: Vectors,
+    similarity: Similarity,
 ) -> Searcher:
     """Return a searcher that interleaves the results of `dense` and BM25, without duplicates.
 
-    All scores are inner products of the model's vectors.
+    All scores are similarities of the model's vectors.
     """
 
     def _search(rows: slice, k: int) -> tuple[Vectors, Ids]:
@@ -87,7 +93,8 @@ def hybrid_searcher(
         for row in merged:
             distinct = list(dict.fromkeys(row[row >= 0].tolist()))
             row[: len(distinct)], row[len(distinct) :] = distinct, -1
-        scores = np.stack([corpus_DH[found] @ query for found, query in zip(merged, query_QH[rows], strict=True)])
+        pairs = zip(query_QH[rows], merged, strict=True)
+        scores = np.stack([similarity.pair_scores(query, corpus_DH[found]) for query, found in pairs])
         return np.where(merged >= 0, scores, -np.inf).astype(np.float32), merged
 
     return _search

@@ -1,4 +1,4 @@
-"""Exact search by inner product: with faiss on a CPU, with torch on a GPU and for queries with tied scores.
+"""Exact search: with faiss on a CPU, with torch on a GPU, for queries with tied scores and for distances.
 
 Dimensions: Q queries, D documents of the corpus, B documents of a block, H of the embeddings, k nearest documents.
 """
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embedctl.errors import ModelError
+from embedctl.model.similarity import COSINE, InnerProduct, Similarity
+from embedctl.model.similarity import Vectors as Vectors  # re-exported
 
-Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
 # (query numbers, k) -> scores (R, k) and ids (R, k) of R queries; an id is -1 if fewer than k documents were found.
 Searcher = Callable[[slice, int], tuple[Vectors, Ids]]
@@ -24,10 +25,13 @@ BLOCK_DOCUMENTS = {"cpu": 1 << 14}  # documents per block
 GPU_BLOCK_DOCUMENTS = 1 << 18
 
 
-def search(queries: Vectors, corpus: Vectors, k: int, device: str | None = None) -> tuple[Vectors, Ids]:
+def search(
+    queries: Vectors, corpus: Vectors, k: int, device: str | None = None, similarity: Similarity = COSINE
+) -> tuple[Vectors, Ids]:
     """Return scores (Q, k) in descending order and ids (Q, k) of the k nearest documents, or of all D if k is larger.
 
-    Among equal scores the lower id comes first. The default device is the GPU if there is one.
+    Among equal scores the lower id comes first. The default device is the GPU if there is one. The vectors are prepared
+    for the similarity function; those for cosine similarity have length 1.
 
     Raises:
         ModelError: a vector contains NaN or infinity.
@@ -38,16 +42,20 @@ def search(queries: Vectors, corpus: Vectors, k: int, device: str | None = None)
     if k == 0 or len(queries) == 0:
         return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return search_faiss(queries, corpus, k) if device == "cpu" else search_torch(queries, corpus, k, device)
+    if device == "cpu" and isinstance(similarity, InnerProduct):
+        return search_faiss(queries, corpus, k)
+    return search_torch(queries, corpus, k, device, similarity)
 
 
-def exact_searcher(query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu") -> Searcher:
+def exact_searcher(
+    query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu", similarity: Similarity = COSINE
+) -> Searcher:
     """Return a searcher that calls `search`."""
-    return lambda rows, k: search(query_QH[rows], corpus_DH, k, device)
+    return lambda rows, k: search(query_QH[rows], corpus_DH, k, device, similarity)
 
 
 def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Ids]:
-    """Search with the kernel of faiss's IndexFlatIP, but without its copy of the corpus.
+    """Search by inner product with the kernel of faiss's IndexFlatIP, but without its copy of the corpus.
 
     If several documents have the k-th score, faiss returns an arbitrary one of them. A query for which document k + 1
     has the same score as document k is therefore searched again with torch.
@@ -66,14 +74,18 @@ def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Id
     return scores, ids
 
 
-def search_torch(queries: Vectors, corpus: Vectors, k: int, device: str) -> tuple[Vectors, Ids]:
+def search_torch(
+    queries: Vectors, corpus: Vectors, k: int, device: str, similarity: Similarity = COSINE
+) -> tuple[Vectors, Ids]:
     """Search with torch."""
     size = BLOCK_DOCUMENTS.get(device, GPU_BLOCK_DOCUMENTS)
     blocks = (corpus[documents] for documents in _slices(len(corpus), size))
-    return search_blocks(queries, blocks, k, device)
+    return search_blocks(queries, blocks, k, device, similarity)
 
 
-def search_blocks(queries: Vectors, blocks: Iterable[Vectors], k: int, device: str) -> tuple[Vectors, Ids]:
+def search_blocks(
+    queries: Vectors, blocks: Iterable[Vectors], k: int, device: str, similarity: Similarity = COSINE
+) -> tuple[Vectors, Ids]:
     """Search with torch in a corpus given as blocks (B, H), of which one at a time is on the device.
 
     Return scores (Q, k) and ids (Q, k); k is at most the length of the corpus.
@@ -83,7 +95,7 @@ def search_blocks(queries: Vectors, blocks: Iterable[Vectors], k: int, device: s
     for block in blocks:
         block_BH = torch.from_numpy(_contiguous(block)).to(device)
         for rows in _slices(len(queries), max(1, BLOCK_SCORES // len(block))):
-            found.add(rows, queries_QH[rows] @ block_BH.T, first_id)
+            found.add(rows, similarity.scores(queries_QH[rows], block_BH), first_id)
         first_id += len(block)
     return found.scores_Qk.cpu().numpy(), found.ids_Qk.cpu().numpy()
 

@@ -18,10 +18,10 @@ from embedctl.digests import find_change, find_damage, is_file_list, list_files
 from embedctl.errors import ConfigError, ModelError, first_line
 from embedctl.files import sync_tree, write_atomically
 from embedctl.model.embedder import Embedder
+from embedctl.model.similarity import COSINE, SIMILARITIES, Similarity
 from embedctl.search import faiss_index
 from embedctl.search.exact import Vectors
 from embedctl.search.faiss_index import StoredVectors
-from embedctl.search.vectors import normalize
 from embedctl.storage.names import index_folder_for, output_of_index, ranges_path
 from embedctl.storage.shards import MANIFEST, vector_files
 from embedctl.storage.textmap import OFFSETS, TEXTS, TextMap
@@ -43,8 +43,8 @@ def check_replaceable(folder: Path) -> None:
         raise ConfigError(f"--index: {folder} exists and is not an index", hint)
 
 
-def load_stored_vectors(output: Path) -> StoredVectors:
-    """Return the vectors of an output of `encode`: a .npy file or a folder of shards."""
+def load_stored_vectors(output: Path, similarity: Similarity) -> StoredVectors:
+    """Return the vectors of an output of `encode`, a .npy file or a folder of shards, and how they are compared."""
     if output.is_dir():
         manifest = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
         files = [output / entry["file"] for entry in manifest["shards"]]
@@ -53,26 +53,29 @@ def load_stored_vectors(output: Path) -> StoredVectors:
         files = [output]
         path = ranges_path(output)
         ranges = np.load(path) if path.is_file() and np.load(output, mmap_mode="r").dtype == np.int8 else None
-    return StoredVectors([np.load(file, mmap_mode="r") for file in files], ranges)
+    return StoredVectors([np.load(file, mmap_mode="r") for file in files], ranges, similarity)
 
 
-def write_index(folder: Path, output: Path, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+def write_index(
+    folder: Path, output: Path, kind: str, similarity: Similarity, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Build the index of an output of `encode` and write it with its manifest to a folder that contains the texts.
 
     Returns:
-        The manifest: `settings` (what the vectors depend on), size and digest of each file of vectors, kind, number of
-        rows, measured recall (1.0 for flat), and size and digest of each file.
+        The manifest: `settings` (what the vectors depend on), name of the similarity function, size and digest of each
+        file of vectors, kind, number of rows, measured recall (1.0 for flat), and size and digest of each file.
     """
     import faiss
 
-    stored = load_stored_vectors(output)
+    stored = load_stored_vectors(output, similarity)
     index = faiss_index.build_index(stored, kind)
     faiss.write_index(index, str(folder / FAISS))
     queries = stored.sample(RECALL_QUERIES)
     recall = 1.0 if kind == "flat" else faiss_index.measure_recall(index, stored, queries, RECALL_K)
     files = vector_files(output)
     vectors = list_files(files[0].parent, (file.name for file in files))
-    manifest = {**settings, "vectors": vectors, "index": kind, "rows": len(stored), "recall": round(recall, 4)}
+    manifest = {**settings, "similarity": similarity.name, "vectors": vectors, "index": kind}
+    manifest |= {"rows": len(stored), "recall": round(recall, 4)}
     sync_tree(folder)
     manifest["files"] = list_files(folder, (FAISS, TEXTS, OFFSETS))
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False))
@@ -85,8 +88,9 @@ def _is_manifest(value: Any) -> bool:
     if not isinstance(value, dict) or not all(isinstance(value.get(key), kind) for key, kind in types.items()):
         return False
     files = value.get("files", {})
+    is_similarity = value.get("similarity", COSINE.name) in SIMILARITIES
     is_precision = value["precision"] in ("float32", "bfloat16", "float16")
-    return is_precision and is_file_list(files) and files.keys() <= {FAISS, TEXTS, OFFSETS}
+    return is_similarity and is_precision and is_file_list(files) and files.keys() <= {FAISS, TEXTS, OFFSETS}
 
 
 def _check_vectors(folder: Path, manifest: dict[str, Any]) -> None:
@@ -190,11 +194,20 @@ class TextIndex:
                 original = f"that model (its name was {self.manifest['name']})"
             hint = f"give {original} with --model, or {WRITE_AGAIN}"
             raise ConfigError(message, hint)
+        if embedder.similarity is not self.similarity:
+            message = f"{self.folder}: the index compares embeddings by {self.similarity.name}, but the model {name} "
+            raise ConfigError(f"{message}states the similarity function {embedder.similarity.name}", WRITE_AGAIN)
         return embedder
 
+    @property
+    def similarity(self) -> Similarity:
+        """The similarity function of the index; an index of an earlier version states none and uses the cosine."""
+        return SIMILARITIES[self.manifest.get("similarity", COSINE.name)]
+
     def search(self, query_QH: Vectors, k: int) -> list[list[dict[str, Any]]]:
-        """Return the k nearest texts of each query in descending order: row, score (cosine similarity) and text."""
-        scores, rows = faiss_index.search_index(self._read_index(), normalize(query_QH), k)
+        """Return the k nearest texts of each query in descending order: row, score and text."""
+        similarity = self.similarity
+        scores, rows = faiss_index.search_index(self._read_index(), similarity.prepare(query_QH), k, similarity)
         texts = self._texts()
         return [
             [

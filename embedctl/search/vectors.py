@@ -1,4 +1,4 @@
-"""Encode queries and passages with their prompts, and normalize the vectors for cosine similarity."""
+"""Encode queries and passages with their prompts, and prepare the vectors for the model's similarity function."""
 
 from __future__ import annotations
 
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 EncodeFunction = Callable[..., Vectors]
 
 
-def normalize(vectors: Vectors) -> Vectors:
-    """Return the vectors (N, H) scaled to length 1; a zero vector stays zero."""
-    lengths: Vectors = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / lengths.clip(1e-12), dtype=np.float32)
-
-
 def query_vectors(
     embedder: Embedder,
     queries: Sequence[str],
@@ -33,7 +27,7 @@ def query_vectors(
     dim: int | None = None,
     encode: EncodeFunction | None = None,
 ) -> Vectors:
-    """Encode queries with a progress bar and return their vectors (Q, H), with length 1.
+    """Encode queries with a progress bar and return their vectors (Q, H), prepared for the similarity function.
 
     The prompt of a query is that of its row, `prompt`, or the query prompt of the model: the first that is not None.
     `dim` is the number of leading dimensions to keep, and `encode` is called instead of `embedder.encode`.
@@ -44,7 +38,7 @@ def query_vectors(
     groups = [np.flatnonzero(prompts == distinct).tolist() for distinct in dict.fromkeys(prompts)]
     parts = [encode_queries([queries[index] for index in group], prompt=prompts[group[0]]) for group in groups]
     vectors = np.concatenate(parts)[np.concatenate(groups).argsort()]
-    return normalize(vectors)
+    return embedder.similarity.prepare(vectors)
 
 
 def passage_vectors(
@@ -55,7 +49,8 @@ def passage_vectors(
     dim: int | None = None,
     encode: EncodeFunction | None = None,
 ) -> Vectors:
-    """Encode passages and return their normalized vectors (D, H), by default with the passage prompt of the model."""
+    """Encode passages, by default with the passage prompt of the model, and return their prepared vectors (D, H)."""
     prompt = first_prompt(prompt, embedder.prompt_for("passage"))
     encode = encode or embedder.encode
-    return normalize(encode(passages, prompt=prompt, kind="passage", dim=dim, show_progress="passages"))
+    vectors = encode(passages, prompt=prompt, kind="passage", dim=dim, show_progress="passages")
+    return embedder.similarity.prepare(vectors)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from embedctl import console
 from embedctl.errors import ConfigError
 from embedctl.model.embedder import Embedder
 from embedctl.model.lengths import DEFAULTS, allow_length, choose_length, length_limits
+from embedctl.model.similarity import COSINE
 from embedctl.training.job import TrainJob
 
 if TYPE_CHECKING:
@@ -28,6 +30,20 @@ def with_lengths(job: TrainJob, model: SentenceTransformer) -> TrainJob:
         allow_length(model, kind, lengths[f"{kind}_max_len"])
     text = job.text.model_copy(update=lengths)
     return replace(job, text=text, settings=job.settings | {"text": text.model_dump(mode="json")})
+
+
+def append_normalize(job: TrainJob, embedder: Embedder) -> None:
+    """Append a Normalize module unless the model has one, because it is trained with normalized vectors.
+
+    A model with another similarity function than the cosine is unchanged, because the lengths of its vectors count.
+    """
+    from sentence_transformers.sentence_transformer.modules import Normalize
+
+    if embedder.similarity is not COSINE:
+        message = f"the model states the similarity function {embedder.similarity.name}, by which it is evaluated; "
+        console.info(f"{job.model}: {message}the losses compare embeddings by cosine similarity")
+    elif not isinstance(list(embedder.model.children())[-1], Normalize):
+        embedder.model.append(Normalize())
 
 
 def check_layers(job: TrainJob, embedder: Embedder) -> None:

@@ -17,7 +17,6 @@ from embedctl.errors import TrainingError
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import means, metrics_per_query
 from embedctl.evaluation.names import metric_with_dim
-from embedctl.search.vectors import normalize
 from embedctl.tokens.packing import Ragged
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.tokens.tokenize import tokenize
@@ -47,30 +46,36 @@ class Evaluator:
     def __call__(self) -> dict[str, float]:
         """Return the current metrics, the same on every rank; for leading dimensions, as in `nDCG@10 dim 64`."""
         vectors = encode_distributed(self.session, self.texts)
-        queries = len(self.collection.queries)
-        metrics = means(metrics_per_query(self.collection, vectors[:queries], vectors[queries:]))
+        metrics = self._metrics(vectors, self.session.embedder.encoded_dimension(None))
         for dim in self.dims:
-            truncated = normalize(vectors[:, :dim])
-            metrics_of_dim = means(metrics_per_query(self.collection, truncated[:queries], truncated[queries:]))
-            metrics |= {metric_with_dim(name, dim): value for name, value in metrics_of_dim.items()}
+            metrics |= {metric_with_dim(name, dim): value for name, value in self._metrics(vectors, dim).items()}
         return metrics
+
+    def _metrics(self, vectors: NDArray[np.float32], dim: int) -> dict[str, float]:
+        """Return the metrics of the `dim` leading dimensions."""
+        queries, similarity = len(self.collection.queries), self.session.embedder.similarity
+        query_QH, corpus_DH = np.split(similarity.prepare(vectors[:, :dim]), [queries])
+        return means(metrics_per_query(self.collection, query_QH, corpus_DH, similarity=similarity))
 
 
 @torch.no_grad()
 def encode_distributed(session: Session, texts: Ragged) -> NDArray[np.float32]:
-    """Return the normalized vectors (N, H) of N texts on every rank; each rank encodes a part. Called by all ranks."""
+    """Return the vectors (N, H) of N texts on every rank, prepared for the model's similarity function.
+
+    Each rank encodes a part. Called by all ranks.
+    """
     embedder, padded = session.embedder, not session.embedder.packed
     partition = partition_texts(texts.lengths, session.budget, padded=padded, ranks=world_size(), rank=rank())
     session.model.eval()
     parts = []
     for chunk in partition.chunks:
         features = embedder.features(texts.take(chunk if len(chunk) else partition.order[:1]))
-        parts.append(torch.nn.functional.normalize(session(features)[: len(chunk)].float(), dim=-1))
+        parts.append(session(features)[: len(chunk)].float())
     session.model.train()
     gathered = gather_vectors(torch.cat(parts), partition.counts).cpu().numpy()
     vectors = np.empty_like(gathered)
     vectors[partition.order] = gathered
-    return vectors
+    return embedder.similarity.prepare(vectors)
 
 
 @dataclass

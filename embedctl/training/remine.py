@@ -89,7 +89,8 @@ class EpochMiner:
         seed = int(random_bits(self.plan.settings.seed, epoch, 7)[0])
         selection = Selection(first, last, self.plan.settings.neg_nums, "random", seed)
         limits, device = Limits(margin=self.options.remine_margin), self.session.runtime.device
-        results = self.miner.mine(own_queries, vectors, selection, limits, str(device))
+        similarity = self.session.embedder.similarity
+        results = self.miner.mine(own_queries, vectors, selection, limits, str(device), similarity)
         counts = np.diff(bounds).tolist()
         mined, above = (gather_vectors(torch.from_numpy(own).to(device), counts).cpu().numpy() for own in results)
         negatives_R = np.append((mined >= 0).sum(axis=1), 0)[self.miner.query_index_R]

@@ -13,8 +13,8 @@ from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import barrier, is_main
 from embedctl.model.embedder import Embedder
 from embedctl.model.equivalence import record_comparison
+from embedctl.model.similarity import normalize
 from embedctl.run_folder import CHECKPOINTS, RunFolder
-from embedctl.search.vectors import normalize
 from embedctl.shell import embedctl_command
 from embedctl.tokens.tokenize import tokenize
 from embedctl.training.evaluator import EvaluationHistory, encode_distributed
@@ -54,7 +54,7 @@ class ModelSaver:
         """
         texts, embedder = self.texts, self.session.embedder
         tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
-        current_vectors = encode_distributed(self.session, tokens)
+        current_vectors = normalize(encode_distributed(self.session, tokens))
         final_is_best = not self.history.entries or self.history.best["step"] == step
         if is_main() and final_is_best:
             RunFolder(self.job.folder).remove_below(self.job.folder / BEST_MODEL)

@@ -38,7 +38,7 @@ from embedctl.resources import private_cache
 from embedctl.run_folder import RunFolder
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.training import checkpoint
-from embedctl.training.base_model import check_layers, with_lengths
+from embedctl.training.base_model import append_normalize, check_layers, with_lengths
 from embedctl.training.batch_loader import BatchLoader, Schedule
 from embedctl.training.budget import explain_out_of_memory
 from embedctl.training.checkpoint import Progress
@@ -134,7 +134,7 @@ def load_model(job: TrainJob) -> tuple[TrainJob, Embedder]:
     embedder.set_prompts(job.text.query_prompt, job.text.passage_prompt)
     if embedder.excludes_prompt and not embedder.uses_own_forward and any(embedder.prompts.values()):
         embedder.use_own_forward(job.model, "the pooling of the model leaves out the tokens of the prompt")
-    embedder.append_normalize()
+    append_normalize(job, embedder)
     check_dims(job.loss.mrl_dims, embedder.dimension)
     check_layers(job, embedder)
     return job, embedder

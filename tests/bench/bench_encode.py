@@ -23,8 +23,8 @@ import torch
 
 from embedctl.model import tiny
 from embedctl.model.embedder import Embedder
+from embedctl.model.similarity import normalize
 from embedctl.reading.json_values import read_json_values
-from embedctl.search.vectors import normalize
 from embedctl.tokens.tokenize import tokenize
 
 CUDA = torch.cuda.is_available()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from embedctl import console
 from embedctl.commands import encode, search
 from embedctl.errors import ConfigError, DataError, ModelError
+from tests.conftest import SIMILARITIES, save_stating
 
 TEXTS = [f"{word} {other}" for word in ("alpha", "river", "stone", "cloud") for other in ("market", "violin", "学习")]
 
@@ -73,6 +75,48 @@ def test_the_results_are_those_of_sentence_transformers(output, index, build_ind
             assert [hit["text"] for hit in hits] == [TEXTS[row] for row in order]
             assert [hit["row"] for hit in hits] == order.tolist()
             assert np.abs([hit["score"] for hit in hits] - cosines[query_index][order]).max() < 1e-5
+
+
+@pytest.mark.parametrize("index", ["flat", "hnsw", "ivf"])
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_an_index_compares_by_the_similarity_function_of_the_model(name, index, build_index, find, tiny_model, capsys):
+    from sentence_transformers import SentenceTransformer
+
+    model = save_stating(tiny_model, Path("model"), name)
+    assert build_index(model_name_or_path=model, index=index)[0]["recall"] == 1.0
+    reference = SentenceTransformer(model, device="cpu")
+    (scores,) = reference.similarity(reference.encode("river violin"), reference.encode(TEXTS)).numpy()
+    [(_, hits)] = find("river violin", k="12")[0]
+    assert [hit["row"] for hit in hits] == np.argsort(-scores).tolist()
+    np.testing.assert_allclose([hit["score"] for hit in hits], np.sort(scores)[::-1], rtol=1e-5, atol=1e-5)
+    search.command(texts=["river"], device="cpu", quiet=True)
+    assert f" {name} ┃" in capsys.readouterr().out
+
+
+def test_an_index_of_another_similarity_function_is_refused(build_index, find, tiny_model):
+    model = save_stating(tiny_model, Path("model"), "dot")
+    build_index(model_name_or_path=model)
+    manifest = Path("texts.npy.index/manifest.json")
+    written = json.loads(manifest.read_text())
+    written.pop("similarity")  # as an earlier version wrote it, for the cosine
+    manifest.write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match=r"compares embeddings by cosine, but the model .* states .* function dot"):
+        find("cloud")
+
+
+@pytest.mark.parametrize("index", ["flat", "hnsw", "ivf"])
+def test_quantized_embeddings_have_no_index_for_the_manhattan_distance(index, build_index, tiny_model):
+    model = save_stating(tiny_model, Path("model"), "manhattan")
+    with pytest.raises(ConfigError, match=r"--index \w+: faiss .* --dtype int8 .* manhattan \(similarity_"):
+        build_index(model_name_or_path=model, index=index, dtype="int8")
+    assert not Path("texts.npy").exists()
+
+
+def test_the_index_of_a_model_that_truncates_has_its_dimensions(build_index, find, tiny_model):
+    config = Path(shutil.copytree(tiny_model, "model"), "config_sentence_transformers.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"truncate_dim": 16}))
+    assert build_index(model_name_or_path="model")[0]["dim"] == 16
+    assert len(find("cloud", k="12")[0][0][1]) == 12
 
 
 def test_the_table_of_results(build_index, find):

@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 from embedctl import console
 from embedctl.evaluation.collections import Collection
@@ -13,7 +15,7 @@ from embedctl.evaluation.compare import Comparison, compare
 from embedctl.evaluation.job import EvalJob, Evaluation, evaluate, show_evaluation
 from embedctl.evaluation.metrics import evaluate_embedder, means
 from embedctl.model.embedder import Embedder
-from tests.conftest import sentence
+from tests.conftest import SIMILARITIES, save_stating, sentence
 
 
 @pytest.fixture
@@ -41,6 +43,26 @@ def test_metrics_of_one_model(job, tiny_model):
     model = Embedder.from_pretrained(tiny_model, device="cpu")
     expected = evaluate_embedder(model, Collection.from_rows(job.rows), query_prompt="violin ", dim=16)
     assert result.metrics == means(expected)
+
+
+@pytest.mark.parametrize("dim", [None, 16])
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_documents_are_ranked_by_the_similarity_function_that_the_model_states(job, name, dim, tiny_model, tmp_path):
+    folder = save_stating(tiny_model, tmp_path / "model", name)
+    result = evaluate(replace(job, model=folder, query_prompt=None, dim=dim))
+    collection = Collection.from_rows(job.rows)
+    relevant = {query: set(grades) for query, grades in collection.qrels.items()}
+    model = SentenceTransformer(folder, device="cpu")
+    options = {"truncate_dim": dim, "map_at_k": [1000], "mrr_at_k": [10], "ndcg_at_k": [10]}
+    expected = InformationRetrievalEvaluator(collection.queries, collection.corpus, relevant, **options)(model)
+    for metric, key in (("nDCG@10", "ndcg@10"), ("MRR@10", "mrr@10"), ("MAP", "map@1000")):
+        assert result.metrics[metric] == pytest.approx(expected[f"{name}_{key}"], abs=1e-6)
+
+
+def test_a_line_names_the_similarity_function_and_orders_differ(job, tiny_model, tmp_path, capsys):
+    found = [evaluate(replace(job, model=save_stating(tiny_model, tmp_path / name, name))) for name in SIMILARITIES]
+    assert len({result.metrics["MAP"] for result in found}) > 2
+    assert "documents are ranked by the model's similarity function, dot\n" in capsys.readouterr().err
 
 
 def test_comparison_with_a_baseline(job):

@@ -12,6 +12,7 @@ from embedctl.evaluation import metrics
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import evaluate_embedder, means, metrics_per_query, rank_documents
 from embedctl.evaluation.names import METRICS, check_metric
+from embedctl.model.similarity import COSINE
 
 
 def ordered(count: int) -> np.ndarray:
@@ -155,6 +156,7 @@ class LetterCounts:
 
     dimension = 26
     device = "cpu"
+    similarity = COSINE
 
     def __init__(self):
         self.prompts: dict[str, list[str]] = {}

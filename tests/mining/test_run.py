@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
@@ -15,7 +16,8 @@ from embedctl.mining.candidates import Limits, Selection
 from embedctl.mining.data import collect_data
 from embedctl.mining.job import MiningJob
 from embedctl.mining.run import EncodedData, mine
-from tests.conftest import sentence
+from embedctl.model.similarity import DOT
+from tests.conftest import SIMILARITIES, save_stating, sentence
 
 
 @pytest.fixture
@@ -72,8 +74,43 @@ def test_an_empty_corpus_is_an_error(job, tmp_path):
 def test_scores_are_inner_products_and_the_corpus_is_the_first_part_of_the_texts():
     data = collect_data([Row("q", ("a",)), Row("r", ("b", "x"))], map(Passage, ["x", "y"]), keep_negatives=False)
     generator = np.random.default_rng(0)
-    encoded = EncodedData(data, generator.random((2, 3), np.float32), generator.random((4, 3), np.float32), "cpu")
+    encoded = EncodedData(data, generator.random((2, 3), np.float32), generator.random((4, 3), np.float32), DOT, "cpu")
     first, second = encoded.scores([1, 0], [np.array([3, 0]), np.array([], dtype=np.int64)])
     np.testing.assert_allclose(first, encoded.text_PH[[3, 0]] @ encoded.query_QH[1], rtol=1e-6)
     assert second.shape == (0,)
     np.testing.assert_array_equal(encoded.corpus, encoded.text_PH[:2])
+
+
+@pytest.mark.parametrize("ann", [None, "ivf"])
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_negatives_limits_and_scores_follow_the_similarity_function_of_the_model(job, name, ann, tiny_model, tmp_path):
+    model = SentenceTransformer(save_stating(tiny_model, tmp_path / name, name), device="cpu")
+    queries, passages = [sentence(row) for row in range(8)], [sentence(100 + row) for row in range(8)]
+    scores = model.similarity(model.encode(queries), model.encode(passages)).numpy()
+    differences = np.sort((np.diag(scores)[:, None] - scores)[~np.eye(8, dtype=bool)])
+    margin = float(differences[27:29].mean())  # half of the 56 pairs are allowed
+    expected = []
+    for row, own in enumerate(scores):
+        allowed = [text for text in np.argsort(-own) if text != row and own[text] <= own[row] - margin]
+        expected.append([passages[text] for text in allowed[:3]])
+    every = Selection(0, 8, 3, "top", seed=0)
+    settings = {"model": str(tmp_path / name), "limits": Limits(margin=margin), "selection": every, "ann": ann}
+    result = mine(replace(job, scores=True, **settings))
+    rows = [json.loads(line) for line in job.output.read_text().splitlines()]
+    assert [row.get("neg", []) for row in rows] == expected
+    assert 0 < result.negatives < 24
+    for row, own in zip(rows, scores, strict=True):
+        found = [own[passages.index(text)] for text in row.get("neg", [])]
+        np.testing.assert_allclose(row.get("neg_scores", []), found, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_random_negatives_pass_the_limits_of_the_similarity_function(job, name, tiny_model, tmp_path):
+    model = SentenceTransformer(save_stating(tiny_model, tmp_path / name, name), device="cpu")
+    queries, passages = [sentence(row) for row in range(8)], [sentence(100 + row) for row in range(8)]
+    scores = model.similarity(model.encode(queries), model.encode(passages)).numpy()
+    limit = float(np.median(scores))
+    limits = Limits(max_score=limit, min_score=float(scores.max()) + 1)
+    mine(replace(job, model=str(tmp_path / name), limits=limits, fill="random"))
+    for row, own in zip(map(json.loads, job.output.read_text().splitlines()), scores, strict=True):
+        assert all(own[passages.index(text)] <= limit + 1e-4 for text in row.get("neg", []))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from embedctl.model.similarity import normalize
 from embedctl.search import faiss_index
 from embedctl.search.exact import search
 from embedctl.search.faiss_index import (
@@ -18,7 +19,6 @@ from embedctl.search.faiss_index import (
     recall,
     search_index,
 )
-from embedctl.search.vectors import normalize
 from embedctl.storage.quantization import Quantizer, dequantize
 
 VECTORS = np.random.default_rng(0).standard_normal((900, 24)).astype(np.float32)

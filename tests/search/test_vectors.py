@@ -7,7 +7,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from embedctl.model.embedder import Embedder
-from embedctl.search.vectors import normalize, passage_vectors, query_vectors
+from embedctl.model.similarity import COSINE, normalize
+from embedctl.search.vectors import passage_vectors, query_vectors
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,7 @@ class UnnormalizedModel:
     """A model without normalization. Both dimensions of a vector are the length of the text."""
 
     dimension = 2
+    similarity = COSINE
 
     def prompt_for(self, _kind: str) -> str:
         return ""

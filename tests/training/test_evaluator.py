@@ -9,13 +9,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
 
 from embedctl.config import TrainConfig, dump, load
 from embedctl.evaluation.collections import Collection
+from embedctl.evaluation.metrics import evaluate_embedder, means
 from embedctl.model.embedder import Embedder
 from embedctl.run_folder import RunFolder
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.training.evaluator import Evaluator
+from tests.conftest import save_stating, sentence
 
 STOP_AFTER_SAVE = """
 import sys
@@ -75,6 +79,42 @@ def test_resumed_run_evaluates_with_the_budget_of_the_checkpoint(tiny_model: str
     budgets = (tmp_path / "budgets").read_text().split()
     assert len(budgets) >= 2  # the evaluation of the last step, and the check of the export
     assert set(budgets) == {"300"}
+
+
+def test_train_and_eval_rank_by_the_similarity_function_of_the_model(tiny_model: str, tmp_path: Path):
+    rows = [{"query": sentence(row), "pos": [sentence(100 + row)], "neg": [sentence(200 + row)]} for row in range(12)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    base, out = save_stating(tiny_model, tmp_path / "base", "dot"), str(tmp_path / "out")
+    train = [
+        sys.executable,
+        "-m",
+        "embedctl",
+        "train",
+        "--json",
+        "--model",
+        base,
+        "--dataset",
+        "rows.jsonl",
+        "--eval-dataset",
+        "rows.jsonl",
+        "-o",
+        out,
+        "--cpu",
+    ]
+    train += ["--lr", "1e-3", "--max-steps", "2", "--mrl-dims", "16", "--remine-every-epoch", "--batch-size", "12"]
+    ended = subprocess.run(train, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "states the similarity function dot, by which it is evaluated; the losses compare" in ended.stderr
+    printed = json.loads(ended.stdout)
+    for model, metrics in ((base, printed["before"]), (out, printed["metrics"])):
+        embedder = Embedder.from_pretrained(model, device="cpu")
+        for dim, suffix in ((None, ""), (16, " dim 16")):
+            collection = Collection.from_rows([str(tmp_path / "rows.jsonl")])
+            found = means(evaluate_embedder(embedder, collection, dim=dim))
+            assert found == pytest.approx({key: metrics[key + suffix] for key in found}, abs=1e-9)
+    exported, texts = SentenceTransformer(out, device="cpu"), [sentence(row) for row in range(9)]
+    assert exported.similarity_fn_name == "dot"
+    np.testing.assert_allclose(embedder.encode(texts), exported.encode(texts), atol=1e-5)
+    assert np.ptp(np.linalg.norm(exported.encode(texts), axis=1)) > 0.01  # no normalization was added
 
 
 def test_prompts_of_training_are_prepended(tiny_model: str):

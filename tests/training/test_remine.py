@@ -25,6 +25,7 @@ from embedctl.data.rows import RowKind
 from embedctl.data.store import KINDS, TextStore, TrainingData
 from embedctl.data.visits import BatchSettings
 from embedctl.mining.store_miner import StoreMiner
+from embedctl.model.similarity import COSINE
 from embedctl.training.batch_loader import BatchLoader, Schedule
 from embedctl.training.remine import EpochMiner, negatives_file, remove_negatives_after
 from tests.data.stores import row_store
@@ -101,7 +102,9 @@ def epoch_miner(run: Path, vectors: np.ndarray, records: list[dict[str, int]]) -
     rows = row_store(kind, np.zeros(ROWS, np.int32), np.arange(ROWS + 1) * 2, np.ones(ROWS, np.int64), text, none)
     data = TrainingData(texts, rows, np.arange(ROWS, dtype=np.uint64) + 1000, {})
     plan = BatchPlan(rows, BatchSettings(4, NEGATIVES, seed=1))
-    session = SimpleNamespace(runtime=SimpleNamespace(device=torch.device("cpu")))
+    session = SimpleNamespace(
+        runtime=SimpleNamespace(device=torch.device("cpu")), embedder=SimpleNamespace(similarity=COSINE)
+    )
 
     def record_mining(step: int, epoch: int, numbers: dict[str, int], _seconds: float) -> None:
         records.append(numbers | {"step": step, "epoch": epoch})
