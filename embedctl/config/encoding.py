@@ -36,8 +36,8 @@ class EncodeConfig(Command):
     interrupted run can continue (default: the name of the input with .npy)"""
     field: str = option(TEXT_FIELD, "Texts", metavar="NAME", description=FIELD)
     prompt_name: str | None = option(None, "Texts", metavar="NAME")
-    """name of one of the model's prompts, for example query (default: with --index, its passage prompt, else its
-    default prompt, if it has one)"""
+    """name of one of the model's prompts; query or document also select the route of a Router (default: with --index,
+    the passage prompt, else the default prompt, if the model has one)"""
     prompt: str | None = option(None, "Texts")
     """prompt prepended to each text, instead of one of the model's (default: see --prompt-name)"""
     dim: int | None = option(None, "Output", gt=0)

@@ -21,6 +21,7 @@ from embedctl.storage.names import EMBEDDINGS, ranges_of, ranges_path
 from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import ShardFolder
 from embedctl.storage.writers import open_writer, write_array
+from embedctl.tokens.prompts import PromptKind
 
 BLOCK_TEXTS = 16_384  # texts that are in memory at the same time while one file is written
 
@@ -49,6 +50,7 @@ class Encoder:
     dim: int | None  # number of leading dimensions to keep; None keeps all
     batch_tokens: int | None  # maximum tokens per forward pass; None selects the default of the device
     quantize: Quantizer  # converts the vectors to the stored type
+    kind: PromptKind | None = None  # what the texts are, for models that encode queries and passages differently
 
     def to_file(self, texts: Iterator[str], path: Path, total: int | None = None) -> TextCounts:
         """Encode texts into one file; for int8, also write the value ranges to PATH.ranges.npy.
@@ -118,7 +120,7 @@ class Encoder:
             ModelError: a vector contains NaN or infinity.
         """
         vectors = self.embedder.encode(
-            block, prompt=self.prompt, dim=self.dim, batch_tokens=self.batch_tokens, show_progress=bar
+            block, prompt=self.prompt, kind=self.kind, dim=self.dim, batch_tokens=self.batch_tokens, show_progress=bar
         )
         not_finite = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(not_finite):

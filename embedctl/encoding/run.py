@@ -26,6 +26,7 @@ from embedctl.storage.names import INDEX, index_folder_for
 from embedctl.storage.quantization import Quantizer
 from embedctl.storage.shards import ShardFolder
 from embedctl.storage.textmap import store_texts
+from embedctl.tokens.prompts import PROMPT_NAMES, PromptKind
 from embedctl.write_errors import writing
 
 
@@ -57,8 +58,8 @@ def encode(job: EncodeJob) -> EncodeResult:
         check_metric(embedder.similarity, job.dtype, f"--index {job.index}")
     if job.backend in RUNTIMES:
         use_backend(embedder, job.backend, private_cache("onnx"))
-    prompt = text_prompt(job, embedder)
-    encoder = Encoder(embedder, prompt, job.dim, job.batch_tokens, Quantizer(job.dtype))
+    prompt, quantizer = text_prompt(job, embedder), Quantizer(job.dtype)
+    encoder = Encoder(embedder, prompt, job.dim, job.batch_tokens, quantizer, text_kind(job))
     start_time = time.monotonic()
     inputs = InputFiles.of([] if job.input == "-" else [job.input])
     with writing(job.output):
@@ -66,6 +67,13 @@ def encode(job: EncodeJob) -> EncodeResult:
     if is_main():
         remove_stale(job.outputs)
     return EncodeResult(counts, embedder.encoded_dimension(job.dim), index, time.monotonic() - start_time)
+
+
+def text_kind(job: EncodeJob) -> PromptKind | None:
+    """Return what the texts are: by the name of the prompt, else passages for an index; None if neither says so."""
+    if job.prompt_name is None:
+        return "passage" if job.index and job.prompt is None else None
+    return next((kind for kind, names in PROMPT_NAMES.items() if job.prompt_name in names), None)
 
 
 def text_prompt(job: EncodeJob, embedder: Embedder) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from embedctl import __version__
 from embedctl.errors import first_line
 from embedctl.model.token_embedder import TokenEmbedder
 from embedctl.outputs import record, was_recorded
+from embedctl.remote import hub
 from embedctl.tokens.tokenize import tokenize
 
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]  # N texts -> vectors (N, H)
@@ -62,14 +62,15 @@ def comparison_problem(embedder: TokenEmbedder, encoders: Mapping[str, EncodeTex
 
 
 def was_compared(path: str) -> bool:
-    """Return whether the files in a model folder were compared without a difference, by the same library versions."""
-    return was_recorded(Path(path), _comparison())
+    """Return whether the files of a model were compared without a difference, by the same library versions."""
+    folder = hub.configuration_folder(path)
+    return folder is not None and was_recorded(folder, _comparison())
 
 
 def record_comparison(path: str) -> None:
-    """Record that the model in a folder was compared, or was exported, without a difference."""
-    if Path(path).is_dir():
-        record(Path(path), _comparison())
+    """Record that a model was compared, or was exported, without a difference."""
+    if folder := hub.configuration_folder(path):
+        record(folder, _comparison())
 
 
 def _comparison() -> str:

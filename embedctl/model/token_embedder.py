@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from embedctl import console
+from embedctl.errors import ModelError
 from embedctl.model import attention, fused
 from embedctl.model.lengths import UNLIMITED, first_position, positions_of
 from embedctl.model.own_forward import own_features, own_forward
@@ -141,9 +142,25 @@ class TokenEmbedder(torch.nn.Module):
         """Return the input of `forward` for these texts, on the model's device."""
         if self.uses_own_forward:
             return own_features(self.model, texts, self.device)
+        self._check_tokens(texts)
         if self.packed:
             return packed_features(texts, self.position_offset, self.device)
         return features_to_device(padded_features(texts, self.tokenizer.pad_token_id or 0), self.device)
+
+    def _check_tokens(self, texts: Ragged) -> None:
+        """Raise a ModelError if a token has no row in the embedding matrix; a GPU would stop the process.
+
+        Some tokenizers have more tokens than the matrix has rows; most texts contain none of them.
+        """
+        rows = getattr(self.backbone.get_input_embeddings(), "num_embeddings", None)
+        largest = int(texts.ids.max(initial=0))
+        if rows is not None and largest >= rows:
+            token = self.tokenizer.convert_ids_to_tokens(largest)
+            message = (
+                f"a text has the token {token!r} with the id {largest:,}, but the embedding matrix of the model has "
+            )
+            hint = "remove this token from the texts, or add rows with `resize_token_embeddings` of transformers"
+            raise ModelError(f"{message}{rows:,} rows", hint)
 
     def forward(self, features: dict[str, Any]) -> Tensor:
         """Return the vectors (N, H) of the texts in `features`, in float32 or float64.

@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from embedctl import console
@@ -69,8 +70,12 @@ def configuration_folder(model: str) -> Path | None:
     Return None if the model is not found, which the library that loads it reports, or if its name has no owner, which
     sentence-transformers adds.
     """
-    if Path(model).is_dir():
-        return Path(model)
+    return Path(model) if Path(model).is_dir() else _snapshot(model)
+
+
+@cache
+def _snapshot(model: str) -> Path | None:
+    """Return the folder of a Hub model in the cache; all calls of a process return the same version of the model."""
     if model.count("/") != 1:
         return None
     from huggingface_hub import snapshot_download

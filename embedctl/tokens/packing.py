@@ -67,16 +67,20 @@ def packed_features(texts: Ragged, position_offset: int = 0, device: torch.devic
 
     They are input_ids and position_ids (1, T), cu_seq_lens_q/k (N + 1,) int32, and max_length_q/k. Only token ids and
     lengths are copied to the device; the other tensors are computed there. `position_offset` is the position id of the
-    first token of a text: padding_idx + 1 for RoBERTa models, else 0.
+    first token of a text: padding_idx + 1 for RoBERTa models, which give that position to no padding token, also inside
+    a text (`create_position_ids_from_input_ids` of transformers); else 0.
     """
     longest, tokens = int(texts.lengths.max()), int(texts.lengths.sum())
     ids, lengths = array_to_device(texts.ids, device), array_to_device(texts.lengths, device)
-    ends = lengths.cumsum(0)
-    offsets = torch.arange(tokens, device=device) - (ends - lengths).repeat_interleave(lengths, output_size=tokens)
-    cu_seq_lens = torch.nn.functional.pad(ends, (1, 0)).int()
+    cu_seq_lens = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+    is_counted = (ids != position_offset - 1).long()  # without an offset, no id is -1
+    counts = is_counted.cumsum(0)
+    counts_before_text = torch.nn.functional.pad(counts, (1, 0))[cu_seq_lens[:-1]]
+    in_text = counts - counts_before_text.repeat_interleave(lengths, output_size=tokens)  # from 1
+    cu_seq_lens = cu_seq_lens.int()
     return {
         "input_ids": ids.long()[None],
-        "position_ids": (offsets + position_offset)[None],
+        "position_ids": (in_text * is_counted + position_offset - 1)[None],
         "cu_seq_lens_q": cu_seq_lens,
         "cu_seq_lens_k": cu_seq_lens,
         "max_length_q": longest,

@@ -7,7 +7,7 @@ from typing import Literal
 
 PromptKind = Literal["query", "passage"]
 # the names under which models store their prompts
-PROMPT_NAMES = {"query": ("query",), "passage": ("document", "passage", "corpus")}
+PROMPT_NAMES: dict[PromptKind, tuple[str, ...]] = {"query": ("query",), "passage": ("document", "passage", "corpus")}
 
 
 def first_prompt(*prompts: str | None) -> str:

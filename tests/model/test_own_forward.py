@@ -143,9 +143,7 @@ def test_an_index_of_a_model_that_does_not_truncate_can_be_searched(tiny_model, 
     monkeypatch.chdir(tmp_path)
     static(tiny_model, "model")
     Path("texts.txt").write_text("river stone\ncastle market\n")
-    encode.command(
-        model_name_or_path="model", input="texts.txt", output="v.npy", index="flat", device="cpu", quiet=True
-    )
+    encode.command(model_name_or_path="model", input="texts.txt", output="v.npy", index="flat", device="cpu")
     capsys.readouterr()
     search.command(index="v.npy", texts=["castle market"], device="cpu", json_output=True)
     assert '"text": "castle market"' in capsys.readouterr().out.partition("river")[0]
@@ -229,3 +227,15 @@ def test_a_model_without_a_limit_of_positions_truncates_nothing(tmp_path, tiny_m
     texts = [*QUERIES, "river " * 700]
     expected = SentenceTransformer(str(path), device="cpu").encode(texts, normalize_embeddings=True, batch_size=1)
     np.testing.assert_allclose(Embedder.from_pretrained(str(path), device="cpu").encode(texts), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "task"), [("query", "encode_query"), ("document", "encode_document")])
+def test_encode_uses_the_route_of_a_router_that_the_prompt_names(name, task, tiny_model, tmp_path, monkeypatch):
+    from embedctl.commands import encode
+
+    monkeypatch.chdir(tmp_path)
+    router(tiny_model, "model")
+    Path("texts.txt").write_text("\n".join(QUERIES) + "\n")
+    encode.command(model_name_or_path="model", input="texts.txt", output="v.npy", prompt_name=name, device="cpu")
+    expected = getattr(SentenceTransformer("model", device="cpu"), task)(QUERIES)
+    np.testing.assert_allclose(np.load("v.npy"), expected, atol=1e-5)

@@ -20,7 +20,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 
 from embedctl.config import TrainConfig, TuneSection, load
 from embedctl.data.build import open_or_build
-from embedctl.errors import ConfigError
+from embedctl.errors import ConfigError, ModelError
 from embedctl.losses.matryoshka import check_dims
 from embedctl.losses.select import losses_for
 from embedctl.model.adapters import merge_adapters
@@ -38,7 +38,7 @@ BERT = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4, 
 BERT |= {"vocab_size": VOCABULARY, "max_position_embeddings": 64, "pad_token_id": 0}
 DECODER = BERT | {"num_key_value_heads": 2, "head_dim": 8}
 QKV, GATED = {"q_proj", "k_proj", "v_proj", "o_proj"}, {"gate_proj", "up_proj", "down_proj"}
-QUERIES = ["where is the river", "学习 天气", "which castle has a market " * 12, "signal"]
+QUERIES = ["where is the river", "学习 天气", "which castle has a market " * 12, "signal [PAD] of [PAD][PAD] rivers"]
 PASSAGES = ["river stone cloud", "", "the theory of the signal " * 30, "engine"]
 ROWS = [("where is the river", "river stone"), ("学习 天气", "weather " * 60), ("signal " * 9, "theory of signals")]
 
@@ -161,6 +161,24 @@ def test_embeddings_are_those_of_sentence_transformers(folder):
     assert_equal_embeddings(folder)
     vectors = SentenceTransformer(folder, device="cpu").encode_query(QUERIES)
     assert (vectors @ vectors.T - np.eye(len(QUERIES))).max() < 0.9999  # the model distinguishes the texts
+
+
+def test_packed_texts_have_the_same_embeddings(folder):
+    """Also for a text that contains the padding token. Where packing is not possible, texts are padded."""
+    embedder = Embedder.from_pretrained(folder, device="cpu", attention="packed")
+    model = SentenceTransformer(folder, device="cpu")
+    np.testing.assert_allclose(embedder.encode_queries(QUERIES), model.encode_query(QUERIES), atol=1e-4)
+
+
+def test_a_token_without_a_row_in_the_embedding_matrix_is_refused(tiny_model, tmp_path):
+    """A tokenizer may have more tokens than the matrix has rows; texts without such tokens are encoded."""
+    model = SentenceTransformer(tiny_model, device="cpu")
+    model.tokenizer.add_tokens(["unknowable"])
+    model.save_pretrained(str(tmp_path / "model"))
+    embedder = Embedder.from_pretrained(str(tmp_path / "model"), device="cpu")
+    np.testing.assert_allclose(embedder.encode(PASSAGES), model.encode(PASSAGES), atol=1e-5)
+    with pytest.raises(ModelError, match=r"the token 'unknowable' .* but the embedding matrix of the model has"):
+        embedder.encode(["an unknowable river"])
 
 
 def loss_of_sentence_transformers(model: SentenceTransformer) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from embedctl.tokens.packing import Ragged, longest_first, packed_features, padded_features, split_by_budget
 
@@ -49,3 +50,12 @@ def test_padded_features_are_padded_on_the_right():
     features = padded_features(ragged([7, 8, 9], [5]), pad_id=1)
     assert features["input_ids"].tolist() == [[7, 8, 9], [5, 1, 1]]
     assert features["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_positions_of_padding_tokens_inside_a_text_are_those_of_roberta():
+    from transformers.models.roberta.modeling_roberta import RobertaEmbeddings
+
+    texts = [[0, 7, 1, 1, 8, 2], [1, 0, 2], [0, 9, 2]]
+    found = packed_features(ragged(*texts), position_offset=2)["position_ids"][0].tolist()
+    create = RobertaEmbeddings.create_position_ids_from_input_ids
+    assert found == [index for text in texts for index in create(torch.tensor([text]), 1)[0].tolist()]

@@ -1,0 +1,33 @@
+"""A Hub model is compared with sentence-transformers once, and its files are looked up once per process."""
+
+from __future__ import annotations
+
+import shutil
+
+import huggingface_hub
+import pytest
+
+from embedctl.model import equivalence
+from embedctl.remote import hub
+
+
+@pytest.fixture
+def cached(tiny_model, tmp_path, monkeypatch):
+    """Let the model some/model be in the cache of the Hub; return its folder and the list of the lookups."""
+    folder, lookups = shutil.copytree(tiny_model, tmp_path / "snapshot"), []
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **_options: (lookups.append(name), str(folder))[1]
+    )
+    hub._snapshot.cache_clear()
+    yield folder, lookups
+    hub._snapshot.cache_clear()
+
+
+def test_a_comparison_is_recorded_for_the_files_of_the_model(cached):
+    folder, lookups = cached
+    assert not equivalence.was_compared("some/model")
+    equivalence.record_comparison("some/model")
+    assert equivalence.was_compared("some/model")
+    assert lookups == ["some/model"]
+    (folder / "README.md").write_text("another version")
+    assert not equivalence.was_compared("some/model")
