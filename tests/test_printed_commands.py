@@ -144,6 +144,7 @@ def test_the_command_that_converts_a_file_to_utf8_gives_a_valid_file(folder):
     )
     shell(quoted(run(folder, "validate-data", "GBK's rows.jsonl", code=2)), folder)
     run(folder, "validate-data", "GBK's rows.utf8.jsonl")
+    assert text in (folder / "GBK's rows.utf8.jsonl").read_text(encoding="utf-8")
 
 
 def test_the_command_that_converts_weights_gives_a_model_that_is_loaded(folder):
@@ -157,6 +158,7 @@ def test_the_command_that_converts_weights_gives_a_model_that_is_loaded(folder):
     encode = ["encode", "--model", MODEL, "-i", TEXTS, "-o", "v.npy"]
     shell(quoted(run(folder, *encode, code=2)), folder)
     run(folder, *encode)
+    assert (folder / "v.npy").is_file()
 
 
 def test_the_commands_about_invalid_rows_and_archives_name_the_file(folder):
