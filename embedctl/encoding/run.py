@@ -108,7 +108,7 @@ def vector_settings(job: EncodeJob, encoder: Encoder) -> dict[str, Any]:
     """Return the settings that must be equal for vectors to be reused; `model` is the digest of the weights."""
     return {
         "model": encoder.embedder.weights_hash(),
-        "prompt": encoder.prompt,
+        "prompt": encoder.embedder.prefix(encoder.kind, encoder.prompt),  # with the route of a Router
         "max_len": encoder.embedder.truncation_length,
         "dim": encoder.embedder.encoded_dimension(job.dim),
         "precision": job.precision,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from embedctl.model.lengths import input_module
+from embedctl.model.vocabulary import check_tokens
 from embedctl.tokens.packing import Ragged
 from embedctl.tokens.raw_text import parse
 
@@ -23,6 +25,9 @@ def own_features(model: SentenceTransformer, texts: Ragged, device: torch.device
 
     Texts with the same task, prompt and maximum length are one part: its model inputs, and the arguments of the forward
     pass. `order` (N,) contains the indices that sort the vectors of all parts as the texts.
+
+    Raises:
+        ModelError: a token has no row in the embedding matrix.
     """
     from sentence_transformers.util import batch_to_device
 
@@ -37,6 +42,9 @@ def own_features(model: SentenceTransformer, texts: Ragged, device: torch.device
         limit = {"processing_kwargs": {"text": {"max_length": max_len}}} if max_len else {}
         part = [raw_texts[index].text for index in indices]
         inputs = model.preprocess(part, prompt=prompt or None, **options, **limit)
+        module = input_module(model, "query" if task == "query" else "passage")
+        if torch.is_tensor(ids := inputs.get("input_ids")) and ids.numel():
+            check_tokens(module, getattr(module, "tokenizer", None), int(ids.max()))
         parts.append((batch_to_device(inputs, device), options))
     order = torch.tensor([index for indices in groups.values() for index in indices]).argsort()
     return {"parts": parts, "order": order.to(device)}

@@ -12,11 +12,11 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from embedctl import console
-from embedctl.errors import ModelError
 from embedctl.model import attention, fused
 from embedctl.model.lengths import UNLIMITED, first_position, positions_of
 from embedctl.model.own_forward import own_features, own_forward
 from embedctl.model.pooling import can_pool, pool_packed
+from embedctl.model.vocabulary import check_tokens
 from embedctl.tokens.packing import Ragged, features_to_device, packed_features, padded_features
 from embedctl.tokens.raw_text import RawTextTokenizer
 
@@ -139,28 +139,18 @@ class TokenEmbedder(torch.nn.Module):
         console.info(f"{path}: {reason}. Sentence-transformers' own code encodes the texts, which is slower.")
 
     def features(self, texts: Ragged) -> dict[str, Any]:
-        """Return the input of `forward` for these texts, on the model's device."""
+        """Return the input of `forward` for these texts, on the model's device.
+
+        Raises:
+            ModelError: a token has no row in the embedding matrix.
+        """
         if self.uses_own_forward:
             return own_features(self.model, texts, self.device)
-        self._check_tokens(texts)
+        pad = 0 if self.packed else self.tokenizer.pad_token_id or 0
+        check_tokens(self.model[0], self.tokenizer, max(pad, int(texts.ids.max(initial=0))))
         if self.packed:
             return packed_features(texts, self.position_offset, self.device)
-        return features_to_device(padded_features(texts, self.tokenizer.pad_token_id or 0), self.device)
-
-    def _check_tokens(self, texts: Ragged) -> None:
-        """Raise a ModelError if a token has no row in the embedding matrix; a GPU would stop the process.
-
-        Some tokenizers have more tokens than the matrix has rows; most texts contain none of them.
-        """
-        rows = getattr(self.backbone.get_input_embeddings(), "num_embeddings", None)
-        largest = int(texts.ids.max(initial=0))
-        if rows is not None and largest >= rows:
-            token = self.tokenizer.convert_ids_to_tokens(largest)
-            message = (
-                f"a text has the token {token!r} with the id {largest:,}, but the embedding matrix of the model has "
-            )
-            hint = "remove this token from the texts, or add rows with `resize_token_embeddings` of transformers"
-            raise ModelError(f"{message}{rows:,} rows", hint)
+        return features_to_device(padded_features(texts, pad), self.device)
 
     def forward(self, features: dict[str, Any]) -> Tensor:
         """Return the vectors (N, H) of the texts in `features`, in float32 or float64.

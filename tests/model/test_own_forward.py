@@ -239,3 +239,28 @@ def test_encode_uses_the_route_of_a_router_that_the_prompt_names(name, task, tin
     encode.command(model_name_or_path="model", input="texts.txt", output="v.npy", prompt_name=name, device="cpu")
     expected = getattr(SentenceTransformer("model", device="cpu"), task)(QUERIES)
     np.testing.assert_allclose(np.load("v.npy"), expected, atol=1e-5)
+
+
+def test_shards_of_the_other_route_are_not_continued(tiny_model, tmp_path, monkeypatch):
+    from embedctl.commands import encode
+    from embedctl.errors import ConfigError
+
+    monkeypatch.chdir(tmp_path)
+    router(tiny_model, "model")
+    Path("texts.txt").write_text("river stone\n")
+    options = {"model_name_or_path": "model", "input": "texts.txt", "output": "v/", "device": "cpu"}
+    encode.command(**options, prompt_name="query")
+    with pytest.raises(ConfigError, match="embeddings made with other settings: --prompt"):
+        encode.command(**options, prompt_name="document")
+
+
+def test_a_token_of_a_static_embedding_without_a_row_is_refused(tiny_model, tmp_path):
+    from embedctl.errors import ModelError
+
+    module = static_model(tiny_model)
+    module.tokenizer.add_tokens(["unknowable"])
+    SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(tmp_path / "model"))
+    embedder = Embedder.from_pretrained(str(tmp_path / "model"), device="cpu")
+    embedder.encode(["river"])
+    with pytest.raises(ModelError, match=r"the token 'unknowable' .* but the embedding matrix of the model has"):
+        embedder.encode(["an unknowable river"])

@@ -179,6 +179,9 @@ def test_a_token_without_a_row_in_the_embedding_matrix_is_refused(tiny_model, tm
     np.testing.assert_allclose(embedder.encode(PASSAGES), model.encode(PASSAGES), atol=1e-5)
     with pytest.raises(ModelError, match=r"the token 'unknowable' .* but the embedding matrix of the model has"):
         embedder.encode(["an unknowable river"])
+    embedder.tokenizer.pad_token = "unknowable"  # texts of different lengths are padded with it
+    with pytest.raises(ModelError, match="the token 'unknowable'"):
+        embedder.encode(PASSAGES)
 
 
 def loss_of_sentence_transformers(model: SentenceTransformer) -> torch.Tensor:
