@@ -81,7 +81,7 @@ def claim(
                     locks.append(lock(output))
         for output in outputs:
             _check_replaceable(output, overwrite=overwrite)
-            remove_temporary_files(output.path)
+            remove_temporary_files(output.path / "*" if output.kind == "managed" else output.path)
             _states_at_claim[output.path.absolute()] = file_states(output.path)
         yield [path for _, path in locks]
     finally:

@@ -22,6 +22,14 @@ def sentence(seed: int) -> str:
     return " ".join(draw.choices(WORDS.split(), k=draw.randint(3, 12)))
 
 
+@pytest.fixture(autouse=True)
+def no_snapshots() -> None:
+    """Forget where the Hub models of earlier tests are."""
+    from embedctl.remote import hub
+
+    hub._snapshot.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the folder of a small saved sentence-transformers model."""

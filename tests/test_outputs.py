@@ -186,6 +186,16 @@ def test_only_one_of_many_commands_that_start_together_gets_the_lock(folder):
         process.communicate()
 
 
+def test_temporary_files_of_a_killed_command_are_removed_from_a_folder_of_shards(tmp_path):
+    folder = tmp_path / "v"
+    folder.mkdir()
+    for file in (".shard-00004.json.1715151e60bf01fe.tmp", "shard-00000.npy", ".notes.tmp"):
+        (folder / file).touch()
+    with claim([Output("--output", folder, "embeddings", "managed")], {}, overwrite=False):
+        left = {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
+    assert left == {".notes.tmp", "shard-00000.npy"}
+
+
 def test_temporary_files_of_a_killed_command_are_removed_and_others_kept():
     output = Output("--output", Path("v.npy"), "text")
     stale, other = temporary_for(output.path), temporary_for(Path("w.npy"))

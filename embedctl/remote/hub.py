@@ -70,20 +70,19 @@ def configuration_folder(model: str) -> Path | None:
     Return None if the model is not found, which the library that loads it reports, or if its name has no owner, which
     sentence-transformers adds.
     """
-    return Path(model) if Path(model).is_dir() else _snapshot(model)
+    if Path(model).is_dir():
+        return Path(model)
+    with suppress(OSError, ValueError):
+        return _snapshot(model) if model.count("/") == 1 else None
+    return None
 
 
 @cache
-def _snapshot(model: str) -> Path | None:
-    """Return the folder of a Hub model in the cache; all calls of a process return the same version of the model."""
-    if model.count("/") != 1:
-        return None
+def _snapshot(model: str) -> Path:
+    """Return the folder of a Hub model in the cache, the same for all calls of a process; a failure is not kept."""
     from huggingface_hub import snapshot_download
 
-    try:
-        return Path(snapshot_download(model, allow_patterns=list(CONFIGURATION)))
-    except (OSError, ValueError):
-        return None
+    return Path(snapshot_download(model, allow_patterns=list(CONFIGURATION)))
 
 
 def weight_bytes(model: str) -> int | None:

@@ -18,9 +18,7 @@ def cached(tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda name, **_options: (lookups.append(name), str(folder))[1]
     )
-    hub._snapshot.cache_clear()
-    yield folder, lookups
-    hub._snapshot.cache_clear()
+    return folder, lookups
 
 
 def test_a_comparison_is_recorded_for_the_files_of_the_model(cached):
@@ -31,3 +29,17 @@ def test_a_comparison_is_recorded_for_the_files_of_the_model(cached):
     assert lookups == ["some/model"]
     (folder / "README.md").write_text("another version")
     assert not equivalence.was_compared("some/model")
+
+
+def test_a_failed_lookup_is_repeated(cached, monkeypatch):
+    """Else a model that is found later would be loaded without the checks of its configuration files."""
+    folder, _ = cached
+    found = huggingface_hub.snapshot_download
+
+    def fail(_name: str, **_options: object) -> str:
+        raise OSError("not found")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    assert hub.configuration_folder("some/model") is None
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", found)
+    assert hub.configuration_folder("some/model") == folder
