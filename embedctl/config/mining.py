@@ -18,6 +18,7 @@ from embedctl.config.base import (
     check_range_size,
     option,
 )
+from embedctl.config.loading import flag_of
 
 PANEL = "Limits and filters"
 RERANK_LIMITS = {"rerank_margin", "rerank_max_score"}
@@ -113,8 +114,9 @@ class MineConfig(Command):
     def _fill_has_an_effect(self) -> MineConfig:
         limits = self.limits.model_dump(exclude={"positive_score"}) | self.rerank.model_dump(include=RERANK_LIMITS)
         if self.fill == "relax" and not any(value is not None for value in limits.values()):
-            flags = ", ".join(map("--{}".format, limits)).replace("_", "-")
-            raise ValueError(f"--fill relax has no effect without a limit on scores ({flags})")
+            raise ValueError(
+                f"--fill relax has no effect without a limit on scores ({', '.join(map(flag_of, limits))})"
+            )
         return self
 
     @model_validator(mode="after")

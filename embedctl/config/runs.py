@@ -65,7 +65,7 @@ class LaunchSection(Section):
     """number of machines of this run; start the command on each of them"""
     machine_rank: int = option(0, HARDWARE, ge=0)
     """rank of this machine; the main machine is 0"""
-    main_process_ip: str | None = option(None, HARDWARE, requires=("num_machines",))
+    main_process_ip: str | None = option(None, HARDWARE)
     """IP address of the main machine; required with several machines (default: none)"""
     main_process_port: int = option(0, HARDWARE, ge=0, le=65535)
     """port on the main machine; required with several machines; on one machine, 0 selects a free port"""

@@ -41,8 +41,8 @@ Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 CRASH_HINT = "read the output above; if it does not name the cause, report this as a bug in embedctl, with that output"
 CONNECTION_HINT = (
     "give a free port of the main machine with --main-process-port, the same on each machine, and check that "
+    "the command runs on the main machine and that its port can be reached"
 )
-CONNECTION_HINT += "the command runs on the main machine and that its port can be reached"
 RESTART_HINT = "run the command again; continue a training run with `embedctl train --resume RUN`"
 
 

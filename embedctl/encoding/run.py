@@ -78,8 +78,8 @@ def text_kind(job: EncodeJob) -> PromptKind | None:
 
 def text_prompt(job: EncodeJob, embedder: Embedder) -> str:
     """Return the prompt of the texts. The texts of an index are passages, so their default is the passage prompt."""
-    if job.index and job.prompt is None and job.prompt_name is None:
-        return embedder.prompt_for("passage")
+    if job.prompt_name is None and (kind := text_kind(job)):
+        return embedder.prompt_for(kind)
     return embedder.resolve_prompt(job.prompt_name, job.prompt)
 
 

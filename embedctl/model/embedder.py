@@ -48,7 +48,6 @@ class Embedder(TokenEmbedder):
             attention: auto, packed or padded; see `choose_attention`.
 
         Raises:
-            ConfigError: the model does not truncate texts, or not at `max_len` tokens.
             ModelError: the model cannot be loaded, or the device is not available.
             ConfigError: see `set_max_len`.
         """

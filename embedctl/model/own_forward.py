@@ -44,7 +44,7 @@ def own_features(model: SentenceTransformer, texts: Ragged, device: torch.device
         inputs = model.preprocess(part, prompt=prompt or None, **options, **limit)
         module = input_module(model, "query" if task == "query" else "passage")
         if torch.is_tensor(ids := inputs.get("input_ids")) and ids.numel():
-            check_tokens(module, getattr(module, "tokenizer", None), int(ids.max()))
+            check_tokens(module, int(ids.max()))
         parts.append((batch_to_device(inputs, device), options))
     order = torch.tensor([index for indices in groups.values() for index in indices]).argsort()
     return {"parts": parts, "order": order.to(device)}

@@ -147,7 +147,7 @@ class TokenEmbedder(torch.nn.Module):
         if self.uses_own_forward:
             return own_features(self.model, texts, self.device)
         pad = 0 if self.packed else self.tokenizer.pad_token_id or 0
-        check_tokens(self.model[0], self.tokenizer, max(pad, int(texts.ids.max(initial=0))))
+        check_tokens(self.model[0], max(pad, int(texts.ids.max(initial=0))))
         if self.packed:
             return packed_features(texts, self.position_offset, self.device)
         return features_to_device(padded_features(texts, pad), self.device)

@@ -11,12 +11,11 @@ from typing import Any
 from embedctl.errors import ModelError
 
 
-def check_tokens(module: Any, tokenizer: Any, largest: int) -> None:
+def check_tokens(module: Any, largest: int) -> None:
     """Check the largest token id of some texts.
 
     Args:
         module: the input module of a sentence-transformers model; modules without an embedding matrix are not checked.
-        tokenizer: its tokenizer, which names the token in the message.
         largest: the largest token id.
 
     Raises:
@@ -27,9 +26,8 @@ def check_tokens(module: Any, tokenizer: Any, largest: int) -> None:
     rows = getattr(matrix, "num_embeddings", None)
     if rows is None or largest < rows:
         return
+    tokenizer = getattr(module, "tokenizer", None)
     name = getattr(tokenizer, "convert_ids_to_tokens", getattr(tokenizer, "id_to_token", str))(largest)
-    message = (
-        f"a text has the token {name!r} with the id {largest:,}, but the embedding matrix of the model has {rows:,} "
-    )
+    message = f"a text has the token {name!r} with the id {largest:,}, but the embedding matrix of the model has "
     hint = "remove this token from the texts, or add rows with `resize_token_embeddings` of transformers"
-    raise ModelError(f"{message}rows", hint)
+    raise ModelError(f"{message}{rows:,} rows", hint)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedctl import console
+from embedctl.config import flag_of
 from embedctl.digests import digest_file
 from embedctl.distributed.ranks import broadcast, is_main
 from embedctl.errors import ConfigError, OutputError
@@ -89,7 +90,7 @@ class ShardFolder:
         if not isinstance(shards, list) or not all(_is_entry(entry, index) for index, entry in enumerate(shards)):
             raise ConfigError(f"{self.folder / MANIFEST}: the file is not a manifest of shards", FOLDER_HINT)
         if changed:
-            names = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            names = ", ".join(map(flag_of, changed))
             message = f"--output {self.folder}: the folder contains embeddings made with other settings: {names}"
             raise ConfigError(message, FOLDER_HINT)
         return manifest

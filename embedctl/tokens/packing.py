@@ -67,8 +67,8 @@ def packed_features(texts: Ragged, position_offset: int = 0, device: torch.devic
 
     They are input_ids and position_ids (1, T), cu_seq_lens_q/k (N + 1,) int32, and max_length_q/k. Only token ids and
     lengths are copied to the device; the other tensors are computed there. `position_offset` is the position id of the
-    first token of a text: padding_idx + 1 for RoBERTa models, which give that position to no padding token, also inside
-    a text (`create_position_ids_from_input_ids` of transformers); else 0.
+    first token of a text: padding_idx + 1 for RoBERTa models, else 0. RoBERTa models do not count padding tokens inside
+    a text, whose position is padding_idx (`create_position_ids_from_input_ids` of transformers).
     """
     longest, tokens = int(texts.lengths.max()), int(texts.lengths.sum())
     ids, lengths = array_to_device(texts.ids, device), array_to_device(texts.lengths, device)

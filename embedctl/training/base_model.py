@@ -1,4 +1,4 @@
-"""Settings of a run that depend on its base model: maximum lengths and sharded layers."""
+"""Settings of a run that depend on its base model: maximum lengths, normalization and sharded layers."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import signal
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -26,8 +28,7 @@ def test_killed_runs_end_with_the_files_of_an_uninterrupted_run(name, commands, 
         assert ended.code in (0, -signal.SIGKILL), ended.stderr
         if ended.code == 0:
             assert contents(killed) == expected
-            killed = tmp_path / f"killed-{kills}-{draw.random()}"
-            killed.mkdir()
+            killed = Path(tempfile.mkdtemp(dir=tmp_path))
             continue
         kills += 1
         found = {key: value for key, value in contents(killed).items() if not is_left_by_a_kill(key)}

@@ -23,10 +23,16 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "embedctl", *map(str, arguments)]
 
 
-def embedctl(*arguments: object, cache: Path) -> subprocess.CompletedProcess[str]:
-    """Run `embedctl` until it ends."""
+def embedctl(*arguments: object, cache: Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `embedctl` in a working folder, by default the current one, until it ends."""
     return subprocess.run(
-        command(*arguments), env=environment(cache), capture_output=True, text=True, check=False, timeout=300
+        command(*arguments),
+        cwd=folder,
+        env=environment(cache),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 

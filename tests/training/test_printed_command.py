@@ -41,15 +41,7 @@ def folder(tmp_path_factory):
 def train(folder: Path, *options: object) -> str:
     """Run `train` for two steps in the folder, and return its output."""
     common = ["--model", "small model", "--dataset", 'the "rows".jsonl', "--batch-size", 4, "--max-steps", 2]
-    ended = subprocess.run(
-        runs.command("train", *common, "--neg-nums", 2, *options),
-        cwd=folder,
-        env=runs.environment(folder / "cache"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    ended = runs.embedctl("train", *common, "--neg-nums", 2, *options, cache=folder / "cache", folder=folder)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
