@@ -43,11 +43,13 @@ def command(config: MineConfig) -> None:
     job = build_job(config, files)
     inputs = {"--dataset": files, "--corpus": [job.corpus] if job.corpus else [], "--model": [job.model]}
     with claim(job.outputs, inputs, overwrite=config.overwrite):
-        from embedctl.mining.report import next_command, summary
+        from embedctl.mining.report import next_command, shortage, summary
         from embedctl.mining.run import mine
 
         result = mine(job)
         console.panel("mine-negatives", summary(job, result))
+        if message := shortage(job, result):
+            console.warn(message)
         if result.negatives:
             console.info(f"next: {next_command(job)}")
         if config.json_output:

@@ -1,16 +1,17 @@
 """Selection of hard negatives among the passages that a search returns for each query.
 
-Rows are processed in blocks. A search returns the candidates of each row, filters and limits reject some of them, a
-reranker may score the others, and the negatives are selected from a range of positions among those that remain. A row
-with too few negatives may receive more: candidates that the limits rejected by the smallest amount, or random passages.
-A positive is never added.
+Rows are processed in blocks. A search returns the candidates of each row, and filters and limits reject some of them.
+For a row whose range of positions is not full then, the search is repeated with more candidates. A reranker may score
+the candidates that remain, and the negatives are selected from the range. A row with too few negatives may receive
+more: candidates that the limits rejected by the smallest amount, or random passages. A positive is never added.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from embedctl.model.similarity import COSINE, Similarity
 from embedctl.search.exact import Ids, Searcher, Vectors
 
 RERANK_BLOCK = 16  # rows per block with a reranker: reranking is slow, and the progress bar moves once per block
+DEPTH_FACTOR = 4  # a repeated search is for this many times more candidates per row
+MAX_RESULTS = 1 << 22  # results of a repeated search, of all its rows together; limits the memory
 
 # The candidates of a row, the negatives selected from them, and how many are missing; returns additional negatives.
 FillFunction = Callable[[Candidates, Candidates, int], Candidates]
@@ -70,18 +73,48 @@ class Miner:
 
     @property
     def depth(self) -> int:
-        """The number of candidates to search for per row, so that the range is full after the filters."""
+        """The number of candidates of the first search per row, so that the range is full if no limit rejects one."""
         return self.selection.stop + self.max_excluded
 
     def mine(self, rows: range, searcher: Searcher, block: int = 1024) -> Iterator[MinedRow]:
         """Yield the negatives of each row, in order; `block` is the number of rows per search."""
         for start in rows[::block]:
-            part = range(start, min(start + block, rows.stop))
-            scores, ids = searcher(slice(part.start, part.stop), self.depth)
-            found = [self.candidate_filter.apply(*results) for results in zip(part, ids, scores, strict=True)]
+            part = np.arange(start, min(start + block, rows.stop))
+            found: Iterable[Candidates] = self._search(part, searcher, self.depth)
             if self.reranker:
+                found = list(found)
                 self.reranker.rerank(found, self.selection.stop)
             yield from map(self._select, found)
+
+    def _search(self, rows: Ids, searcher: Searcher, depth: int) -> Iterator[Candidates]:
+        """Yield the candidates of rows (R,), in order: `depth` per row, or more if its range is not full otherwise.
+
+        A repeated search is for a few rows and runs when the first of them is needed, so that the many candidates of
+        all rows are never in memory at the same time.
+        """
+        scores, ids = searcher(rows, depth)
+        is_whole_corpus = ids.shape[1] < depth
+        complete: dict[int, Candidates] = {}
+        for row, row_ids, row_scores in zip(rows.tolist(), ids, scores, strict=True):
+            candidates = self.candidate_filter.apply(row, row_ids, row_scores)
+            is_full = len(candidates.allowed) >= self.selection.stop
+            if is_full or is_whole_corpus or not self._more_can_pass(row_scores[row_ids >= 0], depth):
+                complete[row] = candidates
+        incomplete = rows[~np.isin(rows, list(complete))]
+        deeper = depth * DEPTH_FACTOR
+        size = max(1, MAX_RESULTS // deeper)
+        parts = (incomplete[start : start + size] for start in range(0, len(incomplete), size))
+        found = chain.from_iterable(self._search(part, searcher, deeper) for part in parts)
+        for row in rows.tolist():
+            yield complete.pop(row) if row in complete else next(found)
+
+    def _more_can_pass(self, scores: Vectors, depth: int) -> bool:
+        """Return whether passages that a search for `depth` candidates did not return can have the minimum score.
+
+        `scores` (N,) are those of its results. A hybrid search returns the `depth` most similar passages and others.
+        """
+        minimum = self.candidate_filter.limits.min_score
+        return minimum is None or int(np.count_nonzero(scores >= minimum)) >= min(depth, len(scores))
 
     def _select(self, candidates: Candidates) -> MinedRow:
         """Return the negatives of a row, selected from its candidates."""

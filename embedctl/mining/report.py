@@ -134,6 +134,17 @@ def next_command(job: MiningJob) -> str:
     return embedctl_command(*words, "--output-dir", free, trust_remote_code=job.trust_remote_code)
 
 
+def shortage(job: MiningJob, result: MiningResult) -> str:
+    """Return a message about the rows with fewer negatives than requested, and what to do; empty without such rows."""
+    if not result.short_rows:
+        return ""
+    rows = f"{plural(result.short_rows, 'row has', 'rows have')} fewer than {plural(job.selection.count, 'negative')}"
+    total = f"the output has {plural(result.negatives, 'negative')} for {plural(result.rows, 'row')}"
+    wider = "a wider --range, " if job.rerank_with else ""  # without a reranker, the whole corpus was searched
+    action = f"use {wider}weaker limits, --fill random or a larger --corpus"
+    return f"{rows} ({total}). {result.short_file} contains the reasons; {action}"
+
+
 def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:
     """Return label and value of each line of the summary; lines with a count of zero are left out."""
     selection, above = job.selection, result.above_positive
@@ -150,9 +161,7 @@ def summary(job: MiningJob, result: MiningResult) -> dict[str, str]:
         "output": str(job.output),
         "extended range": f"{plural(result.nearer_rows, 'row')} had too few candidates in --range "
         f"{selection.start}-{selection.stop}, so the range was extended to more similar passages",
-        "incomplete rows": f"{plural(result.short_rows, 'row has', 'rows have')} fewer than "
-        f"{plural(selection.count, 'negative')}; {result.short_file} contains the reasons; "
-        "use a wider --range, weaker limits, --fill random or a larger --corpus",
+        "incomplete rows": f"{plural(result.short_rows, 'row')}; {result.short_file} contains the reasons",
     }
     counts = {"possible false negatives": above, "added by --fill": result.filled}
     counts |= {"extended range": result.nearer_rows, "incomplete rows": result.short_rows}

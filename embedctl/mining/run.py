@@ -131,7 +131,8 @@ def build_searcher(job: MiningJob, encoded: EncodedData, depth: int) -> Searcher
     data, query_QH, corpus_DH, similarity = encoded.data, encoded.query_QH, encoded.corpus, encoded.similarity
     searcher = exact_searcher(query_QH, corpus_DH, encoded.device, similarity)
     if job.ann:
-        searcher = approximate_searcher(job.ann, query_QH, corpus_DH, depth, job.selection.seed, similarity)
+        seed = job.selection.seed
+        searcher = approximate_searcher(job.ann, query_QH, corpus_DH, depth, seed, searcher, similarity)
     if job.also:
         bm25 = BM25Index(data.distinct.texts[: data.corpus_size])
         searcher = hybrid_searcher(searcher, bm25, data.queries, query_QH, corpus_DH, similarity)

@@ -85,9 +85,9 @@ def hybrid_searcher(
     All scores are similarities of the model's vectors.
     """
 
-    def _search(rows: slice, k: int) -> tuple[Vectors, Ids]:
+    def _search(rows: Ids, k: int) -> tuple[Vectors, Ids]:
         ids = dense(rows, k)[1]
-        bm25_ids = bm25.search(queries[rows], ids.shape[1])
+        bm25_ids = bm25.search([queries[row] for row in rows], ids.shape[1])
         merged = np.full((len(ids), 2 * ids.shape[1]), -1, dtype=np.int64)
         merged[:, 0::2], merged[:, 1::2] = ids, bm25_ids
         for row in merged:

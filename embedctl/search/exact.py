@@ -17,8 +17,8 @@ from embedctl.model.similarity import COSINE, InnerProduct, Similarity
 from embedctl.model.similarity import Vectors as Vectors  # re-exported
 
 Ids = NDArray[np.int64]
-# (query numbers, k) -> scores (R, k) and ids (R, k) of R queries; an id is -1 if fewer than k documents were found.
-Searcher = Callable[[slice, int], tuple[Vectors, Ids]]
+# (query numbers (R,), k) -> scores (R, k) and ids (R, k); an id is -1 if fewer than k documents were found.
+Searcher = Callable[[Ids, int], tuple[Vectors, Ids]]
 
 BLOCK_SCORES = 1 << 24  # scores in memory at the same time
 BLOCK_DOCUMENTS = {"cpu": 1 << 14}  # documents per block

@@ -117,11 +117,18 @@ def recall(found: Ids, expected: Ids) -> float:
 
 
 def approximate_searcher(
-    kind: str, query_QH: Vectors, corpus_DH: Vectors, k: int, seed: int, similarity: Similarity = COSINE
+    kind: str,
+    query_QH: Vectors,
+    corpus_DH: Vectors,
+    k: int,
+    seed: int,
+    exact: Searcher,
+    similarity: Similarity = COSINE,
 ) -> Searcher:
-    """Build a faiss index (hnsw or ivf), print its recall, and return a searcher that uses it.
+    """Build a faiss index (hnsw or ivf), print its recall, and return a searcher that uses it for up to k documents.
 
-    Recall@k is measured with queries that `seed` selects. The vectors are prepared for the similarity function.
+    Recall@k is measured with queries that `seed` selects. The vectors are prepared for the similarity function. `exact`
+    answers searches for more than k documents, for which the index is slow (hnsw) or finds too few (ivf).
     """
     stored = StoredVectors([corpus_DH], similarity=similarity)
     index = build_index(stored, kind)
@@ -130,4 +137,8 @@ def approximate_searcher(
     found = measure_recall(index, stored, sample, k)
     queries = console.plural(len(sample), "query", "queries")
     console.info(f"--ann {kind}: recall@{k} is {found:.1%}, compared with exact search on {queries}")
-    return lambda rows, depth: search_index(index, query_QH[rows], depth, similarity)
+
+    def _search(rows: Ids, depth: int) -> tuple[Vectors, Ids]:
+        return exact(rows, depth) if depth > k else search_index(index, query_QH[rows], depth, similarity)
+
+    return _search

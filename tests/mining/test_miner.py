@@ -136,7 +136,7 @@ def test_filters_receive_the_row_and_the_remaining_candidates_and_rejections_are
         calls.append((row, ids.tolist()))
         return scores < 0.5
 
-    miner = build_miner(top(0, 38, 3), [Row("text 1", ("text 0",)), Row("r", ("elsewhere",))])
+    miner = build_miner(top(0, 39, 3), [Row("text 1", ("text 0",)), Row("r", ("elsewhere",))])
     filters = {**miner.candidate_filter.filters, "score": below_half}
     miner = replace(miner, candidate_filter=replace(miner.candidate_filter, filters=filters))
     mined_rows = run(miner, 2)

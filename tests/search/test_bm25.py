@@ -56,7 +56,7 @@ def test_hybrid_results_alternate_without_duplicates_and_have_the_scores_of_the_
     search = hybrid_searcher(
         exact_searcher(queries, corpus), BM25Index(TEXTS), ["river", "unknown"], queries, corpus, COSINE
     )
-    scores, ids = search(slice(0, 2), 3)
+    scores, ids = search(np.arange(2), 3)
     assert ids[0].tolist() == [2, 1, 3, 0, 4, -1]
     assert ids[1].tolist() == [2, 3, 4, -1, -1, -1]
     np.testing.assert_allclose(scores[0], [0.9, 0.2, 0.8, 0.1, 0.7, -np.inf])

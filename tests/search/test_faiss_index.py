@@ -9,7 +9,7 @@ import pytest
 
 from embedctl.model.similarity import normalize
 from embedctl.search import faiss_index
-from embedctl.search.exact import search
+from embedctl.search.exact import exact_searcher, search
 from embedctl.search.faiss_index import (
     StoredVectors,
     approximate_searcher,
@@ -130,9 +130,9 @@ def test_rows_are_taken_from_several_parts():
 def test_an_approximate_searcher_prints_its_recall(kind, rows, capsys):
     queries = normalize(np.random.default_rng(1).standard_normal((50, 16)))
     corpus = normalize(np.random.default_rng(2).standard_normal((rows, 16)))
-    search_rows = approximate_searcher(kind, queries, corpus, 10, seed=0)
+    search_rows = approximate_searcher(kind, queries, corpus, 10, 0, exact_searcher(queries, corpus))
     printed = capsys.readouterr().err
-    scores, ids = search_rows(slice(0, 50), 10)
+    scores, ids = search_rows(np.arange(50), 10)
     expected = search(queries, corpus, 10, "cpu")[1]
     counted = np.mean([len(set(found) & set(exact)) / len(exact) for found, exact in zip(ids, expected, strict=True)])
     assert f"recall@{min(10, rows)} is {counted:.1%}" in printed
