@@ -59,6 +59,15 @@ class MiningData:
     # (P, 2) hashes of each normalized text, and of the same text without its title: a row's positive may be either
     hash_P2: Hashes
     hash_Q: Hashes  # hash of each normalized query, see `normalize_text`
+    # index of a titled passage to the index of the same text as a positive of the rows: see `text_to_write`
+    form_in_rows: dict[int, int]
+
+    def text_to_write(self, index: int) -> str:
+        """Return the text of a mined negative in the form of the rows, if it has a title and is a positive of a row.
+
+        Training recognises the positives of the other rows of a batch only if their texts are equal.
+        """
+        return self.distinct.texts[self.form_in_rows.get(index, index)]
 
     @property
     def max_excluded(self) -> int:
@@ -90,6 +99,7 @@ def collect_data(rows: Iterable[Row], corpus: Iterable[Passage] | None, *, keep_
         own_negatives.append(_ids(negatives if keep_negatives else ()))
     hash_P2 = np.stack([normalized_hashes(distinct.texts)] * 2, axis=1)
     hash_P2[list(untitled), 1] = list(untitled.values())
+    only_in_rows = {index for positives in known.values() for index in positives if index >= corpus_size}
     return MiningData(
         distinct,
         len(distinct.texts) if corpus is None else corpus_size,
@@ -100,7 +110,22 @@ def collect_data(rows: Iterable[Row], corpus: Iterable[Passage] | None, *, keep_
         own_negatives,
         hash_P2,
         normalized_hashes(queries),
+        _forms_in_rows(untitled, only_in_rows, hash_P2),
     )
+
+
+def _forms_in_rows(titled: Iterable[int], positives: Iterable[int], hash_P2: Hashes) -> dict[int, int]:
+    """Return the titled passages that equal a positive with or without the title, and the index of that positive.
+
+    Each positive is used once, so that a row never receives the same text twice.
+    """
+    positive_of_hash = {int(hash_P2[index, 0]): index for index in sorted(positives)}
+    forms: dict[int, int] = {}
+    for index in titled:
+        matches = [text for text in hash_P2[index].tolist() if text in positive_of_hash]
+        if matches:
+            forms[index] = positive_of_hash.pop(matches[0])
+    return forms
 
 
 def _ids(indices: Iterable[int]) -> Ids:

@@ -26,12 +26,12 @@ def exclude_texts(excluded: Sequence[Ids]) -> Filter:
     return lambda row, ids, _scores: ~np.isin(ids, excluded[row])
 
 
-def exclude_near_duplicates(positives: Sequence[Ids], hash_PF: Hashes) -> Filter:
-    """Return a filter that rejects the positives of the row and their near-duplicates.
+def exclude_near_duplicates(excluded: Sequence[Ids], hash_PF: Hashes) -> Filter:
+    """Return a filter that rejects the texts in `excluded` and their near-duplicates.
 
-    `positives` has one array of text indices per row. `hash_PF` are the hashes of F normalized forms of each text.
+    `excluded` has one array of text indices per row. `hash_PF` are the hashes of F normalized forms of each text.
     """
-    return lambda row, ids, _scores: ~np.any(np.isin(hash_PF[ids], hash_PF[positives[row]]), axis=1)
+    return lambda row, ids, _scores: ~np.any(np.isin(hash_PF[ids], hash_PF[excluded[row]]), axis=1)
 
 
 def exclude_query(hash_Q: Hashes, hash_PF: Hashes) -> Filter:
@@ -48,7 +48,9 @@ FILTERS: dict[str, Callable[[MiningJob, MiningData], Filter | None]] = {
     "answers": lambda _, data: exclude_texts(data.known_positives),
     "near-duplicates of answers": lambda _, data: exclude_near_duplicates(data.known_positives, data.hash_P2),
     "the query itself": lambda _, data: exclude_query(data.hash_Q, data.hash_P2),
-    "own negatives": lambda job, data: exclude_texts(data.own_negatives) if job.keep_negatives else None,
+    "own negatives": lambda job, data: (
+        exclude_near_duplicates(data.own_negatives, data.hash_P2) if job.keep_negatives else None
+    ),
 }
 # Names of filters in messages where they differ from the keys in `--json`.
 LABELS = {"answers": "known positives", "near-duplicates of answers": "near-duplicates of known positives"}

@@ -45,7 +45,7 @@ def write_rows(
         # The files can have another number of rows only if they changed, which `inputs` detects.
         for row, mined in zip(read_row_objects(job.files), mined_rows, strict=False):
             index = mined.candidates.row
-            output = with_negatives(row, [data.distinct.texts[text] for text in mined.negatives.ids], job)
+            output = with_negatives(row, [data.text_to_write(text) for text in mined.negatives.ids], job)
             if job.scores:
                 output |= teacher_scores(output, index, data, scorer)
             stream.write(_json_line(output))

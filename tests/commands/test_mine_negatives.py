@@ -275,6 +275,13 @@ def test_a_positive_outside_the_corpus_is_scored_but_never_a_negative(mine):
     assert all(set(row["neg"]) <= set(texts) and len(row["pos_scores"]) == 1 for row in rows)
 
 
+def test_a_negative_that_is_a_positive_of_another_row_is_written_as_in_that_row(mine):
+    corpus = write_rows("titled.jsonl", [{"title": "a title", "text": row["pos"][0]} for row in ROWS])
+    rows, _, _ = mine(corpus=corpus, range="0-9", neg_nums="9", scores=True)
+    positives = {row["pos"][0] for row in ROWS}
+    assert [set(row["neg"]) for row in rows] == [positives - {*row["pos"]} for row in rows]
+
+
 def test_cached_vectors_are_used_only_with_the_same_weights(mine, tiny_model, tmp_path_factory):
     copy = tmp_path_factory.mktemp("model") / "m"
     shutil.copytree(tiny_model, copy)

@@ -51,6 +51,24 @@ def test_positives_and_kept_negatives_are_stored_after_a_corpus_that_lacks_them(
     assert texts(data, data.distinct.indices_of(["a", "x", "a"])) == ["a", "x", "a"]
 
 
+@pytest.mark.parametrize("positive", ["a river", "The Nile\na river"])
+def test_a_titled_passage_that_is_a_positive_of_a_row_is_written_as_in_that_row(positive):
+    titled = [
+        Passage("The Nile a river", "a river"),
+        Passage("Amazon A river!", "A river!"),
+        Passage("Sea salt", "salt"),
+    ]
+    data = collect_data([Row("q", (positive,)), Row("r", ("x",))], [*titled, Passage("x")], keep_negatives=False)
+    written = [data.text_to_write(index) for index in range(4)]
+    assert written == [positive, "Amazon A river!", "Sea salt", "x"]  # no text twice
+
+
+def test_a_titled_passage_whose_text_is_also_in_the_corpus_keeps_its_title():
+    corpus = [Passage("The Nile a river", "a river"), Passage("a river")]
+    data = collect_data([Row("q", ("a river",))], corpus, keep_negatives=False)
+    assert [data.text_to_write(index) for index in range(2)] == ["The Nile a river", "a river"]
+
+
 def test_max_excluded_counts_positives_own_negatives_and_the_query():
     rows = [Row("q", ("a", "b")), Row("r", ("c",), ("d", "e", "f")), Row("q", ("g",))]
     assert collect_data(rows, None, keep_negatives=True).max_excluded == 3 + 3 + 1

@@ -43,6 +43,13 @@ def test_a_query_that_is_the_text_of_a_titled_passage_is_rejected():
     assert exclude_query(data.hash_Q, data.hash_P2)(0, np.arange(1), SCORES).tolist() == [False]
 
 
+def test_a_kept_negative_is_not_mined_again_with_its_title():
+    rows, corpus = [Row("q", ("x",), ("a river",))], [Passage("The Nile a river", "a river"), Passage("a stone")]
+    data = collect_data(rows, corpus, keep_negatives=True)
+    own_negatives = build_filters(SimpleNamespace(keep_negatives=True), data)["own negatives"]
+    assert own_negatives(0, np.arange(2), SCORES[:2]).tolist() == [False, True]
+
+
 def test_the_texts_listed_for_the_row_are_rejected():
     assert exclude_texts([np.array([1]), np.array([0])])(1, np.arange(3), SCORES).tolist() == [False, True, True]
 
