@@ -34,7 +34,7 @@ from embedctl.tokens.spans import Integers
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.tokens.tokenize import tokenize, tokenizer_fingerprint
 
-VERSION = 4  # of the arrays of a store; a store of another version is not reused
+VERSION = 5  # of the arrays of a store; a store of another version is not reused
 ROWS_PER_BLOCK = 2048
 HASHES_PER_BLOCK = 1 << 20
 
@@ -84,7 +84,7 @@ def _digest(files: Sequence[str], tokenizer: Any, settings: TextSettings) -> str
 
 
 def _build(files: Sequence[str], tokenizer: Any, settings: TextSettings, folder: Path) -> None:
-    kinds = _write_rows(files, settings, folder)
+    kinds, not_used = _write_rows(files, settings, folder)
     _write_text_ids(folder)
     _write_index(folder, kinds.total())
     (folder / "occurrence.bin").unlink()
@@ -95,6 +95,7 @@ def _build(files: Sequence[str], tokenizer: Any, settings: TextSettings, folder:
         "texts": len(lengths),
         "tokens": int(lengths.sum()),
         "kinds": {kind.value: kinds[kind] for kind in KINDS if kinds[kind]},
+        "not_used": not_used,  # number of rows per key of `NOT_USED`
     }
     files_of_store = sorted(path.name for path in folder.iterdir())
     (folder / FACTS_FILE).write_text(json.dumps(facts | {"files": list_files(folder, files_of_store)}))
@@ -108,9 +109,12 @@ def _blocks(files: Sequence[str]) -> Iterator[tuple[int, list[Row]]]:
             yield source, block
 
 
-def _write_rows(files: Sequence[str], settings: TextSettings, folder: Path) -> Counter[RowKind]:
-    """Write all arrays of the rows except for the text ids, and return the number of rows per kind."""
-    kinds: Counter[RowKind] = Counter()
+def _write_rows(files: Sequence[str], settings: TextSettings, folder: Path) -> tuple[Counter[RowKind], Counter[str]]:
+    """Write all arrays of the rows except for the text ids.
+
+    Return the number of rows per kind, and per key that training does not use.
+    """
+    kinds, not_used = Counter[RowKind](), Counter[str]()
     texts = 0
     append_array(folder, "bounds", [0])
     with console.progress("read rows", None, "rows") as bar:
@@ -121,8 +125,9 @@ def _write_rows(files: Sequence[str], settings: TextSettings, folder: Path) -> C
             append_array(folder, "bounds", bounds)
             texts = int(bounds[-1])
             kinds.update(row.kind for row in block)
+            not_used.update(row.not_used for row in block if row.not_used)
             bar.advance(len(block))
-    return kinds
+    return kinds, not_used
 
 
 def _arrays(source: int, block: list[Row], settings: TextSettings) -> dict[str, list[Any]]:

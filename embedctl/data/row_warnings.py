@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from embedctl.console import plural
-from embedctl.data.rows import Row
+from embedctl.data.rows import NOT_USED, Row
 from embedctl.reading.hashes import normalize_text
 from embedctl.reading.json_values import Problem
 
@@ -43,10 +43,8 @@ def find_warnings(row: Row, neg_nums: int) -> list[Problem]:
     elif found := find_near_duplicate(row.pos, row.neg):
         message = f"the negative is the same text as pos[{found[0]}] except for case, width, punctuation and spacing"
         warnings.append(Problem(f"neg[{found[1]}]", "positive-is-negative", f"{message}. Remove one of them"))
-    if row.scores and (row.neg or row.pos_scores):
-        used, ignored = ("pos_scores and neg_scores", "scores") if row.pos_scores else ("scores", "neg")
-        message = f"the row has both scores and {'pos_scores' if row.pos_scores else 'neg'}"
-        warnings.append(Problem(ignored, "not-used", f"{message}; training uses {used} and ignores {ignored}"))
+    if row.not_used:
+        warnings.append(Problem(row.not_used, "not-used", f"the row has {NOT_USED[row.not_used]}"))
     if len(distinct) < len(row.neg):
         warnings += _first_duplicate("neg", row.neg)
     return [*warnings, *_first_duplicate("pos", row.pos)]

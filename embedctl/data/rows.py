@@ -54,6 +54,13 @@ KIND_LABELS = {
 }
 
 
+# A key of a row that training does not use, and why, for messages after "the row has".
+NOT_USED = {
+    "scores": "both scores and pos_scores; training uses pos_scores and neg_scores and ignores scores",
+    "neg": "both scores and neg; training uses scores and ignores neg",
+}
+
+
 def format_kinds(counts: Mapping[str, int]) -> str:
     """Return the numbers of rows per kind for messages: "hard negatives: 400, graded pairs: 20"."""
     return ", ".join(f"{KIND_LABELS.get(kind, kind)}: {count:,}" for kind, count in counts.items())
@@ -79,6 +86,13 @@ class Row:
         if self.scores:
             return RowKind.GRADED
         return RowKind.HARD if self.neg else RowKind.IN_BATCH
+
+    @property
+    def not_used(self) -> str | None:
+        """The key that training does not use because of another key, see `NOT_USED`; None if it uses all."""
+        if self.scores and (self.neg or self.pos_scores):
+            return "scores" if self.pos_scores else "neg"
+        return None
 
 
 def read_rows(path: str) -> Iterator[Row]:

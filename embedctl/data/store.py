@@ -124,12 +124,6 @@ class RowStore:
         return len(self.kind)
 
     @property
-    def ignored_negatives(self) -> int:
-        """Return the number of rows with grades and negatives; training does not use these negatives."""
-        has_negatives_R = np.diff(self.bounds) > 1 + self.pos_count
-        return int((has_negatives_R & (self.kind == GRADED)).sum())
-
-    @property
     def query_ids(self) -> Integers:
         """Return the text id (R,) of each row's query."""
         return self.query_ids_of(np.arange(len(self)))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from embedctl import console
 from embedctl.config import TINY
 from embedctl.console import plural
 from embedctl.data.batches import BatchPlan
-from embedctl.data.rows import format_kinds
+from embedctl.data.rows import NOT_USED, format_kinds
 from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import world_size
 from embedctl.resources import display_path
@@ -42,9 +44,12 @@ def show_overview(
         "output": job.run.output_dir,
     }
     console.panel("embedctl train", entries)
-    if ignored := data.rows.ignored_negatives:
-        counted = plural(ignored, "row has", "rows have")
-        console.warn(f"{counted} both scores and neg; training uses scores and ignores neg")
+    _warn_of_keys_not_used(facts["not_used"])
+
+
+def _warn_of_keys_not_used(rows_of_key: Mapping[str, int]) -> None:
+    for key, count in rows_of_key.items():
+        console.warn(f"{plural(count, 'row has', 'rows have')} {NOT_USED[key]}")
 
 
 def _strategy(requested: str, session: Session) -> str:

@@ -77,6 +77,15 @@ def test_the_store_contains_kinds_scores_and_sources(files, tokenizer, tmp_path)
     assert np.isnan(rows.score[: rows.bounds[2]]).all()
 
 
+def test_rows_with_keys_that_training_does_not_use_are_counted(tokenizer, tmp_path):
+    graded, teacher = {"scores": [1.0]}, {"pos_scores": [1.0], "neg_scores": [0.0], "neg": ["c"]}
+    variants = [{}, graded, teacher, graded | teacher, graded | {"neg": ["c"]}, graded | {"neg": ["d"]}]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"query": "a", "pos": ["b"]} | keys) + "\n" for keys in variants))
+    data = open_or_build([str(rows)], tokenizer, TEXT_SETTINGS, tmp_path / "stores")
+    assert data.facts["not_used"] == {"scores": 1, "neg": 2}
+
+
 def test_the_index_by_query_equals_an_index_built_in_memory(files, tokenizer, tmp_path):
     rows = open_or_build(files * 40, tokenizer, TEXT_SETTINGS, tmp_path / "stores").rows
     expected = row_store(rows.kind, rows.source, rows.bounds, rows.pos_count, rows.text_ids, rows.score)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -75,10 +73,3 @@ def test_the_tokens_of_some_texts_are_joined():
     texts = TextStore(np.arange(3, dtype=np.uint64), np.array([3, 0, 4]), np.array([1, 3, 2]), tokens)
     found = texts.tokens_of(np.array([2, 0]))
     assert (found.ids.tolist(), found.lengths.tolist()) == ([14, 15, 13], [2, 1])
-
-
-def test_negatives_of_graded_rows_are_counted(rows):
-    """Of the three rows, the first and the last have negatives."""
-    assert rows.ignored_negatives == 0
-    graded = np.array([KINDS.index(RowKind.GRADED)] * 2 + [KINDS.index(RowKind.HARD)], np.uint8)
-    assert replace(rows, kind=graded).ignored_negatives == 1
