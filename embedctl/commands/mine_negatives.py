@@ -43,7 +43,7 @@ def command(config: MineConfig) -> None:
     job = build_job(config, files)
     inputs = {"--dataset": files, "--corpus": [job.corpus] if job.corpus else [], "--model": [job.model]}
     with claim(job.outputs, inputs, overwrite=config.overwrite):
-        from embedctl.mining.report import next_command, shortage, summary
+        from embedctl.mining.report import next_step, shortage, summary
         from embedctl.mining.run import mine
 
         result = mine(job)
@@ -51,7 +51,7 @@ def command(config: MineConfig) -> None:
         if message := shortage(job, result):
             console.warn(message)
         if result.negatives:
-            console.info(f"next: {next_command(job)}")
+            console.info(f"next: {next_step(job, result)}")
         if config.json_output:
             console.result(json_result(job, result))
 

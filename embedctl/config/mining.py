@@ -89,7 +89,8 @@ class MineConfig(Command):
     """store embeddings on disk, so that a second run is faster and an interrupted run can continue; disable it with
     --no-cache"""
     scores: bool = option(False, "Output")
-    """also write teacher scores (pos_scores and neg_scores) to the rows; training then uses the distillation loss"""
+    """also write teacher scores (pos_scores and neg_scores) to the rows; training then uses the distillation loss; they
+    are the scores of the reranker, or the cosine similarities of the model if there is no reranker"""
     seed: int = option(42, "Negatives", ge=0)
     """seed of the random choice of negatives"""
     limits: FilterSection = FilterSection()

@@ -64,6 +64,7 @@ class MiningResult:
     short_file: Path | None = None  # file with the reasons per short row; None if there are no such rows
     nearer_rows: int = 0  # rows with `range_extended`: see `MinedRow`
     filled: int = 0  # negatives that `fill` added
+    scored_rows: int = 0  # rows with teacher scores
     above_positive: int = 0  # negatives with a score above the row's reference score
     rejected: Counter[str] = field(default_factory=Counter)  # candidates rejected per filter and limit
 

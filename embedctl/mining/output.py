@@ -48,6 +48,7 @@ def write_rows(
             output = with_negatives(row, [data.text_to_write(text) for text in mined.negatives.ids], job)
             if job.scores:
                 output |= teacher_scores(output, index, data, scorer)
+            result.scored_rows += "neg_scores" in output
             stream.write(_json_line(output))
             if len(mined.negatives) < requested:
                 shortage = {"row": index + 1, "query": data.queries[index]} | mined.shortage(requested)

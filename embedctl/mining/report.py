@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedctl.config import RunSection
+from embedctl.config import LossSection, RunSection
 from embedctl.console import plural
 from embedctl.distributed.random import random_bits
 from embedctl.mining.candidates import MinedRow
@@ -124,6 +124,18 @@ def _section(sample: Sample) -> str:
         for label, scores, text in sample.texts
     )
     return f"<section><h3>Row {sample.row}, query: {escape(sample.query)}</h3><table>{lines}</table></section>"
+
+
+def next_step(job: MiningJob, result: MiningResult) -> str:
+    """Return what to do with the mined rows: the command that trains the model on them.
+
+    The model learns nothing from its own scores, so rows with them are for another model. They are cosine similarities,
+    which need the temperature of the student's.
+    """
+    if result.scored_rows and not job.rerank_with:
+        option = f"--teacher-temperature {LossSection().temperature:g}"
+        return f"train another model on {job.output} with {option}; the teacher scores in it are those of {job.model}"
+    return next_command(job)
 
 
 def next_command(job: MiningJob) -> str:

@@ -10,7 +10,7 @@ from embedctl import console
 from embedctl.console import plural
 from embedctl.data.passages import read_passages
 from embedctl.data.rows import read_rows
-from embedctl.errors import DataError
+from embedctl.errors import ConfigError, DataError
 from embedctl.files import write_atomically
 from embedctl.inputs import InputFiles
 from embedctl.mining.cache import ArrayCache, cached_encode
@@ -35,7 +35,7 @@ def mine(job: MiningJob) -> MiningResult:
     """Run a mining job and write its output files.
 
     Raises:
-        ConfigError: a package that the search needs is not installed.
+        ConfigError: a package that the search needs is not installed, or the model's scores cannot be teacher scores.
         DataError: a row or the corpus is invalid, or the corpus is empty.
         ModelError: a model cannot be loaded, or returns an embedding or score that is NaN or infinite.
     """
@@ -83,10 +83,12 @@ def encode(job: MiningJob, data: MiningData) -> EncodedData:
     """Encode queries and passages, using the cache.
 
     Raises:
+        ConfigError: the model's scores cannot be teacher scores.
         ModelError: the model cannot be loaded.
     """
     texts, queries = data.distinct.texts, data.queries
     embedder = Embedder.from_pretrained(job.model, device=job.device, trust_remote_code=job.trust_remote_code)
+    check_teacher(job, embedder.similarity)
     cache = ArrayCache(job.cache)
     encode_texts = cached_encode(embedder, cache)
     counts = f"{plural(len(texts), 'passage')} and {plural(len(queries), 'query', 'queries')}"
@@ -100,6 +102,18 @@ def encode(job: MiningJob, data: MiningData) -> EncodedData:
     if cache.hits:
         console.info(f"read {plural(cache.hits, 'embedding')} from the cache {cache.folder}")
     return EncodedData(data, query_QH, text_PH, embedder.similarity, str(embedder.device))
+
+
+def check_teacher(job: MiningJob, similarity: Similarity) -> None:
+    """Raise a ConfigError if the scores of the model, compared by `similarity`, would be written as teacher scores.
+
+    The distillation losses compare teacher scores with cosine similarities. The scale of other functions depends on the
+    lengths of the embeddings, so no --teacher-temperature can be recommended for them.
+    """
+    if job.scores and not job.rerank_with and similarity is not COSINE:
+        function = f"the similarity function of {job.model}, {similarity.name}, has no fixed scale"
+        message = f"--scores: {function}, so its scores cannot be used as teacher scores"
+        raise ConfigError(message, "use --rerank-with MODEL to write the scores of a reranker, or remove --scores")
 
 
 def build_miner(job: MiningJob, encoded: EncodedData) -> Miner:

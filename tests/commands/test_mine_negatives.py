@@ -72,6 +72,7 @@ def test_the_output_contains_valid_rows_with_mined_negatives(mine):
         "nearer_rows": 0,
         "rejected": {"answers": 10, "near-duplicates of answers": 0, "the query itself": 0},
         "filled": 0,
+        "scored_rows": 0,
         "above_positive": 0,
         "short_file": None,
     }
@@ -227,13 +228,17 @@ def test_the_default_dataset_is_the_example_file(mine):
 
 
 def test_scores_are_written_as_teacher_scores_of_the_model(mine, tiny_model):
-    rows, _, _ = mine(scores=True)
+    rows, summary, err = mine(scores=True)
+    assert summary["scored_rows"] == 10
+    assert "next: train another model on mined.jsonl with --teacher-temperature 0.02; the teacher" in err
     model = Embedder.from_pretrained(tiny_model, device="cpu")
     for row, parsed in zip(rows, read_rows("mined.jsonl"), strict=True):
         assert parsed.kind is RowKind.TEACHER
         query, *texts = model.encode([row["query"], *row["pos"], *row["neg"]], prompt="")
         np.testing.assert_allclose([*row["pos_scores"], *row["neg_scores"]], texts @ query, atol=1e-5)
-    plain, _, _ = mine(output="plain.jsonl")
+    plain, summary, err = mine(output="plain.jsonl")
+    assert summary["scored_rows"] == 0
+    assert "next: embedctl train" in err
     assert [row["neg"] for row in plain] == [row["neg"] for row in rows]
     assert {row.kind for row in read_rows("plain.jsonl")} == {RowKind.HARD}
 

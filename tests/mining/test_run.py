@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedctl.data.passages import Passage
 from embedctl.data.rows import Row
-from embedctl.errors import DataError
+from embedctl.errors import ConfigError, DataError
 from embedctl.mining.candidates import Limits, Selection
 from embedctl.mining.data import collect_data
 from embedctl.mining.job import MiningJob
@@ -95,13 +95,25 @@ def test_negatives_limits_and_scores_follow_the_similarity_function_of_the_model
         expected.append([passages[text] for text in allowed[:3]])
     every = Selection(0, 8, 3, "top", seed=0)
     settings = {"model": str(tmp_path / name), "limits": Limits(margin=margin), "selection": every, "ann": ann}
-    result = mine(replace(job, scores=True, **settings))
+    result = mine(replace(job, **settings))
     rows = [json.loads(line) for line in job.output.read_text().splitlines()]
     assert [row.get("neg", []) for row in rows] == expected
     assert 0 < result.negatives < 24
-    for row, own in zip(rows, scores, strict=True):
-        found = [own[passages.index(text)] for text in row.get("neg", [])]
-        np.testing.assert_allclose(row.get("neg_scores", []), found, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_only_cosine_similarities_are_written_as_teacher_scores(job, name, tiny_model, tmp_path):
+    job = replace(job, scores=True, model=save_stating(tiny_model, tmp_path / name, name))
+    if name != "cosine":
+        with pytest.raises(ConfigError, match=rf"--scores: .*, {name}, has no fixed scale") as refused:
+            mine(job)
+        assert refused.value.hint.startswith("use --rerank-with MODEL")
+        return
+    assert mine(job).scored_rows == 8
+    model = SentenceTransformer(job.model, device="cpu")
+    for row in map(json.loads, job.output.read_text().splitlines()):
+        expected = model.similarity(model.encode([row["query"]]), model.encode([*row["pos"], *row["neg"]]))[0]
+        np.testing.assert_allclose([*row["pos_scores"], *row["neg_scores"]], expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", SIMILARITIES)
