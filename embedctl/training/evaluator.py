@@ -52,7 +52,7 @@ class Evaluator:
         return metrics
 
     def _metrics(self, vectors: NDArray[np.float32], dim: int) -> dict[str, float]:
-        """Return the metrics of the `dim` leading dimensions."""
+        """Return the metrics of the `dim` leading dimensions of the vectors, which are prepared here."""
         queries, similarity = len(self.collection.queries), self.session.embedder.similarity
         query_QH, corpus_DH = np.split(similarity.prepare(vectors[:, :dim]), [queries])
         return means(metrics_per_query(self.collection, query_QH, corpus_DH, similarity=similarity))
@@ -60,7 +60,7 @@ class Evaluator:
 
 @torch.no_grad()
 def encode_distributed(session: Session, texts: Ragged) -> NDArray[np.float32]:
-    """Return the vectors (N, H) of N texts on every rank, prepared for the model's similarity function.
+    """Return the vectors (N, H) of N texts on every rank, not yet prepared for the model's similarity function.
 
     Each rank encodes a part. Called by all ranks.
     """
@@ -75,7 +75,7 @@ def encode_distributed(session: Session, texts: Ragged) -> NDArray[np.float32]:
     gathered = gather_vectors(torch.cat(parts), partition.counts).cpu().numpy()
     vectors = np.empty_like(gathered)
     vectors[partition.order] = gathered
-    return embedder.similarity.prepare(vectors)
+    return vectors
 
 
 @dataclass

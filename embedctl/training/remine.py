@@ -103,10 +103,10 @@ class EpochMiner:
         return mined
 
     def _vectors(self, ids: Integers) -> Vectors:
-        """Return the vectors (N, H) of N texts on every rank."""
+        """Return the vectors (N, H) of N texts on every rank, prepared for the model's similarity function."""
         vectors = np.empty((len(ids), self.session.embedder.dimension), dtype=np.float32)
         order = longest_first(np.asarray(self.texts.lengths[ids]))
         for start in range(0, len(ids), TEXTS_PER_BLOCK):
             block = order[start : start + TEXTS_PER_BLOCK]
             vectors[block] = encode_distributed(self.session, self.texts.tokens_of(ids[block]))
-        return vectors
+        return self.session.embedder.similarity.prepare(vectors)

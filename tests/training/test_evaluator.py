@@ -10,15 +10,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 from embedctl.config import TrainConfig, dump, load
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.metrics import evaluate_embedder, means
 from embedctl.model.embedder import Embedder
+from embedctl.model.similarity import COSINE
 from embedctl.run_folder import RunFolder
+from embedctl.tokens.packing import Ragged
 from embedctl.tokens.text_settings import TextSettings
-from embedctl.training.evaluator import Evaluator
+from embedctl.training import evaluator
+from embedctl.training.evaluator import Evaluator, encode_distributed
 from tests.conftest import save_stating, sentence
 
 STOP_AFTER_SAVE = """
@@ -132,3 +136,27 @@ def test_prompts_of_training_are_prepended(tiny_model: str):
 def texts_of(evaluator: Evaluator) -> list[np.ndarray]:
     """Return the tokens of each text."""
     return np.split(evaluator.texts.ids, np.cumsum(evaluator.texts.lengths)[:-1].astype(int))
+
+
+class FixedVectors:
+    """A session whose model returns the vector n for the text with the token n."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.embedder = SimpleNamespace(packed=True, features=lambda texts: texts, similarity=COSINE)
+        self.budget, self.model, self.vectors = 4, torch.nn.Identity(), torch.from_numpy(vectors)
+
+    def __call__(self, texts: Ragged) -> torch.Tensor:
+        return self.vectors[texts.ids]
+
+
+def test_vectors_are_prepared_once_after_truncation_as_eval_does(monkeypatch):
+    vectors = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
+    session, texts = FixedVectors(vectors), Ragged(np.arange(7, dtype=np.int32), np.ones(7, np.int64))
+    np.testing.assert_array_equal(encode_distributed(session, texts), vectors)
+    compared = []
+    record = lambda _collection, *parts, similarity: compared.append(np.concatenate(parts)) or {"x": {"a": 1.0}}  # noqa: E731
+    monkeypatch.setattr(evaluator, "metrics_per_query", record)
+    session.embedder.encoded_dimension = lambda _dim: 5
+    assert Evaluator(session, SimpleNamespace(queries=[0, 1]), texts, (3,))() == {"x": 1.0, "x dim 3": 1.0}
+    np.testing.assert_array_equal(compared[0], COSINE.prepare(vectors))
+    np.testing.assert_array_equal(compared[1], COSINE.prepare(vectors[:, :3]))
