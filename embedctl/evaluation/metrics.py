@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedctl.evaluation.collections import Collection
 from embedctl.evaluation.names import METRICS
-from embedctl.model.similarity import COSINE, Similarity
+from embedctl.model.similarity import Similarity
 from embedctl.search.exact import Vectors, search
 from embedctl.search.vectors import passage_vectors, query_vectors
 
@@ -22,11 +22,7 @@ QUERIES_PER_BLOCK = 512
 
 
 def rank_documents(
-    collection: Collection,
-    query_QH: Vectors,
-    corpus_DH: Vectors,
-    device: str | None = None,
-    similarity: Similarity = COSINE,
+    collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None, *, similarity: Similarity
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield each query id with the ids of the most similar documents, the best first.
 
@@ -36,7 +32,7 @@ def rank_documents(
     """
     copies = _documents_equal_to_queries(collection)
     depth = DEPTH + max(map(len, copies.values()), default=0) + 1
-    _, indices = search(query_QH, corpus_DH, depth, device, similarity)
+    _, indices = search(query_QH, corpus_DH, depth, device, similarity=similarity)
     ids = list(collection.corpus)
     for (query, text), found in zip(collection.queries.items(), indices, strict=True):
         grades = collection.qrels[query]
@@ -56,11 +52,7 @@ def _documents_equal_to_queries(collection: Collection) -> dict[str, list[str]]:
 
 
 def metrics_per_query(
-    collection: Collection,
-    query_QH: Vectors,
-    corpus_DH: Vectors,
-    device: str | None = None,
-    similarity: Similarity = COSINE,
+    collection: Collection, query_QH: Vectors, corpus_DH: Vectors, device: str | None = None, *, similarity: Similarity
 ) -> PerQuery:
     """Return each metric of each query, given the embeddings of the collection's queries and corpus in their order.
 
@@ -73,7 +65,7 @@ def metrics_per_query(
 
     names = {str(ir_measures.parse_measure(measure)): name for name, measure in METRICS.items()}
     values: PerQuery = {name: dict.fromkeys(collection.queries, 0.0) for name in METRICS}
-    ranked = rank_documents(collection, query_QH, corpus_DH, device, similarity)
+    ranked = rank_documents(collection, query_QH, corpus_DH, device, similarity=similarity)
     while block := dict(islice(ranked, QUERIES_PER_BLOCK)):
         # ir-measures sorts by score. This score decreases in the order of the documents and has no ties.
         run = {
@@ -110,4 +102,4 @@ def evaluate_embedder(
     prompts = [collection.prompts.get(query) for query in collection.queries]
     query_QH = query_vectors(embedder, queries, prompts, prompt=query_prompt, dim=dim)
     corpus_DH = passage_vectors(embedder, passages, prompt=passage_prompt, dim=dim)
-    return metrics_per_query(collection, query_QH, corpus_DH, str(embedder.device), embedder.similarity)
+    return metrics_per_query(collection, query_QH, corpus_DH, str(embedder.device), similarity=embedder.similarity)

@@ -19,7 +19,7 @@ from embedctl.distributed.random import random_bits
 from embedctl.mining.candidates import Candidates, Limits, MinedRow, Selection
 from embedctl.mining.filters import Filter
 from embedctl.mining.rerank import Reranker
-from embedctl.model.similarity import COSINE, Similarity
+from embedctl.model.similarity import Similarity
 from embedctl.search.exact import Ids, Searcher, Vectors
 
 RERANK_BLOCK = 16  # rows per block with a reranker: reranking is slow, and the progress bar moves once per block
@@ -147,7 +147,7 @@ class RandomFill:
     seed: int
     query_QH: Vectors  # (Q, H) embedding of each row's query
     corpus_DH: Vectors  # (D, H) embedding of each passage of the corpus
-    similarity: Similarity = COSINE  # function of the model
+    similarity: Similarity  # function of the model
 
     def __call__(self, candidates: Candidates, selected: Candidates, missing: int) -> Candidates:
         """See `FillFunction`. More passages than `missing` are drawn, because some of them may be rejected."""

@@ -143,7 +143,7 @@ def build_searcher(job: MiningJob, encoded: EncodedData, depth: int) -> Searcher
         ConfigError: a package that the search needs is not installed.
     """
     data, query_QH, corpus_DH, similarity = encoded.data, encoded.query_QH, encoded.corpus, encoded.similarity
-    searcher = exact_searcher(query_QH, corpus_DH, encoded.device, similarity)
+    searcher = exact_searcher(query_QH, corpus_DH, encoded.device, similarity=similarity)
     if job.ann:
         seed = job.selection.seed
         searcher = approximate_searcher(job.ann, query_QH, corpus_DH, depth, seed, searcher, similarity)

@@ -20,7 +20,7 @@ from embedctl.mining.candidates import Limits, Selection, reference_scores
 from embedctl.mining.data import Hashes
 from embedctl.mining.filters import exclude_near_duplicates, exclude_query
 from embedctl.mining.miner import CandidateFilter, Miner, rows_per_block
-from embedctl.model.similarity import COSINE, Similarity
+from embedctl.model.similarity import Similarity
 from embedctl.search.exact import Ids, Vectors, exact_searcher
 from embedctl.tokens.spans import Integers, find_in_sorted
 
@@ -76,7 +76,7 @@ class StoreMiner:
         selection: Selection,
         limits: Limits,
         device: str,
-        similarity: Similarity = COSINE,
+        similarity: Similarity,
     ) -> tuple[Ids, NDArray[np.float32]]:
         """Return the negatives of some of the queries.
 
@@ -106,7 +106,7 @@ class StoreMiner:
         miner = Miner(CandidateFilter(filters, limits, reference_Q), selection, max_excluded)
         ids = np.full((len(queries), selection.count), -1, dtype=np.int64)
         above_positive = np.full(ids.shape, np.nan, dtype=np.float32)
-        searcher = exact_searcher(query_QH, passage_PH, device, similarity)
+        searcher = exact_searcher(query_QH, passage_PH, device, similarity=similarity)
         mined_rows = miner.mine(queries, searcher, rows_per_block(device))
         for index, mined in enumerate(mined_rows):
             ids[index, : len(mined.negatives)] = self.passage_id_P[mined.negatives.ids]

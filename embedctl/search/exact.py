@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embedctl.errors import ModelError
-from embedctl.model.similarity import COSINE, InnerProduct, Similarity
+from embedctl.model.similarity import DOT, InnerProduct, Similarity
 from embedctl.model.similarity import Vectors as Vectors  # re-exported
 
 Ids = NDArray[np.int64]
@@ -26,7 +26,7 @@ GPU_BLOCK_DOCUMENTS = 1 << 18
 
 
 def search(
-    queries: Vectors, corpus: Vectors, k: int, device: str | None = None, similarity: Similarity = COSINE
+    queries: Vectors, corpus: Vectors, k: int, device: str | None = None, *, similarity: Similarity
 ) -> tuple[Vectors, Ids]:
     """Return scores (Q, k) in descending order and ids (Q, k) of the k nearest documents, or of all D if k is larger.
 
@@ -47,11 +47,9 @@ def search(
     return search_torch(queries, corpus, k, device, similarity)
 
 
-def exact_searcher(
-    query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu", similarity: Similarity = COSINE
-) -> Searcher:
+def exact_searcher(query_QH: Vectors, corpus_DH: Vectors, device: str = "cpu", *, similarity: Similarity) -> Searcher:
     """Return a searcher that calls `search`."""
-    return lambda rows, k: search(query_QH[rows], corpus_DH, k, device, similarity)
+    return lambda rows, k: search(query_QH[rows], corpus_DH, k, device, similarity=similarity)
 
 
 def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Ids]:
@@ -70,13 +68,11 @@ def search_faiss(queries: Vectors, corpus: Vectors, k: int) -> tuple[Vectors, Id
     tied = np.flatnonzero(scores[:, k] == scores[:, k - 1]) if k < len(corpus) else ()
     scores, ids = scores[:, :k], ids[:, :k]
     if len(tied):
-        scores[tied], ids[tied] = search_torch(queries[tied], corpus, k, "cpu")
+        scores[tied], ids[tied] = search_torch(queries[tied], corpus, k, "cpu", DOT)
     return scores, ids
 
 
-def search_torch(
-    queries: Vectors, corpus: Vectors, k: int, device: str, similarity: Similarity = COSINE
-) -> tuple[Vectors, Ids]:
+def search_torch(queries: Vectors, corpus: Vectors, k: int, device: str, similarity: Similarity) -> tuple[Vectors, Ids]:
     """Search with torch."""
     size = BLOCK_DOCUMENTS.get(device, GPU_BLOCK_DOCUMENTS)
     blocks = (corpus[documents] for documents in _slices(len(corpus), size))
@@ -84,7 +80,7 @@ def search_torch(
 
 
 def search_blocks(
-    queries: Vectors, blocks: Iterable[Vectors], k: int, device: str, similarity: Similarity = COSINE
+    queries: Vectors, blocks: Iterable[Vectors], k: int, device: str, similarity: Similarity
 ) -> tuple[Vectors, Ids]:
     """Search with torch in a corpus given as blocks (B, H), of which one at a time is on the device.
 

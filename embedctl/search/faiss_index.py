@@ -7,7 +7,7 @@ Dimensions: N vectors, H of the embeddings, Q queries, k nearest vectors.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embedctl import console
 from embedctl.errors import ConfigError
-from embedctl.model.similarity import COSINE, MANHATTAN, Similarity
+from embedctl.model.similarity import MANHATTAN, Similarity
 from embedctl.search.exact import Ids, Searcher, Vectors, search_blocks
 from embedctl.storage.quantization import dequantize
 
@@ -34,7 +34,7 @@ class StoredVectors:
 
     parts: list[NDArray[Any]]  # arrays (n, H) in the order of the rows
     ranges: NDArray[np.float32] | None = None  # (2, H) minimum and maximum of each dimension for int8, else None
-    similarity: Similarity = COSINE
+    similarity: Similarity = field(kw_only=True)
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -93,7 +93,7 @@ def build_index(stored: StoredVectors, kind: str) -> Any:
     return index
 
 
-def search_index(index: Any, queries: Vectors, k: int, similarity: Similarity = COSINE) -> tuple[Vectors, Ids]:
+def search_index(index: Any, queries: Vectors, k: int, similarity: Similarity) -> tuple[Vectors, Ids]:
     """Return scores (Q, k) in descending order and indices of vectors (Q, k); -1 if fewer than k were found.
 
     The queries (Q, H) are prepared for the similarity function. If k is larger than N, N vectors are returned.
@@ -117,13 +117,7 @@ def recall(found: Ids, expected: Ids) -> float:
 
 
 def approximate_searcher(
-    kind: str,
-    query_QH: Vectors,
-    corpus_DH: Vectors,
-    k: int,
-    seed: int,
-    exact: Searcher,
-    similarity: Similarity = COSINE,
+    kind: str, query_QH: Vectors, corpus_DH: Vectors, k: int, seed: int, exact: Searcher, similarity: Similarity
 ) -> Searcher:
     """Build a faiss index (hnsw or ivf), print its recall, and return a searcher that uses it for up to k documents.
 

@@ -53,7 +53,7 @@ def load_stored_vectors(output: Path, similarity: Similarity) -> StoredVectors:
         files = [output]
         path = ranges_path(output)
         ranges = np.load(path) if path.is_file() and np.load(output, mmap_mode="r").dtype == np.int8 else None
-    return StoredVectors([np.load(file, mmap_mode="r") for file in files], ranges, similarity)
+    return StoredVectors([np.load(file, mmap_mode="r") for file in files], ranges, similarity=similarity)
 
 
 def write_index(

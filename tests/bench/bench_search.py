@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from embedctl.model.similarity import COSINE
 from embedctl.search.exact import search_faiss, search_torch
 
 DIMENSIONS, NEIGHBOURS = 384, 100
@@ -52,7 +53,7 @@ def main(document_count: int = 1_000_000, query_count: int = 10_000) -> None:
     print(f"matrix product: {product_seconds:.1f} s")
     searches = {
         "faiss": lambda block: search_faiss(block, corpus, NEIGHBOURS),
-        "torch": lambda block: search_torch(block, corpus, NEIGHBOURS, "cpu"),
+        "torch": lambda block: search_torch(block, corpus, NEIGHBOURS, "cpu", COSINE),
     }
     for name, search in searches.items():
         seconds = measure(search, queries)

@@ -33,7 +33,7 @@ QUERY = np.array([[1, 0]], dtype=np.float32)
 
 
 def mean_metrics(collection: Collection, query_QH: np.ndarray, corpus_DH: np.ndarray) -> dict[str, float]:
-    return means(metrics_per_query(collection, query_QH, corpus_DH))
+    return means(metrics_per_query(collection, query_QH, corpus_DH, similarity=COSINE))
 
 
 def test_relevant_documents_in_second_and_fourth_place():
@@ -73,13 +73,13 @@ def test_grades_are_linear_gains():
 def test_the_mean_is_over_all_queries_and_values_have_query_ids():
     collection = build_collection(20, {0: 1}, {4: 1})
     query_QH = np.repeat(QUERY, 2, axis=0)
-    assert metrics_per_query(collection, query_QH, ordered(20))["MRR@10"] == {"q0": 1.0, "q1": 0.2}
+    assert metrics_per_query(collection, query_QH, ordered(20), similarity=COSINE)["MRR@10"] == {"q0": 1.0, "q1": 0.2}
     assert mean_metrics(collection, query_QH, ordered(20))["MRR@10"] == pytest.approx(0.6)
 
 
 def test_documents_with_equal_scores_keep_the_order_of_the_corpus():
     same = np.ones((30, 2), dtype=np.float32)
-    ranked = dict(rank_documents(build_collection(30, {11: 1}), QUERY, same))
+    ranked = dict(rank_documents(build_collection(30, {11: 1}), QUERY, same, similarity=COSINE))
     assert ranked["q0"] == [f"d{index}" for index in range(30)]
     assert mean_metrics(build_collection(30, {11: 1}), QUERY, same)["MAP"] == pytest.approx(1 / 12)
 
@@ -88,15 +88,15 @@ def test_documents_with_the_querys_text_are_left_out_unless_relevant():
     corpus = {"a": "same", "b": "same", "c": "other", "d": "answer"}
     vectors = ordered(4)
     not_relevant = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 0}})
-    assert dict(rank_documents(not_relevant, QUERY, vectors)) == {"q": ["c", "d"]}
+    assert dict(rank_documents(not_relevant, QUERY, vectors, similarity=COSINE)) == {"q": ["c", "d"]}
     assert mean_metrics(not_relevant, QUERY, vectors)["MRR@10"] == pytest.approx(1 / 2)
     relevant = Collection({"q": "same"}, corpus, {"q": {"d": 1, "b": 1}})
-    assert dict(rank_documents(relevant, QUERY, vectors)) == {"q": ["b", "c", "d"]}
+    assert dict(rank_documents(relevant, QUERY, vectors, similarity=COSINE)) == {"q": ["b", "c", "d"]}
 
 
 def test_the_document_with_the_querys_id_is_left_out_as_in_beir():
     collection = Collection({"b": "one"}, {"a": "x", "b": "y", "c": "z"}, {"b": {"b": 1, "c": 1}})
-    assert dict(rank_documents(collection, QUERY, ordered(3))) == {"b": ["a", "c"]}
+    assert dict(rank_documents(collection, QUERY, ordered(3), similarity=COSINE)) == {"b": ["a", "c"]}
     # BEIR's EvaluateRetrieval ranks a, c: c is found in second place, b never
     assert mean_metrics(collection, QUERY, ordered(3))["MAP"] == pytest.approx((1 / 2 + 0) / 2)
 
@@ -111,7 +111,9 @@ def test_left_out_documents_do_not_reduce_the_depth(monkeypatch):
     monkeypatch.setattr(metrics, "DEPTH", 5)
     corpus = {f"d{index}": "same" if index < 3 else f"text {index}" for index in range(20)}
     collection = Collection({"q": "same"}, corpus, {"q": {"d19": 1}})
-    assert dict(rank_documents(collection, QUERY, ordered(20))) == {"q": ["d3", "d4", "d5", "d6", "d7"]}
+    assert dict(rank_documents(collection, QUERY, ordered(20), similarity=COSINE)) == {
+        "q": ["d3", "d4", "d5", "d6", "d7"]
+    }
 
 
 def test_a_query_without_search_results_has_the_value_0():
@@ -124,9 +126,9 @@ def test_the_block_size_does_not_change_the_metrics(monkeypatch):
     generator = np.random.default_rng(1)
     collection = build_collection(60, *({int(index): 1} for index in generator.integers(0, 60, 23)))
     query_QH, corpus_DH = generator.standard_normal((23, 8), np.float32), generator.standard_normal((60, 8), np.float32)
-    expected = metrics_per_query(collection, query_QH, corpus_DH)
+    expected = metrics_per_query(collection, query_QH, corpus_DH, similarity=COSINE)
     monkeypatch.setattr(metrics, "QUERIES_PER_BLOCK", 5)
-    assert metrics_per_query(collection, query_QH, corpus_DH) == expected
+    assert metrics_per_query(collection, query_QH, corpus_DH, similarity=COSINE) == expected
     scores = query_QH.astype(np.float64) @ corpus_DH.T.astype(np.float64)
     relevant = [int(document[1:]) for grades in collection.qrels.values() for document in grades]
     expected_map = {f"q{row}": 1 / (1 + (scores[row] > scores[row, index]).sum()) for row, index in enumerate(relevant)}

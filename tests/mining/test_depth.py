@@ -27,7 +27,7 @@ QUERIES = [f"w{row % 7}" for row in range(ROWS)]
 
 
 def exact() -> Searcher:
-    return exact_searcher(QUERY_QH, CORPUS_DH, "cpu", COSINE)
+    return exact_searcher(QUERY_QH, CORPUS_DH, "cpu", similarity=COSINE)
 
 
 def approximate(kind: str) -> Searcher:

@@ -14,6 +14,7 @@ from embedctl.mining.data import collect_data
 from embedctl.mining.filters import exclude_query, exclude_texts
 from embedctl.mining.job import MiningResult
 from embedctl.mining.miner import CandidateFilter, Miner, RandomFill, fill_relaxed
+from embedctl.model.similarity import DOT
 from embedctl.search.exact import exact_searcher
 
 CORPUS = [f"text {index}" for index in range(40)]
@@ -41,7 +42,7 @@ def mine(selection: Selection, rows: list[Row], corpus: list[str] = CORPUS) -> l
 
 
 def run(miner: Miner, rows: int, corpus_size: int = 40, block: int = 1024) -> list[MinedRow]:
-    searcher = exact_searcher(np.ones((rows, 1), np.float32), VECTORS[:corpus_size])
+    searcher = exact_searcher(np.ones((rows, 1), np.float32), VECTORS[:corpus_size], similarity=DOT)
     return list(miner.mine(range(rows), searcher, block))
 
 
@@ -223,7 +224,7 @@ def test_random_passages_pass_the_filters_and_all_limits_except_the_minimum_scor
     candidate_filter = filter_with(Limits(max_score=0.6, min_score=0.5), [30, 39])
     below = 0
     for seed in range(20):
-        fill = RandomFill(candidate_filter, seed, np.ones((1, 1), np.float32), VECTORS)
+        fill = RandomFill(candidate_filter, seed, np.ones((1, 1), np.float32), VECTORS, DOT)
         (found,) = ids(run(Miner(candidate_filter, Selection(0, 40, 12, "top", seed), 3, fill=fill), 1))
         assert len(found) == len(set(found)) == 12
         assert not {30, 39} & set(found)
@@ -238,6 +239,6 @@ def test_random_passages_exclude_those_that_the_reranker_limits_rejected():
     candidates.rerank_scores[:30], candidates.violation[:30] = 1.0, 0.1
     selected = candidates.take(np.array([30, 31]))
     for seed in range(20):
-        found = RandomFill(candidate_filter, seed, np.ones((1, 1), np.float32), VECTORS)(candidates, selected, 5)
+        found = RandomFill(candidate_filter, seed, np.ones((1, 1), np.float32), VECTORS, DOT)(candidates, selected, 5)
         assert set(found.ids.tolist()) <= set(range(32, 39))
         np.testing.assert_allclose(found.similarities, SCORES[found.ids], atol=1e-6)

@@ -15,6 +15,7 @@ from embedctl.mining.candidates import Limits, MinedRow, Selection
 from embedctl.mining.data import collect_data
 from embedctl.mining.miner import CandidateFilter, Miner, fill_relaxed
 from embedctl.mining.rerank import Reranker, load_cross_encoder
+from embedctl.model.similarity import DOT
 from embedctl.search.exact import exact_searcher
 
 TEXTS = [f"river stone {word}" for word in ("alpha", "beta", "gamma", "delta", "cloud", "engine", "market", "theory")]
@@ -54,7 +55,8 @@ def test_scores_equal_those_of_single_pairs_and_are_cached(reranker, cross_encod
 
 def mine(reranker, selection: Selection, limits: Limits = NO_LIMITS, **options) -> MinedRow:
     """Mine row 0. The similarities decrease from the first text to the last."""
-    searcher = exact_searcher(np.ones((1, 1), np.float32), np.linspace(1, 0.1, 8, dtype=np.float32)[:, None])
+    corpus = np.linspace(1, 0.1, 8, dtype=np.float32)[:, None]
+    searcher = exact_searcher(np.ones((1, 1), np.float32), corpus, similarity=DOT)
     miner = Miner(CandidateFilter({}, limits, np.ones(1, np.float32)), selection, 0, reranker, **options)
     (mined,) = miner.mine(range(1), searcher)
     return mined

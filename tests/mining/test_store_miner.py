@@ -15,6 +15,7 @@ from embedctl.data.store import KINDS, TrainingData
 from embedctl.errors import TrainingError
 from embedctl.mining.candidates import Limits, Selection
 from embedctl.mining.store_miner import StoreMiner, token_hashes
+from embedctl.model.similarity import COSINE
 from embedctl.reading.hashes import text_hash
 from embedctl.tokens.text_settings import TextSettings
 
@@ -89,7 +90,7 @@ def mine(data: TrainingData, vectors: np.ndarray, selection: Selection, margin: 
     mined_vectors = vectors[miner.query_id_Q], vectors[miner.passage_id_P]
     middle = len(miner.query_id_Q) // 3
     parts = [range(middle), range(middle, len(miner.query_id_Q))]
-    found = [miner.mine(part, mined_vectors, selection, Limits(margin=margin), "cpu") for part in parts]
+    found = [miner.mine(part, mined_vectors, selection, Limits(margin=margin), "cpu", COSINE) for part in parts]
     ids, above_positive = (np.concatenate(piece) for piece in zip(*found, strict=True))
     return miner, ids, above_positive
 

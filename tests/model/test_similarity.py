@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import SimilarityFunction, semantic_search
 
+import embedctl
 from embedctl.model.embedder import Embedder
 from embedctl.model.similarity import SIMILARITIES
 from embedctl.search.exact import search
@@ -31,7 +35,7 @@ def test_scores_are_those_of_sentence_transformers(name):
 @pytest.mark.parametrize("name", SIMILARITIES)
 def test_search_is_that_of_sentence_transformers(name):
     similarity = SIMILARITIES[name]
-    scores, ids = search(similarity.prepare(QUERIES), similarity.prepare(DOCUMENTS), 12, "cpu", similarity)
+    scores, ids = search(similarity.prepare(QUERIES), similarity.prepare(DOCUMENTS), 12, "cpu", similarity=similarity)
     function = SimilarityFunction.to_similarity_fn(name)
     queries, documents = torch.from_numpy(QUERIES), torch.from_numpy(DOCUMENTS)
     expected = semantic_search(queries, documents, top_k=12, score_function=function)
@@ -42,7 +46,7 @@ def test_search_is_that_of_sentence_transformers(name):
 def test_a_distance_of_equal_vectors_is_zero_and_equal_documents_are_in_order():
     vectors = np.repeat(1000 + RNG.standard_normal((1, 64), np.float32), 60, axis=0)
     for name in ("euclidean", "manhattan"):
-        scores, ids = search(vectors[:30], vectors, 60, "cpu", SIMILARITIES[name])
+        scores, ids = search(vectors[:30], vectors, 60, "cpu", similarity=SIMILARITIES[name])
         assert not scores.any()
         assert (ids == np.arange(60)).all()
 
@@ -56,3 +60,10 @@ def test_truncated_embeddings_are_normalized_only_for_cosine_similarity(name, ti
     embedder = Embedder.from_pretrained(folder, device="cpu")
     assert embedder.similarity is SIMILARITIES[name]
     np.testing.assert_allclose(embedder.encode(texts, dim=16), expected, atol=1e-5)
+
+
+def test_no_function_has_a_default_similarity_function():
+    """A caller that forgets the function of the model would compare its vectors by another one, without a message."""
+    sources = {path: path.read_text(encoding="utf-8") for path in Path(embedctl.__file__).parent.rglob("*.py")}
+    pattern = re.compile(r"similarity: Similarity( \| None)? = (?!field\(kw_only=True\))")
+    assert [path for path, source in sources.items() if pattern.search(source)] == []

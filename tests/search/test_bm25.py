@@ -53,9 +53,8 @@ def test_the_order_is_that_of_the_formula(query):
 def test_hybrid_results_alternate_without_duplicates_and_have_the_scores_of_the_model():
     corpus = np.array([[0.1], [0.2], [0.9], [0.8], [0.7], [0.6]], np.float32)
     queries = np.ones((2, 1), np.float32)
-    search = hybrid_searcher(
-        exact_searcher(queries, corpus), BM25Index(TEXTS), ["river", "unknown"], queries, corpus, COSINE
-    )
+    dense = exact_searcher(queries, corpus, similarity=COSINE)
+    search = hybrid_searcher(dense, BM25Index(TEXTS), ["river", "unknown"], queries, corpus, COSINE)
     scores, ids = search(np.arange(2), 3)
     assert ids[0].tolist() == [2, 1, 3, 0, 4, -1]
     assert ids[1].tolist() == [2, 3, 4, -1, -1, -1]

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from embedctl.errors import ModelError
+from embedctl.model.similarity import DOT
 from embedctl.search import exact
 from embedctl.search.exact import TopK, search, search_faiss, search_torch
 
-BACKENDS = {"faiss": search_faiss, "torch": lambda queries, corpus, k: search_torch(queries, corpus, k, "cpu")}
+BACKENDS = {"faiss": search_faiss, "torch": lambda queries, corpus, k: search_torch(queries, corpus, k, "cpu", DOT)}
 
 
 def integer_vectors(seed: int, rows: int, width: int, highest: int) -> np.ndarray:
@@ -46,7 +47,7 @@ def test_backends_agree_on_random_vectors(small_blocks):
     rng = np.random.default_rng(5)
     queries, corpus = rng.standard_normal((20, 32), np.float32), rng.standard_normal((300, 32), np.float32)
     scores, ids = search_faiss(queries, corpus, 40)
-    other_scores, other_ids = search_torch(queries, corpus, 40, "cpu")
+    other_scores, other_ids = search_torch(queries, corpus, 40, "cpu", DOT)
     np.testing.assert_array_equal(ids, other_ids)
     np.testing.assert_allclose(scores, other_scores, atol=1e-4)
 
@@ -62,15 +63,15 @@ def test_documents_with_negative_scores_are_found():
 
 def test_k_is_limited_to_the_number_of_documents():
     corpus = integer_vectors(0, 4, 3, 5)
-    scores, ids = search(integer_vectors(1, 2, 3, 5), corpus, 10)
+    scores, ids = search(integer_vectors(1, 2, 3, 5), corpus, 10, similarity=DOT)
     assert scores.shape == ids.shape == (2, 4)
     assert [sorted(row) for row in ids.tolist()] == [[0, 1, 2, 3]] * 2
 
 
 def test_an_empty_corpus_and_no_queries():
     vectors, none = np.ones((3, 2), np.float32), np.ones((0, 2), np.float32)
-    assert search(vectors, none, 5)[1].shape == (3, 0)
-    assert search(none, vectors, 2)[1].shape == (0, 2)
+    assert search(vectors, none, 5, similarity=DOT)[1].shape == (3, 0)
+    assert search(none, vectors, 2, similarity=DOT)[1].shape == (0, 2)
 
 
 @pytest.mark.parametrize("invalid", [np.nan, np.inf, -np.inf])
@@ -78,15 +79,15 @@ def test_vectors_that_are_not_finite_are_an_error(invalid):
     good, bad = np.ones((4, 2), np.float32), np.ones((4, 2), np.float32)
     bad[2, 1] = invalid
     with pytest.raises(ModelError, match=r"the embedding of document 2 .* contains NaN or infinity"):
-        search(good, bad, 1)
+        search(good, bad, 1, similarity=DOT)
     with pytest.raises(ModelError, match=r"the embedding of query 2 .* contains NaN or infinity"):
-        search(bad, good, 1)
+        search(bad, good, 1, similarity=DOT)
 
 
 def test_other_types_and_strides_are_accepted():
     corpus = integer_vectors(0, 20, 8, 9)
-    expected = search(corpus[:3, ::2].copy(), corpus[:, ::2].copy(), 4)
-    found = search(corpus[:3, ::2].astype(np.float16), corpus[:, ::2], 4)
+    expected = search(corpus[:3, ::2].copy(), corpus[:, ::2].copy(), 4, similarity=DOT)
+    found = search(corpus[:3, ::2].astype(np.float16), corpus[:, ::2], 4, similarity=DOT)
     np.testing.assert_array_equal(found[1], expected[1])
 
 
@@ -113,4 +114,5 @@ def test_top_k_of_blocks_keeps_the_lower_id_of_equal_scores():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_returns_the_same_ids_as_a_cpu():
     queries, corpus = integer_vectors(1, 30, 16, 7), integer_vectors(2, 5000, 16, 7)
-    np.testing.assert_array_equal(search(queries, corpus, 100, "cuda")[1], search(queries, corpus, 100, "cpu")[1])
+    on_gpu, on_cpu = (search(queries, corpus, 100, device, similarity=DOT)[1] for device in ("cuda", "cpu"))
+    np.testing.assert_array_equal(on_gpu, on_cpu)

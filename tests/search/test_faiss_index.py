@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedctl.model.similarity import normalize
+from embedctl.model.similarity import COSINE, normalize
 from embedctl.search import faiss_index
 from embedctl.search.exact import exact_searcher, search
 from embedctl.search.faiss_index import (
@@ -31,7 +31,7 @@ def stored(dtype: str = "float32", vectors: np.ndarray = VECTORS) -> StoredVecto
     """Return vectors in three parts, like the vectors of three shards."""
     quantizer = Quantizer(dtype)
     numbers = quantizer(vectors)
-    return StoredVectors([numbers[:500], numbers[500:501], numbers[501:]], quantizer.ranges)
+    return StoredVectors([numbers[:500], numbers[500:501], numbers[501:]], quantizer.ranges, similarity=COSINE)
 
 
 def recall_of(index: Any, parts: StoredVectors) -> float:
@@ -44,15 +44,15 @@ def test_a_flat_index_is_exact(block, monkeypatch, tmp_path):
 
     monkeypatch.setattr(faiss_index, "BLOCK", block)
     faiss.write_index(build_index(stored(), "flat"), str(tmp_path / "x.faiss"))
-    scores, rows = search_index(faiss.read_index(str(tmp_path / "x.faiss")), QUERIES, 12)
-    expected_scores, expected_rows = search(QUERIES, normalize(VECTORS), 12, device="cpu")
+    scores, rows = search_index(faiss.read_index(str(tmp_path / "x.faiss")), QUERIES, 12, COSINE)
+    expected_scores, expected_rows = search(QUERIES, normalize(VECTORS), 12, device="cpu", similarity=COSINE)
     assert (rows == expected_rows).all()
     assert np.abs(scores - expected_scores).max() < 1e-6
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("float16", 1e-3), ("int8", 0.02)])
 def test_smaller_types_are_close_to_float32(dtype, error):
-    found, rows = search_index(build_index(stored(dtype), "flat"), QUERIES, 12)
+    found, rows = search_index(build_index(stored(dtype), "flat"), QUERIES, 12, COSINE)
     exact = np.take_along_axis(QUERIES @ normalize(VECTORS).T, rows, axis=1)
     assert np.abs(found - exact).max() < error
     assert recall_of(build_index(stored(dtype), "flat"), stored()) > 0.9
@@ -79,7 +79,7 @@ def test_measured_recall_is_equal_to_a_count_per_query():
     index = build_index(parts, "ivf")
     index.nprobe = 1
     sample = parts.sample(100)
-    _, found = search_index(index, sample, 10)
+    _, found = search_index(index, sample, 10, COSINE)
     exact = np.argsort(-(sample @ normalize(VECTORS).T), axis=1)[:, :10]
     counted = np.mean([len(set(ids) & set(exact_ids)) / 10 for ids, exact_ids in zip(found, exact, strict=True)])
     assert 0.1 < counted < 0.9
@@ -94,21 +94,22 @@ def test_hnsw_has_a_high_recall_for_a_large_k():
     """efSearch grows with k: 128, which is enough for k = 10, would give a recall below 0.9 for k = 400."""
     draw = np.random.default_rng(3)
     centers, queries = draw.standard_normal((2, 300, 64), np.float32)
-    parts = StoredVectors([np.repeat(centers, 10, axis=0) + 0.5 * draw.standard_normal((3000, 64), np.float32)])
+    vectors = np.repeat(centers, 10, axis=0) + 0.5 * draw.standard_normal((3000, 64), np.float32)
+    parts = StoredVectors([vectors], similarity=COSINE)
     assert measure_recall(build_index(parts, "hnsw"), parts, normalize(queries), 400) > 0.97
 
 
 def test_all_lists_are_searched_if_there_are_few():
     """1/16 of the lists would be one list, without the neighbours on the other side of its border."""
-    parts = StoredVectors([VECTORS[:300]])
+    parts = StoredVectors([VECTORS[:300]], similarity=COSINE)
     assert recall_of(build_index(parts, "ivf"), parts) == 1.0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 5, 60])
 def test_an_index_of_few_vectors_finds_each_vector_without_a_warning(kind, count, capfd):
-    few = StoredVectors([VECTORS[:count]])
-    _, rows = search_index(build_index(few, kind), normalize(VECTORS[:count]), 100)
+    few = StoredVectors([VECTORS[:count]], similarity=COSINE)
+    _, rows = search_index(build_index(few, kind), normalize(VECTORS[:count]), 100, COSINE)
     assert rows.shape == (count, count)
     assert (rows[:, 0] == np.arange(count)).all()
     assert capfd.readouterr().err == ""
@@ -130,10 +131,11 @@ def test_rows_are_taken_from_several_parts():
 def test_an_approximate_searcher_prints_its_recall(kind, rows, capsys):
     queries = normalize(np.random.default_rng(1).standard_normal((50, 16)))
     corpus = normalize(np.random.default_rng(2).standard_normal((rows, 16)))
-    search_rows = approximate_searcher(kind, queries, corpus, 10, 0, exact_searcher(queries, corpus))
+    exact = exact_searcher(queries, corpus, similarity=COSINE)
+    search_rows = approximate_searcher(kind, queries, corpus, 10, 0, exact, COSINE)
     printed = capsys.readouterr().err
     scores, ids = search_rows(np.arange(50), 10)
-    expected = search(queries, corpus, 10, "cpu")[1]
+    expected = search(queries, corpus, 10, "cpu", similarity=COSINE)[1]
     counted = np.mean([len(set(found) & set(exact)) / len(exact) for found, exact in zip(ids, expected, strict=True)])
     assert f"recall@{min(10, rows)} is {counted:.1%}" in printed
     assert counted > 0.3

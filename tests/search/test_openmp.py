@@ -20,6 +20,7 @@ folder = sys.argv[1]
 import numpy as np, torch, faiss
 from embedctl.config import TrainConfig, load
 from embedctl.model.embedder import Embedder
+from embedctl.model.similarity import COSINE
 from embedctl.search.exact import search
 from embedctl.search.faiss_index import StoredVectors, build_index
 from embedctl.training.job import TrainJob
@@ -33,8 +34,8 @@ def train(name):
 
 for vectors in (train("before"), train("after")):
     scores, ids = faiss.knn(vectors, vectors, 5, metric=faiss.METRIC_INNER_PRODUCT)
-    np.testing.assert_allclose(scores, search(vectors, vectors, 5, "cpu")[0], atol=1e-5)
-    assert build_index(StoredVectors([vectors]), "hnsw").search(vectors[:9], 5)[0].shape == (9, 5)
+    np.testing.assert_allclose(scores, search(vectors, vectors, 5, "cpu", similarity=COSINE)[0], atol=1e-5)
+    assert build_index(StoredVectors([vectors], similarity=COSINE), "hnsw").search(vectors[:9], 5)[0].shape == (9, 5)
 assert "torch" in sys.modules and "faiss" in sys.modules
 print("done")
 """
