@@ -19,7 +19,7 @@ from embedctl.console import plural
 from embedctl.digests import find_damage, is_file_list
 from embedctl.errors import ModelError
 from embedctl.files import read_json_object
-from embedctl.model.trust import check_model_files, model_modules, model_parts
+from embedctl.model.trust import all_modules, check_model_files, model_parts
 from embedctl.run_folder import SUMMARY_FILE
 
 # The pooler of BERT-like models, which embeddings do not use; a classification head uses it.
@@ -27,6 +27,10 @@ OPTIONAL_WEIGHTS = re.compile(r"(^|\.)pooler\.")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # Modules of sentence-transformers that cannot be created without their config.json.
 CONFIGURED_MODULES = {"Pooling", "Dense", "LSTM", "CNN", "WeightedLayerPooling", "LayerNorm", "WordWeights", "BoW"}
+# Modules with weights; the kind is empty for a folder without modules.json.
+WEIGHTED_MODULES = {"", "Transformer", "Dense", "LSTM", "CNN", "WeightedLayerPooling", "LayerNorm", "StaticEmbedding"}
+# Files with the vocabulary of a tokenizer, beside those that its class names.
+VOCABULARIES = {"tokenizer.json", "*.model", "*.tiktoken", "tekken.json"}
 NAMES_SHOWN = 3  # names of missing weights in a message
 DOWNLOAD_AGAIN = "download the model again; a file of it may be incomplete"
 
@@ -35,10 +39,15 @@ def check_model(path: str, *, trust_remote_code: bool) -> None:
     """Check the files of a model before its weights are loaded.
 
     Raises:
-        ModelError: see `embedctl.model.trust.check_model_files` and `check_files`.
+        ModelError: see `embedctl.model.trust.check_model_files` and `check_files`; or a module has no file of weights.
     """
     check_model_files(path, trust_remote_code=trust_remote_code)
     check_files(path)
+    for module in all_modules(Path(path)) if Path(path).is_dir() else ():
+        if module.kind in WEIGHTED_MODULES and not any(module.folder.glob("*.safetensors")):
+            raise ModelError(
+                f"{module.folder}: the weights are missing: the folder has no model.safetensors", DOWNLOAD_AGAIN
+            )
 
 
 def check_files(path: str) -> None:
@@ -50,10 +59,10 @@ def check_files(path: str) -> None:
     folder = Path(path)
     if not folder.is_dir():
         return
-    for module in model_modules(folder):
-        kind, config = str(module.get("type")).rpartition(".")[2], folder / str(module.get("path", "")) / "config.json"
-        if kind in CONFIGURED_MODULES and not config.exists():
-            raise ModelError(f"{config}: the configuration of the module {kind} is missing", DOWNLOAD_AGAIN)
+    for module in all_modules(folder):
+        config = module.folder / "config.json"
+        if module.kind in CONFIGURED_MODULES and not config.exists():
+            raise ModelError(f"{config}: the configuration of the module {module.kind} is missing", DOWNLOAD_AGAIN)
     for part in model_parts(folder):
         for file in [*part.glob("*.safetensors"), *part.glob("*.json"), *part.glob("*.model")]:
             with file.open("rb") as stream:
@@ -74,34 +83,30 @@ def check_files(path: str) -> None:
         raise ModelError(f"{folder}: the model is damaged: {damage}", hint)
 
 
-def check_tokenizer(path: str, tokenizer: Any) -> None:
-    """Check that a local model contains the vocabulary of its tokenizer; without it, all texts have the same tokens.
-
-    Raises:
-        ModelError: it does not.
-    """
-    names = getattr(tokenizer, "vocab_files_names", None)  # none: a tokenizer of bytes or characters
-    if names and Path(path).is_dir():
-        found = [Path(path, name).exists() for name in {"tokenizer.json", *names.values()}]
-        if not any(found):
-            message = (
-                f"{path}: the tokenizer is missing: the folder contains none of {', '.join(sorted(names.values()))}"
-            )
-            raise ModelError(message, "copy the files of the tokenizer from the base model into the folder")
-
-
 @contextmanager
-def whole_weights(path: str) -> Iterator[None]:
-    """Make transformers refuse a model with missing weights, in a with-block that loads the model `path`.
+def whole_parts(path: str) -> Iterator[None]:
+    """Make transformers refuse missing weights and missing tokenizers, in a with-block that loads the model `path`.
 
     A prefix of all names, for example `module.` of a DataParallel model, is removed, and a message is printed.
 
     Raises:
-        ModelError: the model has weights that its files do not contain.
+        ModelError: the model has weights that its files do not contain, or the folder of a tokenizer has no vocabulary;
+            without it, all texts would have the same tokens.
     """
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    original = PreTrainedModel.__dict__["from_pretrained"]
+    classes: tuple[Any, ...] = (PreTrainedModel, PreTrainedTokenizerBase)
+    original, original_tokenizer = (library_class.__dict__["from_pretrained"] for library_class in classes)
+    refused: list[ModelError] = []  # the library catches errors of tokenizers, and then raises another one
+
+    def _load_tokenizer(cls: Any, source: Any, *arguments: Any, **options: Any) -> Any:
+        folder, names = Path(source, options.get("subfolder") or ""), set(cls.vocab_files_names.values())
+        # no names: a tokenizer of bytes or characters
+        if names and folder.is_dir() and not any(any(folder.glob(name)) for name in names | VOCABULARIES):
+            message = f"{folder}: the tokenizer is missing: the folder contains none of {', '.join(sorted(names))}"
+            refused.append(ModelError(message, "copy the files of the tokenizer from the base model into the folder"))
+            raise refused[0]
+        return original_tokenizer.__func__(cls, source, *arguments, **options)
 
     def _load(cls: Any, /, *arguments: Any, output_loading_info: bool = False, **options: Any) -> Any:
         model, info = original.__func__(cls, *arguments, output_loading_info=True, **options)
@@ -117,11 +122,16 @@ def whole_weights(path: str) -> Iterator[None]:
             raise missing_weights(path, type(model).__name__, missing, info["unexpected_keys"])
         return (model, info) if output_loading_info else model
 
-    PreTrainedModel.from_pretrained = classmethod(_load)  # type: ignore[method-assign, assignment]
+    methods: tuple[Any, ...] = (_load, _load_tokenizer)
+    for library_class, method in zip(classes, methods, strict=True):
+        library_class.from_pretrained = classmethod(method)
     try:
         yield
     finally:
-        PreTrainedModel.from_pretrained = original  # type: ignore[method-assign]
+        for library_class, method in zip(classes, (original, original_tokenizer), strict=True):
+            library_class.from_pretrained = method
+        if refused:
+            raise refused[0]
 
 
 def required_weights(model: Any, missing: Iterable[str]) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,10 +19,15 @@ from embedctl.outputs import record, was_recorded
 from embedctl.remote import hub
 from embedctl.tokens.tokenize import tokenize
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
 EncodeTexts = Callable[[Sequence[str]], NDArray[np.float32]]  # N texts -> vectors (N, H)
 SAMPLE_TEXTS = ("a", "packed and padded texts give the same vector", "the quick brown fox jumps over the lazy dog " * 4)
 MAX_DIFFERENCE = {torch.float32: 1e-4, torch.float64: 1e-8, torch.bfloat16: 0.02, torch.float16: 0.005}
 MIN_COSINE = {torch.float32: 0.99999, torch.float64: 0.99999, torch.bfloat16: 0.99, torch.float16: 0.999}
+# Largest relative difference of the lengths of two vectors, which a missing Normalize module or a scale exceeds.
+MAX_LENGTH_DIFFERENCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.bfloat16: 0.05, torch.float16: 0.02}
 LONG_TEXT_WORDS = 300  # enough for the usual maximum lengths; longer texts take longer
 OWN_CODE_ERRORS = (ValueError, TypeError, RuntimeError, KeyError, IndexError, AttributeError)  # unknown kinds of models
 PACKING_ERRORS = (
@@ -29,6 +35,30 @@ PACKING_ERRORS = (
     TypeError,  # the model or one of its layers (StableLM's) does not accept `cu_seq_lens_q` and `max_length_q`
     RuntimeError,  # the kernel does not support the head size or the GPU, or the model adds a tensor of another shape
 )
+
+
+class Agreement(NamedTuple):
+    """How far two arrays of vectors agree."""
+
+    cosine: float  # the lowest cosine similarity of two rows
+    length: float  # the largest difference between the lengths of two rows, relative to the second array
+
+    @classmethod
+    def of(cls, found: NDArray[np.float32], expected: NDArray[np.float32]) -> Agreement:
+        """Compare two arrays (N, H) row by row."""
+        found_N, expected_N = np.linalg.norm(found, axis=1), np.linalg.norm(expected, axis=1)
+        smallest = np.finfo(np.float32).tiny  # no division by 0
+        cosine_N = (found * expected).sum(axis=1) / np.maximum(found_N * expected_N, smallest)
+        length_N = abs(found_N - expected_N) / np.maximum(expected_N, smallest)
+        return cls(float(cosine_N.min()), float(length_N.max()))
+
+    def is_within(self, cosine: float, length: float) -> bool:
+        """Return whether the cosine similarity is at least `cosine` and the difference of lengths at most `length`."""
+        return self.cosine >= cosine and self.length <= length
+
+    def __str__(self) -> str:
+        lengths = f", lengths differ by {self.length:.1%}" if self.length > min(MAX_LENGTH_DIFFERENCE.values()) else ""
+        return f"cosine {self.cosine:.5f}{lengths}"
 
 
 def sample_vectors(embedder: TokenEmbedder) -> torch.Tensor:
@@ -43,11 +73,9 @@ def comparison_problem(embedder: TokenEmbedder, encoders: Mapping[str, EncodeTex
     Sample texts are encoded with the functions of `encoders`: `queries` and `passages`. The same weights are used, one
     text per forward pass. A model that sentence-transformers cannot run is not compared.
     """
-    model, limit = embedder.model, MIN_COSINE[embedder.dtype]
     texts = [*SAMPLE_TEXTS, "long text " * min(embedder.max_len, LONG_TEXT_WORDS)]
-    options: dict[str, Any] = {"batch_size": 1, "normalize_embeddings": True, "show_progress_bar": False}
     try:
-        expected = [model.encode_query(texts, **options), model.encode_document(texts, **options)]
+        expected = [encode(texts) for encode in own_encoders(embedder.model, batch_size=1)]
     except OWN_CODE_ERRORS:
         return None
     try:
@@ -55,10 +83,20 @@ def comparison_problem(embedder: TokenEmbedder, encoders: Mapping[str, EncodeTex
     except OWN_CODE_ERRORS as cause:
         return f"the model needs another forward pass ({first_line(cause)})"
     for kind, own, vectors in zip(encoders, expected, found, strict=True):
-        cosine = float((torch.as_tensor(own) * normalize(torch.as_tensor(vectors), dim=-1)).sum(dim=-1).min())
-        if not cosine >= limit:
-            return f"the embeddings of {kind} differ from those of sentence-transformers (cosine {cosine:.4f})"
+        agreement = Agreement.of(vectors, own)
+        if not agreement.is_within(MIN_COSINE[embedder.dtype], MAX_LENGTH_DIFFERENCE[embedder.dtype]):
+            return f"the embeddings of {kind} differ from those of sentence-transformers ({agreement})"
     return None
+
+
+def own_encoders(model: SentenceTransformer, **options: Any) -> tuple[EncodeTexts, EncodeTexts]:
+    """Return sentence-transformers' functions that encode queries and passages with the model's prompts.
+
+    If the model states `truncate_dim`, vectors are normalized again for the cosine, as `Embedder.encode` does.
+    """
+    truncated = model.truncate_dim is not None and model.similarity_fn_name == "cosine"
+    options |= {"normalize_embeddings": truncated, "show_progress_bar": False}
+    return partial(model.encode_query, **options), partial(model.encode_document, **options)
 
 
 def was_compared(path: str) -> bool:
@@ -75,7 +113,7 @@ def record_comparison(path: str) -> None:
 
 def _comparison() -> str:
     packages = ("sentence-transformers", "transformers", "tokenizers", "torch")
-    return " ".join(("compared:", __version__, *map(version, packages)))
+    return " ".join(("compared with lengths:", __version__, *map(version, packages)))
 
 
 @torch.no_grad()

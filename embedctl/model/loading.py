@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from embedctl import console
 from embedctl.errors import ModelError, first_line
 from embedctl.model.adapters import merge_adapters
-from embedctl.model.completeness import check_files, check_model, check_tokenizer, whole_weights
+from embedctl.model.completeness import check_files, check_model, whole_parts
 from embedctl.model.paths import check_model_path
-from embedctl.model.trust import check_code, code_refused, hub_pickle_refused, safe_loading
+from embedctl.model.trust import check_code, code_refused, hub_pickle_refused, model_modules, safe_loading
 from embedctl.remote import hub
 
 if TYPE_CHECKING:
@@ -57,11 +57,11 @@ def load_sentence_transformer(
             model = SentenceTransformer(modules=[transformer, pooling_module, Normalize()], device="cpu")
         else:
             model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings)
-    tokenizer: Any = getattr(model, "tokenizer", None)
-    check_tokenizer(path, tokenizer)
-    if getattr(tokenizer, "pad_token", "") is None and tokenizer.eos_token is not None:
-        tokenizer.pad_token = tokenizer.eos_token  # any token serves, because padding is masked
-        console.info(f"{path}: the tokenizer has no padding token; {tokenizer.eos_token} is used")
+    for module in model.modules():
+        tokenizer: Any = getattr(module, "tokenizer", None)
+        if getattr(tokenizer, "pad_token", "") is None and tokenizer.eos_token is not None:
+            tokenizer.pad_token = tokenizer.eos_token  # any token serves, because padding is masked
+            console.info(f"{path}: the tokenizer has no padding token; {tokenizer.eos_token} is used")
     merge_adapters(model)
     return model
 
@@ -82,7 +82,7 @@ def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
     hub.go_offline_if_unreachable(path)
     silence_transformers()
     try:
-        with safe_loading(path), whole_weights(path):
+        with safe_loading(path), whole_parts(path):
             yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as cause:
         if "trust_remote_code" in str(cause):
@@ -112,9 +112,12 @@ def load_tokenizer(path: str) -> Any:
         check_files(path)
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    check_tokenizer(path, tokenizer)
-    return tokenizer
+        folder = hub.configuration_folder(path)
+        first = next(iter(model_modules(folder)), {}) if folder else {}
+        if str(first.get("type")).endswith(".Router"):
+            message = f"{path}: the model has a tokenizer for queries and one for passages, which are not counted"
+            raise ModelError(message, "omit --model")
+        return AutoTokenizer.from_pretrained(path, subfolder=str(first.get("path", "")), trust_remote_code=False)
 
 
 def hash_weights(model: torch.nn.Module) -> str:
