@@ -34,7 +34,7 @@ from embedctl.tokens.spans import Integers
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.tokens.tokenize import tokenize, tokenizer_fingerprint
 
-VERSION = 4  # of the arrays of a store; a store of another version is not reused
+VERSION = 5  # of the arrays of a store; a store of another version is not reused
 ROWS_PER_BLOCK = 2048
 HASHES_PER_BLOCK = 1 << 20
 
@@ -94,6 +94,7 @@ def _build(files: Sequence[str], tokenizer: Any, settings: TextSettings, folder:
         "rows": kinds.total(),
         "texts": len(lengths),
         "tokens": int(lengths.sum()),
+        "largest_token": int(read_array(folder, "tokens").max(initial=0)),
         "kinds": {kind.value: kinds[kind] for kind in KINDS if kinds[kind]},
     }
     files_of_store = sorted(path.name for path in folder.iterdir())

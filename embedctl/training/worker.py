@@ -38,7 +38,7 @@ from embedctl.resources import private_cache
 from embedctl.run_folder import RunFolder
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.training import checkpoint
-from embedctl.training.base_model import append_normalize, check_layers, with_lengths
+from embedctl.training.base_model import append_normalize, check_layers, check_rows, with_lengths
 from embedctl.training.batch_loader import BatchLoader, Schedule
 from embedctl.training.budget import explain_out_of_memory
 from embedctl.training.checkpoint import Progress
@@ -75,6 +75,7 @@ def run(job: TrainJob, *, new_config: Path | None = None) -> None:
     text_settings = text_settings_of(job, embedder)
     files = [source.path for source in job.sources]
     data = open_or_build(files, embedder.tokenizer, text_settings, private_cache("stores"))
+    check_rows(job, embedder, data)
     check_options(job.loss, {RowKind(kind) for kind in data.facts["kinds"]})
     session = Session.prepare(embedder, runtime, job)
     start = resume(job, session)
