@@ -117,7 +117,8 @@ def load_tokenizer(path: str) -> Any:
         if str(first.get("type")).endswith(".Router"):
             message = f"{path}: the model has a tokenizer for queries and one for passages, which are not counted"
             raise ModelError(message, "omit --model")
-        return AutoTokenizer.from_pretrained(path, subfolder=str(first.get("path", "")), trust_remote_code=False)
+        name, subfolder = hub.full_name(path), str(first.get("path", ""))
+        return AutoTokenizer.from_pretrained(name, subfolder=subfolder, trust_remote_code=False)
 
 
 def hash_weights(model: torch.nn.Module) -> str:
