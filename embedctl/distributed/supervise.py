@@ -41,7 +41,7 @@ from embedctl.signals import STOP_SIGNALS, handled_stop_signals
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 CRASH_HINT = "read the output above; if it does not name the cause, report this as a bug in embedctl, with that output"
 # Signals with which the system kills a process although the program is right.
-KILL_HINTS = {
+KILL_HINTS: dict[int, str] = {
     signal.SIGKILL: f"the system kills processes when memory runs out: {MEMORY_HINT}",
     signal.SIGBUS: "a file became shorter, or a disk or /dev/shm is full: free space and run again",
     signal.SIGILL: "a package uses instructions that this processor lacks: install packages built for it",
