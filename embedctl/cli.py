@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated
 
 import typer
 
 from embedctl import __version__, console
 from embedctl.commands.help import CommandHelp, RootHelp
-from embedctl.errors import ConfigError, EmbedctlError, Stopped, Terminated, system_error
+from embedctl.credentials import masked
+from embedctl.errors import EXIT_BUG, ConfigError, EmbedctlError, Stopped, Terminated, system_error
 from embedctl.resources import complete_environment
 from embedctl.signals import stop_signals_raised
 
@@ -81,9 +84,18 @@ def check_encoding(arguments: list[str]) -> None:
             raise ConfigError(f"the {name} {written} is not UTF-8", hint)
 
 
+def report_bug(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a bug without credentials, and end the process with the exit code of a bug."""
+    sys.stderr.write(masked("".join(traceback.format_exception(kind, value, trace))))
+    console.error("this is a bug in embedctl", "report it with the traceback above")
+    sys.stderr.flush()
+    os._exit(EXIT_BUG)
+
+
 def main() -> None:
     """Run the command line. An error that the user can fix is printed as a message; a bug, as a traceback."""
     console.configure()
+    sys.excepthook = report_bug
     try:
         with stop_signals_raised():
             check_encoding(sys.argv[1:])

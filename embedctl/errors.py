@@ -118,9 +118,13 @@ class Stopped(EmbedctlError):
 def first_line(exception: BaseException) -> str:
     """Return the first line of another library's error message, at most 300 characters and without credentials.
 
-    If the message is empty, return the name of the exception's type.
+    A line that ends with a colon is followed by the next one. If the message is empty, or is only a key that was not
+    found, it begins with the name of the exception's type.
     """
-    return masked((str(exception).strip() or type(exception).__name__).splitlines()[0])[:300]
+    name, (line, *others) = type(exception).__name__, (str(exception).strip() or type(exception).__name__).splitlines()
+    if line.endswith(":") and others:
+        line = f"{line} {others[0].strip()}"
+    return masked(f"{name}: {line}" if isinstance(exception, KeyError) else line)[:300]
 
 
 def system_error(cause: BaseException) -> EmbedctlError | None:

@@ -94,8 +94,6 @@ def test_a_file_of_fsdp2_with_two_machines(write):
         ("distributed_type", "NO", {"num_processes": 1}),
         ("use_cpu", True, {"cpu": True}),
         ("mixed_precision", False, {"mixed_precision": "no"}),  # an unquoted `no`
-        ("mixed_precision", None, {}),
-        ("main_process_ip", None, {}),
         ("main_process_port", 0, {"main_process_port": 0}),
         ("deepspeed_config", {}, {}),
         ("dynamo_backend", "NO", {}),
@@ -107,7 +105,6 @@ def test_a_file_of_fsdp2_with_two_machines(write):
         ("fsdp_reshard_after_forward", True, {"fsdp_reshard": True}),
         ("fsdp_backward_prefetch", "BACKWARD_PRE", {}),
         ("fsdp_use_orig_params", True, {}),
-        ("fsdp_transformer_layer_cls_to_wrap", None, {"fsdp_layers": []}),
         ("fsdp_version", 1, {}),
     ],
 )
@@ -156,11 +153,48 @@ def test_keys_that_are_refused_are_named_with_their_line(key, value, write):
     assert error.value.hint
 
 
+def test_names_are_accepted_in_any_case(write):
+    file = write("distributed_type: fsdp\nfsdp_config: {fsdp_reshard_after_forward: false}\n")
+    assert read_options(file, {}) == {"strategy": "fsdp", "fsdp_reshard": False}
+
+
+def test_keys_without_a_value_are_not_given(write):
+    keys = dict.fromkeys(KEYS) | {"distributed_type": "FSDP", "fsdp_config": dict.fromkeys(FSDP_KEYS)}
+    assert read_options(write(yaml.safe_dump(keys)), {}) == {"strategy": "fsdp"}
+    assert read_options(write("distributed_type: MULTI_GPU\nfsdp_config:\n"), {}) == {"strategy": "ddp"}
+
+
+def test_a_contradiction_names_the_option_as_it_is_given(write):
+    file = write("distributed_type: FSDP\nuse_cpu: true\nfsdp_config: {fsdp_reshard_after_forward: true}\n")
+    for name, flag in (("fsdp_reshard", "--no-fsdp-reshard"), ("cpu", "--no-cpu")):
+        with pytest.raises(ConfigError, match=f"^{flag} contradicts {file}:\\d: ") as error:
+            read_options(file, {name: False})
+        assert error.value.hint.startswith(f"omit {flag},")
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_every_machine_runs_the_same_number_of_processes(processes, write, tmp_path):
+    problem = f"--num-processes {processes} for --num-machines 2: every machine runs the same number of processes"
+    given = {"num_machines": 2, "main_process_ip": "10.0.0.1", "main_process_port": 29500}
+    file = write(yaml.safe_dump({"distributed_type": "FSDP", "num_processes": processes, **given}))
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"launch": {"num_processes": processes, **given}}))
+    flags = {name: str(value) for name, value in given.items()}
+    for values in (
+        {"accelerate_config": file},
+        {"config_file": str(tmp_path / "own.yaml")},
+        {"num_processes": str(processes), **flags},
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            _resolve(TrainConfig, values)
+    assert _resolve(TrainConfig, {"num_processes": "4", **flags}).launch.num_processes == 4
+    assert _resolve(TrainConfig, flags).launch.num_processes is None
+
+
 def test_a_key_that_contradicts_an_option_is_refused(write):
     file = write(RECENT)
     for flags in ({"num_processes": "8"}, {"strategy": "ddp"}, {"fsdp_layers": ["BertLayer"]}, {"fsdp_reshard": True}):
         (name,) = flags
-        with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} .* contradicts {file}:\\d+: ") as error:
+        with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} .*contradicts {file}:\\d+: ") as error:
             _resolve(TrainConfig, {"accelerate_config": file, **flags})
         assert error.value.hint.startswith(f"omit --{name.replace('_', '-')}")
 
@@ -169,7 +203,15 @@ def test_a_key_that_contradicts_an_option_is_refused(write):
     ("text", "problem"),
     [
         ("distributed_type: 'NO'\nnum_processes: 2\n", "contradicts another key of the file"),
-        ("distributed_type: MULTI_GPU\nfsdp_config: {fsdp_version: 2}\n", "fsdp.yaml:2: fsdp_config: .* cannot be"),
+        (
+            "distributed_type: MULTI_GPU\nfsdp_config: {fsdp_version: 2}\n",
+            "fsdp.yaml:2: fsdp_config: the section has no",
+        ),
+        ("fsdp_config: {fsdp_version: 2}\ndistributed_type: DEEPSPEED\n", "fsdp.yaml:2: distributed_type: DEEPSPEED"),
+        ("distributed_type: FSDP\nfsdp_config: 0\n", "fsdp.yaml:2: fsdp_config: 0 is not a section of keys"),
+        ("distributed_type: FSDP\nfsdp_config: [a]\n", r"fsdp.yaml:2: fsdp_config: \['a'\] is not a section of keys"),
+        ("distributed_type: null\n", "fsdp.yaml:1: distributed_type: None cannot be applied"),
+        ("distributed_type: FSDP\nno_such_key: null\n", "fsdp.yaml:2: no_such_key: None cannot be applied"),
         ("lr: 0.1\n", "no configuration of accelerate"),
         ("a: [\n", "not YAML"),
         ("distributed_type: FSDP\nnum_processes: 2\nnum_processes: 4\n", "num_processes is given twice"),

@@ -168,3 +168,16 @@ def test_help_on_a_narrow_terminal_has_descriptions_of_readable_width():
     lines = run("search", "--help", COLUMNS="40").stdout.splitlines()
     assert "│     queries to search with           │" in lines
     assert max(map(len, lines[: next(i for i, line in enumerate(lines) if line.startswith("Examples"))])) <= 40
+
+
+def test_a_bug_has_a_traceback_and_its_own_exit_code(monkeypatch, capsys):
+    codes: list[int] = []
+    monkeypatch.setattr("os._exit", codes.append)
+    try:
+        {}["missing"]
+    except KeyError as bug:
+        cli.report_bug(type(bug), bug, bug.__traceback__)
+    messages = capsys.readouterr().err
+    assert codes == [70]
+    assert "Traceback" in messages
+    assert "report it with the traceback above" in messages

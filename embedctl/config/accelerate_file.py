@@ -23,17 +23,12 @@ RESHARD = {"FULL_SHARD": True, "TRUE": True, "SHARD_GRAD_OP": False, "FALSE": Fa
 
 
 def _one_of(**values: Options) -> Read:
-    """Return a reader of the names of `values`, in any case; YAML's true, false and null are TRUE, FALSE and NONE."""
+    """Return a reader of the names of `values`, in any case; YAML's true and false are TRUE and FALSE."""
     return lambda value: values.get(str(value).upper())
 
 
 def _integer(name: str, least: int) -> Read:
-    def _read(value: Any) -> Options | None:
-        if value is None:
-            return {}
-        return {name: value} if type(value) is int and value >= least else None
-
-    return _read
+    return lambda value: {name: value} if type(value) is int and value >= least else None
 
 
 def _off(value: Any) -> Options | None:
@@ -49,8 +44,6 @@ def _any(_value: Any) -> Options | None:
 
 
 def _address(value: Any) -> Options | None:
-    if value is None:
-        return {}
     return {"main_process_ip": value} if isinstance(value, str) and value else None
 
 
@@ -64,12 +57,12 @@ def _sharding(value: Any) -> Options | None:
 
 
 def _layers(value: Any) -> Options | None:
-    names = value.split(",") if isinstance(value, str) else value or []
+    names = value.split(",") if isinstance(value, str) else value
     valid = isinstance(names, list) and all(isinstance(name, str) and name.strip() for name in names)
     return {"fsdp_layers": [name.strip() for name in names]} if valid else None
 
 
-PREFETCH = _one_of(NO_PREFETCH={}, BACKWARD_PRE={}, BACKWARD_POST={}, NONE={})
+PREFETCH = _one_of(NO_PREFETCH={}, BACKWARD_PRE={}, BACKWARD_POST={})
 NO_TPU = (_off, "remove it; TPUs are not supported")
 OTHER_TRAINER = (_off, "remove it; use distributed_type FSDP or MULTI_GPU")
 # For each key: its reader, and what to do if the value cannot be applied.
@@ -96,15 +89,14 @@ KEYS: dict[str, tuple[Read, str]] = {
             FALSE={"mixed_precision": "no"},
             BF16={"mixed_precision": "bf16"},
             FP16={"mixed_precision": "fp16"},
-            NONE={},
         ),
         "use 'no', bf16 or fp16",
     ),
     "use_cpu": (_one_of(TRUE={"cpu": True}, FALSE={}), "use true or false"),
-    "rdzv_backend": (_one_of(STATIC={}, NONE={}), "use static"),
-    "same_network": (_one_of(TRUE={}, NONE={}), "use true"),
-    "main_training_function": (_one_of(MAIN={}, NONE={}), "remove it"),
-    "gpu_ids": (_one_of(ALL={}, NONE={}), "remove it, and select GPUs with the variable CUDA_VISIBLE_DEVICES"),
+    "rdzv_backend": (_one_of(STATIC={}), "use static"),
+    "same_network": (_one_of(TRUE={}), "use true"),
+    "main_training_function": (_one_of(MAIN={}), "remove it"),
+    "gpu_ids": (_one_of(ALL={}), "remove it, and select GPUs with the variable CUDA_VISIBLE_DEVICES"),
     "debug": (_off, "remove it, and set the variable ACCELERATE_DEBUG_MODE=1"),
     "enable_cpu_affinity": (_off, "remove it, and set the variable ACCELERATE_CPU_AFFINITY=1"),
     "dynamo_config": (_off, "remove it, and use --compile"),
@@ -126,10 +118,7 @@ FSDP_KEYS: dict[str, tuple[Read, str]] = {
         _one_of(SHARDED_STATE_DICT={}, FULL_STATE_DICT={}),
         "use SHARDED_STATE_DICT",
     ),
-    "fsdp_activation_checkpointing": (
-        _one_of(TRUE={"gradient_checkpointing": True}, FALSE={}, NONE={}),
-        "use true or false",
-    ),
+    "fsdp_activation_checkpointing": (_one_of(TRUE={"gradient_checkpointing": True}, FALSE={}), "use true or false"),
     "fsdp_activation_checkpointing_offload": (_off, "use false"),
     "fsdp_offload_params": (_off, "use false; a smaller --tokens-per-forward and --gradient-checkpointing save memory"),
     "fsdp_forward_prefetch": (_off, "use false; FSDP2 does not have it"),
@@ -142,6 +131,8 @@ FSDP_KEYS: dict[str, tuple[Read, str]] = {
     "fsdp_use_orig_params": (_any, ""),
     "fsdp_cpu_ram_efficient_loading": (_any, ""),
 }
+
+FSDP_SECTION = "fsdp_config"
 
 
 class Entry(NamedTuple):
@@ -158,17 +149,30 @@ def _entries(file: str) -> Iterator[Entry]:
     if not isinstance(content, dict) or "distributed_type" not in content:
         hint = "give a file that `accelerate config` wrote; options of embedctl belong to the file of --config"
         raise ConfigError(f"{NAME}: {file}: no configuration of accelerate: it has no distributed_type", hint)
-    fsdp = content.pop("fsdp_config", None) or {}
-    if fsdp and (not isinstance(fsdp, dict) or content["distributed_type"] != "FSDP"):
-        message = f"{file}:{lines['fsdp_config',]}: fsdp_config: {fsdp} cannot be applied"
-        raise ConfigError(message, "remove it, or use distributed_type FSDP and a section of keys")
-    for keys, path, section in ((KEYS, (), content), (FSDP_KEYS, ("fsdp_config",), fsdp)):
-        for key, value in section.items():
-            read, hint = keys.get(key, (_unknown, "remove it; this is not a key of accelerate that embedctl knows"))
-            options, place = read(value), f"{file}:{lines[*path, key]}: {key}"
-            if options is None:
-                raise ConfigError(f"{place}: {value} cannot be applied", hint)
-            yield Entry(place, value, options)
+    fsdp = content.pop(FSDP_SECTION, None)
+    yield from _section_entries(file, lines, content)
+    distributed_type, place = content["distributed_type"], f"{file}:{lines.get((FSDP_SECTION,))}: {FSDP_SECTION}"
+    if fsdp is not None and not isinstance(fsdp, dict):
+        raise ConfigError(f"{place}: {fsdp} is not a section of keys", "remove it")
+    if fsdp and str(distributed_type).upper() != "FSDP":
+        message = f"{place}: the section has no effect with distributed_type {distributed_type}"
+        raise ConfigError(message, "remove it, or use distributed_type FSDP")
+    yield from _section_entries(file, lines, fsdp or {}, FSDP_SECTION)
+
+
+def _section_entries(
+    file: str, lines: Mapping[tuple[Any, ...], int], section: Mapping[str, Any], *path: str
+) -> Iterator[Entry]:
+    """Yield the keys of one section; those without a value (null) are not given, except for distributed_type."""
+    keys = FSDP_KEYS if path else KEYS
+    for key, value in section.items():
+        read, hint = keys.get(key, (_unknown, "remove it; this is not a key of accelerate that embedctl knows"))
+        options, place = read(value), f"{file}:{lines[*path, key]}: {key}"
+        if value is None and key in keys and key != "distributed_type":
+            options = {}
+        if options is None:
+            raise ConfigError(f"{place}: {value} cannot be applied", hint)
+        yield Entry(place, value, options)
 
 
 def read_options(file: str, flags: Mapping[str, Any]) -> Options:
@@ -193,8 +197,10 @@ def read_options(file: str, flags: Mapping[str, Any]) -> Options:
         options = {name: option for name, option in options.items() if not name.startswith("fsdp_")}
     for name, option in options.items():
         if name in flags and _text(flags[name]) != _text(option):
-            message = f"{flag_of(name)} {_text(flags[name])} contradicts {sources[name].place}: {sources[name].value}"
-            raise ConfigError(message, f"omit {flag_of(name)}, or change the file")
+            flag = flag_of(name) if flags[name] is not False else flag_of(f"no_{name}")
+            given = flag if isinstance(flags[name], bool) else f"{flag} {_text(flags[name])}"
+            message = f"{given} contradicts {sources[name].place}: {sources[name].value}"
+            raise ConfigError(message, f"omit {flag}, or change the file")
     return options
 
 

@@ -186,6 +186,9 @@ class TrainConfig(Command):
             raise ValueError("--main-process-ip requires --num-machines above 1")
         if self.launch.machine_rank >= self.launch.num_machines:
             raise ValueError("--machine-rank counts from 0 and must be below --num-machines")
+        if (self.launch.num_processes or 0) % self.launch.num_machines:
+            shares = f"--num-processes {self.launch.num_processes} for --num-machines {self.launch.num_machines}"
+            raise ValueError(f"{shares}: every machine runs the same number of processes; use a multiple")
         return self
 
     @model_validator(mode="after")

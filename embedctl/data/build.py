@@ -94,6 +94,7 @@ def _build(files: Sequence[str], tokenizer: Any, settings: TextSettings, folder:
         "rows": kinds.total(),
         "texts": len(lengths),
         "tokens": int(lengths.sum()),
+        "largest_token": int(read_array(folder, "tokens").max(initial=0)),
         "kinds": {kind.value: kinds[kind] for kind in KINDS if kinds[kind]},
         "not_used": not_used,  # number of rows per key of `NOT_USED`
     }

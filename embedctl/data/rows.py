@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Any
 
 from embedctl.console import plural
@@ -123,6 +124,12 @@ def read_rows(path: str) -> Iterator[Row]:
         raise DataError("\n  ".join(errors[:MAX_LISTED_ERRORS]), hint)
     if not rows:
         raise DataError(f"{path}: the file has no rows", f"write one JSON object per line, such as {EXAMPLE_ROW}")
+
+
+def line_of_row(path: str, number: int) -> int:
+    """Return the line of a row of a file without errors; `number` is its number from 0."""
+    values = (value for value in read_json_values(path) if value.problem is None)
+    return next(islice(values, number, None)).line
 
 
 def find_errors(value: Any) -> list[Problem]:

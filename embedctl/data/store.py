@@ -177,7 +177,16 @@ class TrainingData:
     # (R,) text hash that each row's query would have as a passage. The hash does not depend on the prompt of the row:
     # it is the same for equal queries with different prompts, and for a passage with the text of the query.
     query_as_passage: NDArray[np.uint64]
-    facts: dict[str, Any]  # numbers of rows, distinct texts and tokens, and of rows per kind
+    facts: dict[str, Any]  # numbers of rows, distinct texts and tokens, and of rows per kind; the largest token
+
+    def find_token(self, token: int) -> tuple[int, int]:
+        """Return the first row found with a token of the store: the index of its file, and its number there from 0."""
+        position = int(np.argmax(self.texts.tokens == token))
+        starts = self.texts.starts
+        text = int(np.argmax((starts <= position) & (position < starts + self.texts.lengths)))
+        row = int(np.searchsorted(self.rows.bounds, np.argmax(self.rows.text_ids == text), side="right")) - 1
+        source = int(self.rows.source[row])
+        return source, row - int(np.searchsorted(self.rows.source, source))
 
     @classmethod
     def open(cls, folder: Path) -> TrainingData:

@@ -30,6 +30,7 @@ from embedctl.errors import (
     EXIT_INTERRUPTED,
     EXIT_SIGNAL,
     EXIT_USER_ERROR,
+    MEMORY_HINT,
     ConfigError,
     Stopped,
     Terminated,
@@ -39,6 +40,12 @@ from embedctl.signals import STOP_SIGNALS, handled_stop_signals
 
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 CRASH_HINT = "read the output above; if it does not name the cause, report this as a bug in embedctl, with that output"
+# Signals with which the system kills a process although the program is right.
+KILL_HINTS: dict[int, str] = {
+    signal.SIGKILL: f"the system kills processes when memory runs out: {MEMORY_HINT}",
+    signal.SIGBUS: "a file became shorter, or a disk or /dev/shm is full: free space and run again",
+    signal.SIGILL: "a package uses instructions that this processor lacks: install packages built for it",
+}
 CONNECTION_HINT = (
     "give a free port of the main machine with --main-process-port, the same on each machine, and check that "
     "the command runs on the main machine and that its port can be reached"
@@ -162,7 +169,9 @@ def _outcome_of(code: int, worker: str) -> Outcome:
         return Outcome(EXIT_SIGNAL + number, message, RESTART_HINT)
     if code < 0:
         name = f"{signal.Signals(number).name} (signal {number})"
-        return Outcome(EXIT_SIGNAL + number, f"{worker} was killed by {name}", CRASH_HINT, killed=True)
+        return Outcome(
+            EXIT_SIGNAL + number, f"{worker} was killed by {name}", KILL_HINTS.get(number, CRASH_HINT), killed=True
+        )
     return Outcome(code, f"{worker} ended with exit code {code} and without an error message", CRASH_HINT)
 
 

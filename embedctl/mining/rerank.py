@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from embedctl.mining.candidates import Candidates, Limits, reference_scores
 from embedctl.mining.data import MiningData
 from embedctl.model.completeness import check_model
 from embedctl.model.loading import hash_weights, loading_context
+from embedctl.remote import hub
 from embedctl.search.exact import Ids, Vectors
 from embedctl.tokens.tokenize import tokenizer_fingerprint
 
@@ -34,8 +36,10 @@ def load_cross_encoder(path: str, device: str, *, trust_remote_code: bool = Fals
     import sentence_transformers
 
     hint = "give the folder or Hugging Face Hub name of a cross-encoder such as BAAI/bge-reranker-v2-m3"
+    if Path(path).is_dir() and not Path(path, "config.json").exists():
+        raise ModelError(f"--rerank-with {path}: the folder contains no model (no config.json)", hint)
     with loading_context(path, f"--rerank-with {path}: cannot be loaded", hint):
-        check_model(path, trust_remote_code=trust_remote_code)
+        check_model(hub.full_name(path, hub.RERANKER_OWNER), trust_remote_code=trust_remote_code)
         model: CrossEncoder = sentence_transformers.CrossEncoder(
             path, device=device, trust_remote_code=trust_remote_code, model_kwargs={"use_safetensors": True}
         )

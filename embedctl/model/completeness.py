@@ -17,9 +17,11 @@ from safetensors import SafetensorError, safe_open
 from embedctl import console
 from embedctl.console import plural
 from embedctl.digests import find_damage, is_file_list
-from embedctl.errors import ModelError
+from embedctl.errors import ModelError, first_line
 from embedctl.files import read_json_object
-from embedctl.model.trust import check_model_files, model_modules, model_parts
+from embedctl.model.configuration import check_configuration
+from embedctl.model.trust import all_modules, check_model_files, model_parts
+from embedctl.remote import hub
 from embedctl.run_folder import SUMMARY_FILE
 
 # The pooler of BERT-like models, which embeddings do not use; a classification head uses it.
@@ -27,18 +29,32 @@ OPTIONAL_WEIGHTS = re.compile(r"(^|\.)pooler\.")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 # Modules of sentence-transformers that cannot be created without their config.json.
 CONFIGURED_MODULES = {"Pooling", "Dense", "LSTM", "CNN", "WeightedLayerPooling", "LayerNorm", "WordWeights", "BoW"}
+# Modules with weights; the kind is empty for a folder without modules.json.
+WEIGHTED_MODULES = {"", "Transformer", "Dense", "LSTM", "CNN", "WeightedLayerPooling", "LayerNorm", "StaticEmbedding"}
+# Files with the vocabulary of a tokenizer, beside those that its class names.
+VOCABULARIES = {"tokenizer.json", "*.model", "*.tiktoken", "tekken.json"}
 NAMES_SHOWN = 3  # names of missing weights in a message
+TOKENIZER_HINT = "copy the files of the tokenizer from the base model into the folder"
 DOWNLOAD_AGAIN = "download the model again; a file of it may be incomplete"
+CONFIG_HINT = f"{DOWNLOAD_AGAIN}, or its config.json belongs to another model"
 
 
 def check_model(path: str, *, trust_remote_code: bool) -> None:
     """Check the files of a model before its weights are loaded.
 
     Raises:
-        ModelError: see `embedctl.model.trust.check_model_files` and `check_files`.
+        ModelError: see `check_configuration`, `embedctl.model.trust.check_model_files` and `check_files`; or a module
+            has no file of weights.
     """
+    if folder := hub.configuration_folder(path):
+        check_configuration(folder)
     check_model_files(path, trust_remote_code=trust_remote_code)
     check_files(path)
+    for module in all_modules(Path(path)) if Path(path).is_dir() else ():
+        if module.kind in WEIGHTED_MODULES and not any(module.folder.glob("*.safetensors")):
+            raise ModelError(
+                f"{module.folder}: the weights are missing: the folder has no model.safetensors", DOWNLOAD_AGAIN
+            )
 
 
 def check_files(path: str) -> None:
@@ -50,10 +66,10 @@ def check_files(path: str) -> None:
     folder = Path(path)
     if not folder.is_dir():
         return
-    for module in model_modules(folder):
-        kind, config = str(module.get("type")).rpartition(".")[2], folder / str(module.get("path", "")) / "config.json"
-        if kind in CONFIGURED_MODULES and not config.exists():
-            raise ModelError(f"{config}: the configuration of the module {kind} is missing", DOWNLOAD_AGAIN)
+    for module in all_modules(folder):
+        config = module.folder / "config.json"
+        if module.kind in CONFIGURED_MODULES and not config.exists():
+            raise ModelError(f"{config}: the configuration of the module {module.kind} is missing", DOWNLOAD_AGAIN)
     for part in model_parts(folder):
         for file in [*part.glob("*.safetensors"), *part.glob("*.json"), *part.glob("*.model")]:
             with file.open("rb") as stream:
@@ -74,20 +90,44 @@ def check_files(path: str) -> None:
         raise ModelError(f"{folder}: the model is damaged: {damage}", hint)
 
 
-def check_tokenizer(path: str, tokenizer: Any) -> None:
-    """Check that a local model contains the vocabulary of its tokenizer; without it, all texts have the same tokens.
+@contextmanager
+def whole_tokenizers() -> Iterator[None]:
+    """Make transformers name the folder of a tokenizer that it cannot load, in a with-block that loads a local model.
 
     Raises:
-        ModelError: it does not.
+        ModelError: the folder has no vocabulary, without which all texts would have the same tokens, or a file of the
+            tokenizer is damaged.
     """
-    names = getattr(tokenizer, "vocab_files_names", None)  # none: a tokenizer of bytes or characters
-    if names and Path(path).is_dir():
-        found = [Path(path, name).exists() for name in {"tokenizer.json", *names.values()}]
-        if not any(found):
-            message = (
-                f"{path}: the tokenizer is missing: the folder contains none of {', '.join(sorted(names.values()))}"
-            )
-            raise ModelError(message, "copy the files of the tokenizer from the base model into the folder")
+    from transformers import PreTrainedTokenizerBase
+
+    original = PreTrainedTokenizerBase.__dict__["from_pretrained"]
+    refused: list[ModelError] = []  # transformers catches these errors, and then raises another one
+
+    def _load(cls: Any, source: Any, *arguments: Any, **options: Any) -> Any:
+        folder, names = Path(source, options.get("subfolder") or ""), set(cls.vocab_files_names.values())
+        # no names: a tokenizer of bytes or characters
+        if names and folder.is_dir() and not any(any(folder.glob(name)) for name in names | VOCABULARIES):
+            message = f"{folder}: the tokenizer is missing: the folder contains none of {', '.join(sorted(names))}"
+            refused.append(ModelError(message, TOKENIZER_HINT))
+            raise refused[0]
+        try:
+            return original.__func__(cls, source, *arguments, **options)
+        except Exception as cause:  # the class of all errors of tokenizers
+            if folder.is_dir():
+                message = f"{folder}: the files of the tokenizer cannot be read: {first_line(cause)}"
+                refused.append(ModelError(message, TOKENIZER_HINT))
+                raise refused[0] from cause
+            raise
+
+    PreTrainedTokenizerBase.from_pretrained = classmethod(_load)  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    except (OSError, ValueError) as cause:
+        if refused:
+            raise refused[0] from cause
+        raise
+    finally:
+        PreTrainedTokenizerBase.from_pretrained = original  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -97,13 +137,14 @@ def whole_weights(path: str) -> Iterator[None]:
     A prefix of all names, for example `module.` of a DataParallel model, is removed, and a message is printed.
 
     Raises:
-        ModelError: the model has weights that its files do not contain.
+        ModelError: the model has weights that its files do not contain, or that have another shape there.
     """
     from transformers import PreTrainedModel
 
     original = PreTrainedModel.__dict__["from_pretrained"]
 
     def _load(cls: Any, /, *arguments: Any, output_loading_info: bool = False, **options: Any) -> Any:
+        options["ignore_mismatched_sizes"] = True  # else the message names no weight
         model, info = original.__func__(cls, *arguments, output_loading_info=True, **options)
         missing = required_weights(model, info["missing_keys"])
         prefix = common_prefix(missing, info["unexpected_keys"])
@@ -113,6 +154,9 @@ def whole_weights(path: str) -> Iterator[None]:
             model, info = original.__func__(cls, *arguments, output_loading_info=True, **options)
             missing = required_weights(model, info["missing_keys"])
             console.info(f"{path}: the prefix {prefix} is removed from the names of the weights")
+        for name, found, expected in sorted(info["mismatched_keys"]):
+            shapes = f"the weight {name} has the shape {tuple(found)}, but by config.json {tuple(expected)}"
+            raise ModelError(f"{path}: {shapes}", CONFIG_HINT)
         if missing:
             raise missing_weights(path, type(model).__name__, missing, info["unexpected_keys"])
         return (model, info) if output_loading_info else model
@@ -148,4 +192,4 @@ def missing_weights(path: str, model: str, missing: list[str], unexpected: Itera
     others = sorted(unexpected)
     if others:
         message += f"; the files contain {plural(len(others), 'weight')} with other names, for example {others[0]}"
-    return ModelError(message, DOWNLOAD_AGAIN + ", or its config.json belongs to another model")
+    return ModelError(message, CONFIG_HINT)

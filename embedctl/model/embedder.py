@@ -13,7 +13,13 @@ from embedctl import console
 from embedctl.errors import ConfigError, ModelError
 from embedctl.model.device import select_device
 from embedctl.model.encoding import encode_texts
-from embedctl.model.equivalence import comparison_problem, packing_problem, record_comparison, was_compared
+from embedctl.model.equivalence import (
+    check_own_forward,
+    comparison_problem,
+    packing_problem,
+    record_comparison,
+    was_compared,
+)
 from embedctl.model.lengths import check_positions, remove_truncation, write_length
 from embedctl.model.loading import hash_weights, load_sentence_transformer
 from embedctl.model.similarity import SIMILARITIES, Similarity
@@ -78,12 +84,13 @@ class Embedder(TokenEmbedder):
     def compare_with_own_forward(self, path: str) -> None:
         """Select sentence-transformers' own forward pass if the vectors of this class differ from its vectors.
 
-        The result of the comparison is recorded for the files in the folder `path`, so it is made once per model.
+        A model without a difference is recorded by the files in the folder `path`, and is not compared again.
+
+        Raises:
+            ModelError: no code can encode a text, or the vectors are not finite.
         """
-        problem = None
-        if self.uses_own_forward:
-            problem = f"the first module of the model, {type(self.model[0]).__name__}, is not a transformer"
-        elif not was_compared(path):
+        problem = check_own_forward(self) if self.uses_own_forward else None
+        if not (problem or was_compared(path)):
             problem = comparison_problem(self, {"queries": self.encode_queries, "passages": self.encode_passages})
         if problem:
             self.use_own_forward(path, problem)
@@ -130,14 +137,14 @@ class Embedder(TokenEmbedder):
         """Return the vectors (N, H) of N texts, in the order of the texts, as `SentenceTransformer.encode` does.
 
         Args:
-            texts: the texts without a prompt; the result for a single text that is not in a list is its vector (H,).
+            texts: the texts without a prompt; a single text that is not in a list gives its vector (H,).
             prompt_name: the name of the model's prompt to prepend to each text; the model's default prompt by default.
             prompt: the prompt to prepend to each text, instead of one of the model's.
             kind: what the texts are, for models that encode queries and passages differently.
             dim: the number of leading dimensions to keep, by default `truncate_dim` of the model; the vectors are then
                 normalized again if the similarity function of the model is the cosine.
             batch_tokens: the largest number of tokens per forward pass; it depends on the device by default.
-            device: the device to which the model is moved first.
+            device: the device to move the model to.
             show_progress: whether to show a progress bar, the unit of a new bar, or an existing bar.
 
         Raises:

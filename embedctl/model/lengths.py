@@ -154,8 +154,9 @@ def read_length_limits(path: str, tokenizer: Any) -> dict[PromptKind, LengthLimi
         from transformers import AutoConfig, AutoModel
 
         subfolder = str(first.get("path", ""))
-        settings = Transformer.load_config(path, subfolder)
-        config = AutoConfig.from_pretrained(path, subfolder=subfolder, trust_remote_code=False)
+        name = hub.full_name(path)
+        settings = Transformer.load_config(name, subfolder)
+        config = AutoConfig.from_pretrained(name, subfolder=subfolder, trust_remote_code=False)
         with torch.device("meta"):
             transformer = AutoModel.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     positions = count_positions(transformer)

@@ -12,18 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from embedctl import console
 from embedctl.errors import ModelError, first_line
 from embedctl.model.adapters import merge_adapters
-from embedctl.model.completeness import check_files, check_model, check_tokenizer, whole_weights
+from embedctl.model.completeness import check_files, check_model, whole_tokenizers, whole_weights
+from embedctl.model.configuration import check_configuration
 from embedctl.model.paths import check_model_path
-from embedctl.model.trust import check_code, code_refused, hub_pickle_refused, safe_loading
+from embedctl.model.trust import check_code, code_refused, hub_pickle_refused, model_modules, safe_loading
 from embedctl.remote import hub
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+# What the libraries raise for wrong files; a wrong value in a configuration often ends in an error of their code.
+LIBRARY_ERRORS = (
+    *(OSError, ValueError, LookupError, ImportError, RuntimeError, SafetensorError, StrictDataclassError),
+    *(TypeError, AttributeError, ArithmeticError, AssertionError),
+)
 
 
 def load_sentence_transformer(
@@ -57,11 +65,11 @@ def load_sentence_transformer(
             model = SentenceTransformer(modules=[transformer, pooling_module, Normalize()], device="cpu")
         else:
             model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings)
-    tokenizer: Any = getattr(model, "tokenizer", None)
-    check_tokenizer(path, tokenizer)
-    if getattr(tokenizer, "pad_token", "") is None and tokenizer.eos_token is not None:
-        tokenizer.pad_token = tokenizer.eos_token  # any token serves, because padding is masked
-        console.info(f"{path}: the tokenizer has no padding token; {tokenizer.eos_token} is used")
+    for module in model.modules():
+        tokenizer: Any = getattr(module, "tokenizer", None)
+        if getattr(tokenizer, "pad_token", "") is None and tokenizer.eos_token is not None:
+            tokenizer.pad_token = tokenizer.eos_token  # any token serves, because padding is masked
+            console.info(f"{path}: the tokenizer has no padding token; {tokenizer.eos_token} is used")
     merge_adapters(model)
     return model
 
@@ -82,9 +90,9 @@ def loading_context(path: str, problem: str, hint: str = "") -> Iterator[None]:
     hub.go_offline_if_unreachable(path)
     silence_transformers()
     try:
-        with safe_loading(path), whole_weights(path):
+        with safe_loading(path), whole_weights(path), whole_tokenizers():
             yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as cause:
+    except LIBRARY_ERRORS as cause:
         if "trust_remote_code" in str(cause):
             raise code_refused(path, first_line(cause)) from cause
         if not Path(path).exists() and "model.safetensors" in str(cause):
@@ -108,13 +116,19 @@ def load_tokenizer(path: str) -> Any:
     """
     check_model_path(path)
     with loading_context(path, f"{path}: the tokenizer cannot be loaded"):
+        folder = hub.configuration_folder(path)
+        if folder:
+            check_configuration(folder)
         check_code(path, "omit --model: validate-data runs no code of a model")
         check_files(path)
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    check_tokenizer(path, tokenizer)
-    return tokenizer
+        first = next(iter(model_modules(folder)), {}) if folder else {}
+        if str(first.get("type")).endswith(".Router"):
+            message = f"{path}: the model has a tokenizer for queries and one for passages, which are not counted"
+            raise ModelError(message, "omit --model")
+        name, subfolder = hub.full_name(path), str(first.get("path", ""))
+        return AutoTokenizer.from_pretrained(name, subfolder=subfolder, trust_remote_code=False)
 
 
 def hash_weights(model: torch.nn.Module) -> str:

@@ -72,7 +72,7 @@ class TokenEmbedder(torch.nn.Module):
 
     def encoded_dimension(self, dim: int | None) -> int:
         """Return the number of dimensions of encoded texts: `dim`, else the model's `truncate_dim`, else all."""
-        return int(dim or self.model.truncate_dim or self.dimension)
+        return min(int(dim or self.model.truncate_dim or self.dimension), self.dimension)
 
     @property
     def max_len(self) -> int:

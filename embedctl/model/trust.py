@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
@@ -33,6 +33,20 @@ CONVERT = (
 )
 
 
+class Module(NamedTuple):
+    """A module of a sentence-transformers model, as a configuration file names it."""
+
+    file: Path  # which names it: modules.json, or the configuration of a Router
+    path: str  # as it is written there
+    folder: Path
+    type: str  # the import path of its class
+
+    @property
+    def kind(self) -> str:
+        """The name of its class; empty for a folder without modules.json."""
+        return self.type.rpartition(".")[2]
+
+
 def check_code(path: str, hint: str = TRUST_HINT) -> None:
     """Check that a model can be loaded without Python code of its own.
 
@@ -48,9 +62,9 @@ def check_code(path: str, hint: str = TRUST_HINT) -> None:
     folder = hub.configuration_folder(path)
     if folder is None:
         return
-    for file, name in _module_classes(folder):
-        if not name.startswith(LIBRARY_CLASSES):
-            raise code_refused(path, f"{file} names the class {name}", hint)
+    for module in all_modules(folder):
+        if not module.type.startswith(LIBRARY_CLASSES):
+            raise code_refused(path, f"{module.file} names the class {module.type}", hint)
     for part in model_parts(folder):
         for file in sorted(part.glob("*config*.json")):
             # A class of the same name in transformers is loaded instead of the model's own.
@@ -74,8 +88,8 @@ def check_weights(path: str) -> None:
     folder = hub.configuration_folder(path)
     if folder is None:
         return
-    for file, name in _module_paths(folder):
-        _check_inside(file, name)
+    for module in all_modules(folder):
+        _check_inside(module.file, module.path)
     for part in model_parts(folder):
         for index in part.glob("*.safetensors.index.json"):
             names = _mapping(read_json_object(index).get("weight_map")).values()
@@ -156,20 +170,13 @@ def model_modules(folder: Path) -> list[dict[str, Any]]:
     return [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
 
 
-def _module_classes(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield a pair for each module of a model: the file that names its class, and the class."""
+def all_modules(folder: Path) -> Iterator[Module]:
+    """Yield the modules of a model and, after each Router, the modules of its routes."""
     for module in model_modules(folder):
-        yield folder / "modules.json", str(module.get("type"))
-        for file, routes in _routes(folder / str(module.get("path", ""))):
-            yield from ((file, str(kind)) for kind in routes.values())
-
-
-def _module_paths(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield a pair for each module of a model: the file that names its path, and the path."""
-    for module in model_modules(folder):
-        yield folder / "modules.json", str(module.get("path", ""))
-        for file, routes in _routes(folder / str(module.get("path", ""))):
-            yield from ((file, name) for name in routes)
+        path = str(module.get("path", ""))
+        yield Module(folder / "modules.json", path, folder / path, str(module.get("type")))
+        for file, routes in _routes(folder / path):
+            yield from (Module(file, name, file.parent / name, str(kind)) for name, kind in routes.items())
 
 
 def _routes(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -182,8 +189,7 @@ def _routes(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def model_parts(folder: Path) -> list[Path]:
     """Return the folders that contain the modules of a model, and those of the base models of its adapters."""
-    parts = [folder / str(module.get("path", "")) for module in model_modules(folder)]
-    parts += [part / name for part in parts for _file, routes in _routes(part) for name in routes]
+    parts = [module.folder for module in all_modules(folder)]
     adapters = (read_json_object(part / "adapter_config.json") for part in parts)
     bases = [str(adapter.get("base_model_name_or_path") or "") for adapter in adapters]
     return parts + [Path(base) for base in bases if base and Path(base).is_dir()]

@@ -20,6 +20,7 @@ from embedctl.files import read_json_object
 
 TIMEOUT_SECONDS = 10.0  # huggingface_hub's timeout for one file; without a network, the request fails immediately
 TRUE_VALUES = {"1", "true", "yes", "on"}
+OWNER, RERANKER_OWNER = "sentence-transformers", "cross-encoder"  # of Hub names without an owner
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIGURATION = ("modules.json", "*config*.json", "*.safetensors.index.json")  # files of a model that name other files
 
@@ -64,16 +65,27 @@ def go_offline_if_unreachable(model: str) -> None:
     constants.HF_HUB_OFFLINE = True  # for this process, in which huggingface_hub may already have read the variable
 
 
+def full_name(model: str, owner: str = OWNER) -> str:
+    """Return the name with which sentence-transformers loads a model: it adds an owner to a Hub name without one.
+
+    `owner` is that of the class that loads the model. The path of a folder is returned unchanged.
+    """
+    if "/" in model or Path(model).is_dir():
+        return model
+    from sentence_transformers.util.misc import ORIGINAL_TRANSFORMER_MODELS  # bert-base-uncased and others
+
+    return model if model.lower() in ORIGINAL_TRANSFORMER_MODELS else f"{owner}/{model}"
+
+
 def configuration_folder(model: str) -> Path | None:
     """Return the folder with a model's configuration files. Those of a Hub model are downloaded to the cache.
 
-    Return None if the model is not found, which the library that loads it reports, or if its name has no owner, which
-    sentence-transformers adds.
+    Return None if the model is not found, which the library that loads it reports.
     """
     if Path(model).is_dir():
         return Path(model)
     with suppress(OSError, ValueError):
-        return _snapshot(model) if model.count("/") == 1 else None
+        return _snapshot(full_name(model)) if model.count("/") <= 1 else None
     return None
 
 
@@ -93,7 +105,8 @@ def weight_bytes(model: str) -> int | None:
     from huggingface_hub import hf_hub_download
 
     go_offline_if_unreachable(model)
-    for name in (model,) if "/" in model else (f"sentence-transformers/{model}", model):
+    # Both names are tried, because `full_name` imports a library, which takes seconds.
+    for name in (model,) if "/" in model else (f"{OWNER}/{model}", model):
         with suppress(OSError, ValueError):
             return Path(hf_hub_download(name, WEIGHTS)).stat().st_size
         with suppress(OSError, ValueError):

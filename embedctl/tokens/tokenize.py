@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from embedctl.errors import ModelError, first_line
 from embedctl.tokens.packing import Ragged
 from embedctl.tokens.raw_text import RawTextTokenizer
 
@@ -34,6 +35,9 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_len: int | None) -> Ragge
     """Return the token ids of texts, with special tokens, truncated to `max_len` tokens unless it is None.
 
     A fast tokenizer uses all cores.
+
+    Raises:
+        ModelError: the vocabulary lacks a token that the tokenizer needs.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -42,16 +46,27 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_len: int | None) -> Ragge
     backend.no_padding()
     if max_len is None:
         backend.no_truncation()
-        return _ragged(backend.encode_batch_fast(list(texts)), attrgetter("ids"))
+        return _ragged(_encode_batch(backend, list(texts)), attrgetter("ids"))
     backend.enable_truncation(max_len, direction=tokenizer.truncation_side)
     boundary = _word_boundary(tokenizer)
     shortened = [_shorten(text, max_len, boundary) for text in texts] if boundary else list(texts)
-    encodings = backend.encode_batch_fast(shortened)
+    encodings = _encode_batch(backend, shortened)
     changed = (index for index, text in enumerate(shortened) if len(text) < len(texts[index]))
     too_short = [index for index in changed if len(encodings[index]) < max_len]
-    for index, encoding in zip(too_short, backend.encode_batch_fast([texts[i] for i in too_short]), strict=True):
+    for index, encoding in zip(too_short, _encode_batch(backend, [texts[i] for i in too_short]), strict=True):
         encodings[index] = encoding
     return _ragged(encodings, attrgetter("ids"))
+
+
+def _encode_batch(backend: Any, texts: list[str]) -> list[Any]:
+    try:
+        encodings: list[Any] = backend.encode_batch_fast(texts)
+    except Exception as cause:
+        if type(cause) is not Exception:  # the class of all errors of tokenizers
+            raise
+        message = f"the tokenizer cannot tokenize a text: {first_line(cause)}"
+        raise ModelError(message, "copy the files of the tokenizer from the base model into the folder") from cause
+    return encodings
 
 
 def _ragged(encodings: Sequence[Any], ids_of: Callable[[Any], Iterable[int]]) -> Ragged:

@@ -1,4 +1,4 @@
-"""Settings of a run that depend on its base model: maximum lengths, normalization and sharded layers."""
+"""Settings of a run that depend on its base model: lengths, normalization, sharded layers and tokens of its rows."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from embedctl import console
-from embedctl.errors import ConfigError
+from embedctl.data.rows import line_of_row
+from embedctl.data.store import TrainingData
+from embedctl.errors import ConfigError, ModelError
 from embedctl.model.embedder import Embedder
 from embedctl.model.lengths import DEFAULTS, allow_length, choose_length, length_limits
 from embedctl.model.similarity import COSINE
+from embedctl.model.vocabulary import check_tokens
 from embedctl.training.job import TrainJob
 
 if TYPE_CHECKING:
@@ -53,3 +56,22 @@ def check_layers(job: TrainJob, embedder: Embedder) -> None:
     if missing:
         message = f"--fsdp-layers {missing[0]}: the model {job.model} has no layer of this class"
         raise ConfigError(message, f"omit --fsdp-layers, or use {' or '.join(embedder._no_split_modules)}")
+
+
+def check_rows(job: TrainJob, embedder: Embedder, data: TrainingData) -> None:
+    """Check that the tokens of all rows have a row in the model's embedding matrix.
+
+    If sentence-transformers tokenizes, the tokens are not known yet, and the texts of each batch are checked.
+
+    Raises:
+        ModelError: a token has none.
+    """
+    if embedder.uses_own_forward:
+        return
+    token = data.facts["largest_token"]
+    try:
+        check_tokens(embedder.model[0], token)
+    except ModelError as cause:
+        source, number = data.find_token(token)
+        path = job.sources[source].path
+        raise ModelError(f"{path}:{line_of_row(path, number)}: {cause.message}", cause.hint) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from embedctl import __version__
@@ -20,13 +21,15 @@ from embedctl.errors import ModelError, OutputError
 from embedctl.files import atomic_folder
 from embedctl.model.completeness import check_model
 from embedctl.model.embedder import Embedder
+from embedctl.model.equivalence import MAX_LENGTH_DIFFERENCE, Agreement, EncodeTexts, own_encoders
 from embedctl.model.lengths import UNLIMITED, length_limits
 from embedctl.model.loading import loading_context
 from embedctl.resources import display_path
 from embedctl.run_folder import MODEL_FILE, SUMMARY_FILE, RunFolder
 from embedctl.training.job import TrainJob
 
-MIN_SIMILARITY = 0.9999
+# Lowest cosine similarity allowed between embeddings computed in this type and in float32.
+MIN_SIMILARITY = {torch.float32: 0.9999, torch.bfloat16: 0.99, torch.float16: 0.999}
 DIFFERENCE_HINT = "do not use this model. Train with --mixed-precision no, or report this as a bug in embedctl"
 DIVERGED_HINT = "do not use this model; train again with a lower --lr or a higher --temperature"
 HEAD = """---
@@ -80,8 +83,10 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
     with atomic_folder(complete, sync=True) as temporary:
         embedder.save(temporary)
         (temporary / "README.md").write_text(model_card(embedder, summary), encoding="utf-8")
-        weights = list_files(temporary, sorted(path.name for path in temporary.glob("*.safetensors")))
-        summary_json = json.dumps(summary.contents | {"files": weights}, indent=2, ensure_ascii=False)
+        weights = (path.relative_to(temporary).as_posix() for path in temporary.rglob("*.safetensors"))
+        summary_json = json.dumps(
+            summary.contents | {"files": list_files(temporary, sorted(weights))}, indent=2, ensure_ascii=False
+        )
         (temporary / SUMMARY_FILE).write_text(summary_json, encoding="utf-8")
     run, root = RunFolder(summary.job.folder), folder.relative_to(summary.job.folder)
     files = [path.relative_to(complete) for path in complete.rglob("*") if path.is_file()]
@@ -102,11 +107,24 @@ def export(embedder: Embedder, folder: Path, summary: RunSummary) -> None:
     shutil.rmtree(complete)
 
 
-def verify(folder: Path, texts: list[str], expected: NDArray[np.float32], *, trust_remote_code: bool) -> float:
-    """Load an exported model with SentenceTransformer and compare its embeddings of N texts with those expected (N, H).
+@dataclass(frozen=True)
+class Samples:
+    """Queries and passages whose embeddings by the exported model are compared with those of the model in training."""
+
+    queries: list[str]
+    passages: list[str]
+
+    def encode(self, queries: EncodeTexts, passages: EncodeTexts) -> NDArray[np.float32]:
+        """Return the vectors (N, H) of the queries and then of the passages, by a function for each of them."""
+        return np.concatenate([queries(self.queries), passages(self.passages)])
+
+
+def verify(folder: Path, samples: Samples, expected: NDArray[np.float32], *, trust_remote_code: bool) -> float:
+    """Load an exported model with SentenceTransformer and compare its embeddings with those expected (N, H).
 
     Raises:
-        ModelError: the lowest cosine similarity, which is returned, is lower than 0.9999, or loading fails.
+        ModelError: the lowest cosine similarity, which is returned, is lower than 0.9999, the lengths of the vectors
+            differ, or loading fails.
     """
     with loading_context(str(folder), f"{folder}: the exported model cannot be loaded"):
         check_model(str(folder), trust_remote_code=trust_remote_code)
@@ -116,23 +134,27 @@ def verify(folder: Path, texts: list[str], expected: NDArray[np.float32], *, tru
         model = SentenceTransformer(
             str(folder), device="cpu", trust_remote_code=trust_remote_code, model_kwargs=settings
         )
-    found = model.encode(texts, prompt="", normalize_embeddings=True, show_progress_bar=False)
-    return lowest_similarity(found, expected, MIN_SIMILARITY, str(folder))
+    return check_vectors(samples.encode(*own_encoders(model)), expected, torch.float32, str(folder))
 
 
-def lowest_similarity(found: NDArray[np.float32], expected: NDArray[np.float32], minimum: float, source: str) -> float:
-    """Return the lowest cosine similarity between two arrays (N, H) of normalized embeddings, row by row.
+def check_vectors(found: NDArray[np.float32], expected: NDArray[np.float32], dtype: torch.dtype, source: str) -> float:
+    """Return the lowest cosine similarity between two arrays (N, H) of vectors, row by row.
+
+    Args:
+        found: vectors; `source` names their origin.
+        expected: the vectors of the trained model.
+        dtype: the type in which one of them was computed.
+        source: the origin of `found`, for the message.
 
     Raises:
-        ModelError: it is lower than `minimum`; `source` names the origin of `found`.
+        ModelError: it is lower than `MIN_SIMILARITY`, or the lengths of the vectors differ.
     """
-    similarity = float((found * expected).sum(axis=1).min())
-    if np.isnan(similarity):
+    agreement = Agreement.of(found, expected)
+    if np.isnan(agreement.cosine):
         raise ModelError(f"{source}: the trained model returns NaN, because training diverged", DIVERGED_HINT)
-    if not similarity >= minimum:
-        message = f"{source}: the embeddings differ from the trained model's (cosine {similarity:.5f})"
-        raise ModelError(message, DIFFERENCE_HINT)
-    return similarity
+    if not agreement.is_within(MIN_SIMILARITY[dtype], MAX_LENGTH_DIFFERENCE[dtype]):
+        raise ModelError(f"{source}: the embeddings differ from the trained model's ({agreement})", DIFFERENCE_HINT)
+    return agreement.cosine
 
 
 def model_card(embedder: Embedder, summary: RunSummary) -> str:

@@ -108,5 +108,6 @@ def weight_bytes(model: str) -> int | None:
         return TINY_WEIGHT_BYTES
     if not Path(model).is_dir():
         return hub.weight_bytes(model)
-    files = [*Path(model).glob("*.safetensors"), *Path(model).glob("*.bin")]
+    # also in the folders of modules, for example of the routes of a Router
+    files = [file for pattern in ("*.safetensors", "*/*.safetensors", "*.bin") for file in Path(model).glob(pattern)]
     return sum(file.stat().st_size for file in files) or None

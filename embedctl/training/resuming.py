@@ -20,6 +20,7 @@ from embedctl.run_folder import RunFolder
 PROGRESS_FILE = "position.json"
 FIXED_OPTIONS = (
     *("model_name_or_path", "pooling", "lora_rank", "lora_alpha", "lora_target_modules"),
+    *("query_prompt", "passage_prompt"),  # of the evaluations so far, and of the exported model
     *("positives", "one_dataset_per_batch", "mrl_dims", "batch_size", "gradient_accumulation_steps", "seed"),
 )
 FILE_OPTIONS = ("dataset", "eval_dataset")  # their files may be moved, but not changed

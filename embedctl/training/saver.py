@@ -6,24 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from embedctl import console
 from embedctl.data.store import TrainingData
 from embedctl.distributed.ranks import barrier, is_main
 from embedctl.model.embedder import Embedder
 from embedctl.model.equivalence import record_comparison
-from embedctl.model.similarity import normalize
 from embedctl.run_folder import CHECKPOINTS, RunFolder
 from embedctl.shell import embedctl_command
 from embedctl.tokens.tokenize import tokenize
 from embedctl.training.evaluator import EvaluationHistory, encode_distributed
-from embedctl.training.export import RunSummary, export, lowest_similarity, verify
+from embedctl.training.export import RunSummary, Samples, check_vectors, export, verify
 from embedctl.training.job import TrainJob
 from embedctl.training.session import Session
 
-# Lowest cosine similarity allowed between embeddings computed in this type and in float32.
-MIN_SIMILARITY = {torch.float32: 0.9999, torch.bfloat16: 0.99, torch.float16: 0.999}
 BEST_MODEL = Path("checkpoints", "best")  # in the output folder, if the best model is not the final one
 
 
@@ -35,7 +31,7 @@ class ModelSaver:
     session: Session
     data: TrainingData
     history: EvaluationHistory
-    texts: list[str]  # a few texts of the rows, whose embeddings by the saved model are compared with those expected
+    samples: Samples  # a few texts of the rows
 
     def save_best(self, step: int) -> None:
         """Save the current model as the best one. Called by all ranks."""
@@ -52,18 +48,20 @@ class ModelSaver:
         Raises:
             ModelError: the saved model returns other embeddings than the model in training.
         """
-        texts, embedder = self.texts, self.session.embedder
+        embedder, samples = self.session.embedder, self.samples
+        texts = [embedder.prefix("query", embedder.prompt_for("query")) + text for text in samples.queries]
+        texts += [embedder.prefix("passage", embedder.prompt_for("passage")) + text for text in samples.passages]
         tokens = tokenize(embedder.tokenizer, texts, embedder.max_len)
-        current_vectors = normalize(encode_distributed(self.session, tokens))
+        current = encode_distributed(self.session, tokens)[:, : embedder.encoded_dimension(None)]
         final_is_best = not self.history.entries or self.history.best["step"] == step
         if is_main() and final_is_best:
             RunFolder(self.job.folder).remove_below(self.job.folder / BEST_MODEL)
         trained = self._save(self.job.folder, step)
         if trained is not None:
-            vectors = normalize(trained.encode(texts, prompt=""))
-            minimum = MIN_SIMILARITY[self.session.runtime.compute_dtype]
-            lowest_similarity(vectors, current_vectors, minimum, "float32 weights gathered from all ranks")
-            similarity = verify(self.job.folder, texts, vectors, trust_remote_code=self.job.trust_remote_code)
+            vectors = samples.encode(trained.encode_queries, trained.encode_passages)
+            dtype, current = self.session.runtime.compute_dtype, embedder.similarity.prepare(current)
+            check_vectors(vectors, current, dtype, "float32 weights gathered from all ranks")
+            similarity = verify(self.job.folder, samples, vectors, trust_remote_code=self.job.trust_remote_code)
             RunFolder(self.job.folder).remove_below(self.job.folder / CHECKPOINTS)
             if not trained.uses_own_forward:
                 record_comparison(str(self.job.folder))

@@ -38,11 +38,12 @@ from embedctl.resources import private_cache
 from embedctl.run_folder import RunFolder
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.training import checkpoint
-from embedctl.training.base_model import append_normalize, check_layers, with_lengths
+from embedctl.training.base_model import append_normalize, check_layers, check_rows, with_lengths
 from embedctl.training.batch_loader import BatchLoader, Schedule
 from embedctl.training.budget import explain_out_of_memory
 from embedctl.training.checkpoint import Progress
 from embedctl.training.evaluator import EvaluationHistory, Evaluator
+from embedctl.training.export import Samples
 from embedctl.training.gradcache import GradCache
 from embedctl.training.job import TrainJob
 from embedctl.training.loop import Loop
@@ -57,7 +58,7 @@ from embedctl.training.targets import any_negatives
 
 NO_NEGATIVES_HINT = "add negatives with `embedctl mine-negatives`, raise --batch-size, or use --in-batch all"
 WORKER_HINT = "`embedctl train --dry-run` writes such a file and prints the command that starts all workers"
-CHECK_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
+SAMPLE_ROWS = 8  # rows whose texts are encoded to compare the saved model with the model in training
 
 
 def run(job: TrainJob, *, new_config: Path | None = None) -> None:
@@ -69,11 +70,12 @@ def run(job: TrainJob, *, new_config: Path | None = None) -> None:
     runtime = init_runtime(job)
     console.configure(quiet=job.quiet or not is_main())
     job, embedder = load_model(job)
-    check_rows = islice(read_rows(job.sources[0].path), CHECK_ROWS)
-    check_texts = [text for row in check_rows for text in (row.query, row.pos[0])]
+    sample_rows = list(islice(read_rows(job.sources[0].path), SAMPLE_ROWS))
+    samples = Samples([row.query for row in sample_rows], [row.pos[0] for row in sample_rows])
     text_settings = text_settings_of(job, embedder)
     files = [source.path for source in job.sources]
     data = open_or_build(files, embedder.tokenizer, text_settings, private_cache("stores"))
+    check_rows(job, embedder, data)
     check_options(job.loss, {RowKind(kind) for kind in data.facts["kinds"]})
     session = Session.prepare(embedder, runtime, job)
     start = resume(job, session)
@@ -98,7 +100,7 @@ def run(job: TrainJob, *, new_config: Path | None = None) -> None:
     loader = BatchLoader(session, plan, data.texts, job.loss.in_batch, miner)
     add_gradient = GradCache(session, losses_for(job.loss), optim.seed)
     history = EvaluationHistory(job.run.metric, start.evaluations)
-    saver = ModelSaver(job, session, data, history, check_texts)
+    saver = ModelSaver(job, session, data, history, samples)
     loop = Loop(job, session, loader, schedule, add_gradient, monitor, history, evaluator, saver)
     with explain_out_of_memory(session.budget, gradient_checkpointing=job.tune.gradient_checkpointing):
         with contextlib.closing(monitor):

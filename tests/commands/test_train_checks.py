@@ -76,6 +76,20 @@ def test_a_dry_run_refuses_a_missing_model_and_creates_nothing(tmp_path: Path, m
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
+def test_a_dry_run_refuses_layers_for_adapters_that_the_model_does_not_have(
+    tiny_model, tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"query": "a", "pos": ["b"], "neg": ["c"]}\n')
+    options = {"model_name_or_path": tiny_model, "dataset": ["rows.jsonl"], "cpu": True, "dry_run": True}
+    with pytest.raises(ConfigError, match="--lora-target-modules nowhere: the model has no linear layer") as error:
+        command(**options, lora_rank="4", lora_target_modules=["query", "nowhere"])
+    assert error.value.exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+    command(**options, lora_rank="4", lora_target_modules=["query"])
+    assert "accelerate" in capsys.readouterr().out
+
+
 def test_a_dry_run_does_not_change_a_folder_with_a_run(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "out"

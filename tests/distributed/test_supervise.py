@@ -31,6 +31,11 @@ def test_exit_code_of_the_worker_determines_the_outcome(monkeypatch, returned, c
     assert outcome.hint
 
 
+@pytest.mark.parametrize(("number", "hint"), [(9, "memory"), (7, "/dev/shm is full"), (4, "processor"), (11, "a bug")])
+def test_a_signal_of_the_system_has_its_own_hint(number, hint):
+    assert hint in supervise._outcome_of(-number, "the worker process").hint
+
+
 def write_report(folder: Path, rank: int, time: float, **facts) -> None:
     failure = {"code": 2, "message": f"rank {rank}", "hint": "", "time": time, "traceback": f"traceback.rank{rank}.txt"}
     (folder / f"error.rank{rank}.json").write_text(json.dumps(failure | facts))

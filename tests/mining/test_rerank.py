@@ -82,5 +82,5 @@ def test_candidates_rejected_by_the_model_limits_are_scored_only_if_fill_adds_th
 
 
 def test_a_folder_without_a_cross_encoder_is_an_error(tmp_path):
-    with pytest.raises(ModelError, match=r"--rerank-with .*cannot be loaded"):
+    with pytest.raises(ModelError, match=r"--rerank-with .*: the folder contains no model"):
         load_cross_encoder(str(tmp_path), "cpu")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Router, Transformer
 
 from embedctl.errors import ModelError
 from embedctl.model.completeness import common_prefix
@@ -89,6 +92,52 @@ def test_a_missing_configuration_of_a_module_is_named(model):
     (model / "1_Pooling" / "config.json").unlink()
     with pytest.raises(ModelError, match=r"1_Pooling/config\.json: the configuration of the module Pooling is missing"):
         Embedder.from_pretrained(str(model), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        (
+            "query_0_Transformer/tokenizer.json",
+            "query_0_Transformer: the tokenizer is missing: the folder contains none",
+        ),
+        ("document_0_Transformer/model.safetensors", "document_0_Transformer: the weights are missing"),
+        (
+            "query_1_Pooling/config.json",
+            r"query_1_Pooling/config\.json: the configuration of the module Pooling is miss",
+        ),
+    ],
+)
+def test_a_missing_file_of_a_route_is_named(file, problem, tiny_model, tmp_path):
+    routes = [[Transformer(tiny_model), Pooling(256)] for _ in range(2)]
+    SentenceTransformer(modules=[Router.for_query_document(*routes)], device="cpu").save_pretrained(str(tmp_path))
+    (tmp_path / file).unlink()
+    with pytest.raises(ModelError, match=problem):
+        Embedder.from_pretrained(str(tmp_path), device="cpu")
+
+
+def test_a_transformer_below_the_folder_of_the_model_is_loaded(model, tiny_model):
+    """Earlier versions of sentence-transformers save it there."""
+    below = model / "0_Transformer"
+    below.mkdir()
+    for file in [*model.glob("tokenizer*"), *model.glob("*bert*"), model / "config.json", model / "model.safetensors"]:
+        file.rename(below / file.name)
+    modules = json.loads((model / "modules.json").read_text())
+    (model / "modules.json").write_text(json.dumps([modules[0] | {"path": below.name}, *modules[1:]]))
+    vectors = Embedder.from_pretrained(str(model), device="cpu").encode(TEXTS)
+    np.testing.assert_array_equal(vectors, Embedder.from_pretrained(tiny_model, device="cpu").encode(TEXTS))
+    assert load_tokenizer(str(model)).vocab == load_tokenizer(tiny_model).vocab
+
+
+def test_a_reranker_without_its_tokenizer_is_refused(tiny_model, tmp_path):
+    import transformers
+
+    from embedctl.mining.rerank import load_cross_encoder
+
+    config = transformers.AutoConfig.from_pretrained(tiny_model, num_labels=1)
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="the tokenizer is missing"):
+        load_cross_encoder(str(tmp_path), "cpu")
 
 
 def test_a_reranker_without_its_head_is_refused(model):

@@ -7,7 +7,7 @@ import torch
 
 from embedctl.model import token_embedder
 from embedctl.model.embedder import Embedder
-from embedctl.model.equivalence import packing_problem
+from embedctl.model.equivalence import comparison_problem, packing_problem
 
 
 @pytest.fixture
@@ -20,6 +20,15 @@ def raising(error: Exception):
         raise error
 
     return fail
+
+
+def test_vectors_of_other_lengths_are_reported(embedder):
+    encoders = {"queries": embedder.encode_queries, "passages": embedder.encode_passages}
+    assert comparison_problem(embedder, encoders) is None
+    scaled = encoders | {"passages": lambda texts: 2 * embedder.encode_passages(texts)}
+    problem = str(comparison_problem(embedder, scaled))
+    assert problem.startswith("the embeddings of passages differ from those of sentence-transformers")
+    assert problem.endswith("(cosine 1.00000, lengths differ by 100.0%)")
 
 
 def test_a_model_that_supports_packing_is_packed(embedder):

@@ -43,6 +43,20 @@ def router(tiny: str, folder: str) -> None:
     SentenceTransformer(modules=[modules, Normalize()], device="cpu").save_pretrained(folder)
 
 
+def router_of_transformers(tiny: str, folder: str) -> None:
+    """Save two transformers with different weights and no default route."""
+    routes = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        transformer = Transformer(tiny)
+        with torch.no_grad():
+            for weight in transformer.parameters():
+                weight += 0.02 * torch.randn_like(weight)
+        routes.append([transformer, Pooling(transformer.auto_model.config.hidden_size)])
+    modules = Router.for_query_document(*routes, default_route=None, allow_empty_key=False)
+    SentenceTransformer(modules=[modules, Normalize()], device="cpu").save_pretrained(folder)
+
+
 def query_length(tiny: str, folder: str) -> None:
     model = SentenceTransformer(tiny, device="cpu")
     model[0].query_length = 6
@@ -56,7 +70,7 @@ def prompt_left_out(tiny: str, folder: str) -> None:
     model.save_pretrained(folder)
 
 
-MODELS: list[Callable[[str, str], None]] = [static, router, query_length, prompt_left_out]
+MODELS: list[Callable[[str, str], None]] = [static, router_of_transformers, query_length, prompt_left_out]
 
 
 @pytest.fixture(params=MODELS, ids=lambda build: build.__name__)
@@ -157,7 +171,9 @@ def test_the_own_truncate_dim_of_a_model_is_applied(tiny_model, tmp_path):
     config.write_text(json.dumps(json.loads(config.read_text()) | {"truncate_dim": 16}))
     expected = SentenceTransformer(path, device="cpu").encode(QUERIES, normalize_embeddings=True)
     assert expected.shape == (3, 16)
-    np.testing.assert_allclose(Embedder.from_pretrained(path, device="cpu").encode(QUERIES), expected, atol=1e-5)
+    embedder = Embedder.from_pretrained(path, device="cpu")
+    assert not embedder.uses_own_forward
+    np.testing.assert_allclose(embedder.encode(QUERIES), expected, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")

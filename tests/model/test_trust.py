@@ -21,7 +21,7 @@ from embedctl.mining.rerank import load_cross_encoder
 from embedctl.model.embedder import Embedder
 from embedctl.model.loading import load_sentence_transformer, load_tokenizer
 from embedctl.model.trust import check_code, check_model_files, safe_loading
-from embedctl.training.export import verify
+from embedctl.training.export import Samples, verify
 
 
 @pytest.fixture
@@ -180,7 +180,9 @@ LOADERS = {
     "weights": load_sentence_transformer,
     "reranker": lambda path: load_cross_encoder(path, "cpu"),
     "tokenizer": load_tokenizer,
-    "export": lambda path: verify(Path(path), ["river"], np.zeros((1, 256), np.float32), trust_remote_code=False),
+    "export": lambda path: verify(
+        Path(path), Samples(["river"], []), np.zeros((1, 256), np.float32), trust_remote_code=False
+    ),
 }
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from sentence_transformers.sentence_transformer.modules import Dense
 
 from embedctl.config import TrainConfig, load
 from embedctl.errors import ModelError, OutputError
 from embedctl.model.embedder import Embedder
 from embedctl.run_folder import LIST_FILE
-from embedctl.training.export import RunSummary, export, lowest_similarity
+from embedctl.training.export import RunSummary, check_vectors, export
 from embedctl.training.job import TrainJob
 
 FACTS = {"rows": 3, "texts": 5, "kinds": {"hard-negatives": 3}}
@@ -50,6 +52,16 @@ def test_weights_that_were_changed_after_the_export_are_refused(tiny_model: str,
     Embedder.from_pretrained(str(tmp_path), device="cpu")
 
 
+def test_the_weights_of_all_modules_are_checked(tiny_model: str, tmp_path: Path, summary: RunSummary):
+    embedder = Embedder.from_pretrained(tiny_model, device="cpu")
+    embedder.model.append(Dense(embedder.dimension, 16))
+    export(embedder, tmp_path, summary)
+    assert set(json.loads((tmp_path / "embedctl.json").read_text())["files"]) == {
+        "model.safetensors",
+        "3_Dense/model.safetensors",
+    }
+
+
 def test_failed_export_keeps_the_older_model(tiny_model: str, tmp_path: Path, summary: RunSummary, monkeypatch):
     embedder = Embedder.from_pretrained(tiny_model, device="cpu")
     export(embedder, tmp_path, summary)
@@ -82,14 +94,16 @@ def test_model_card_contains_data_metrics_and_parameters(tiny_model: str, tmp_pa
 
 def test_different_embeddings_are_an_error():
     one, other = np.eye(2, dtype=np.float32)
-    assert lowest_similarity(one[None], one[None], 0.999, "out") == 1.0
-    with pytest.raises(ModelError, match=r"out: the embeddings differ from the trained model's \(cosine 0.00000\)"):
-        lowest_similarity(one[None], other[None], 0.999, "out")
+    assert check_vectors(3 * one[None], 3 * one[None], torch.float32, "out") == 1.0
+    with pytest.raises(ModelError, match=r"out: the embeddings differ from the trained model's \(cosine 0\.00000\)"):
+        check_vectors(one[None], other[None], torch.float32, "out")
+    with pytest.raises(ModelError, match=r"\(cosine 1\.00000, lengths differ by 50\.0%\)"):
+        check_vectors(one[None], 2 * one[None], torch.float32, "out")
 
 
 def test_a_model_that_returns_nan_is_no_bug():
     vectors = np.full((1, 2), np.nan, np.float32)
     with pytest.raises(ModelError, match="the trained model returns NaN, because training diverged") as error:
-        lowest_similarity(vectors, vectors, 0.99, "out")
+        check_vectors(vectors, vectors, torch.bfloat16, "out")
     assert "a lower --lr" in error.value.hint
     assert "bug" not in error.value.hint

@@ -28,6 +28,7 @@ def settings_of(rows: Path, **flags: object) -> dict[str, object]:
         ({"batch_size": 2}, "--batch-size: the resumed run was started with 32, not 2"),
         ({"model_name_or_path": "m"}, "--model-name-or-path: the resumed run was started with tiny, not m"),
         ({"lora_rank": 4}, "--lora-rank: the resumed run was started with 0, not 4"),
+        ({"query_prompt": "q: "}, "--query-prompt: the resumed run was started with none, not q: "),
         ({"mrl_dims": ["8", "16"]}, "--mrl-dims: the resumed run was started with none, not 8,16"),
     ],
 )
@@ -48,8 +49,9 @@ def test_other_rows_are_refused_and_moved_ones_are_not(rows, tmp_path):
         check_unchanged(stored, settings_of(moved))
 
 
-def test_epochs_rate_processes_and_new_evaluation_rows_may_change(rows):
-    changed = settings_of(rows, epochs=9, lr=1.0, num_processes=3, eval_dataset=[str(rows)])
+def test_epochs_rate_processes_lengths_and_new_evaluation_rows_may_change(rows):
+    changes = {"epochs": 9, "lr": 1.0, "num_processes": 3, "strategy": "fsdp", "passage_max_len": 9, "neg_nums": 2}
+    changed = settings_of(rows, **changes, eval_dataset=[str(rows)])
     assert changed | {"eval_dataset": []} == settings_of(rows)  # the others are not fixed
     check_unchanged(settings_of(rows), changed)
     check_unchanged({}, changed)

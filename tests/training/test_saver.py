@@ -12,6 +12,7 @@ import pytest
 
 from embedctl import console
 from embedctl.config import TrainConfig, dump, load
+from embedctl.training.export import Samples
 from embedctl.training.saver import ModelSaver
 
 FIXED_METRICS = """
@@ -51,7 +52,7 @@ def test_best_and_final_model_are_saved(tiny_model: str, tmp_path: Path):
 @pytest.mark.parametrize(("value", "warned"), [(0.4, True), (0.5, False), (0.6, False)])
 def test_a_model_that_became_worse_is_reported_also_with_quiet(value, warned, capsys):
     history = SimpleNamespace(metric="nDCG@10", best={"step": 0})
-    saver = ModelSaver(SimpleNamespace(), None, None, history, [])
+    saver = ModelSaver(SimpleNamespace(), None, None, history, Samples([], []))
     summary = SimpleNamespace(base_metrics={"nDCG@10": 0.5}, metrics={"nDCG@10": value})
     console.configure(quiet=True)
     saver._warn_if_worse(summary, final_is_best=False)

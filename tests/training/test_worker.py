@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from embedctl.config import TrainConfig, load
-from embedctl.errors import ConfigError
+from embedctl.data.build import open_or_build
+from embedctl.errors import ConfigError, ModelError
 from embedctl.tokens.tokenize import tokenize
+from embedctl.training.base_model import check_rows
 from embedctl.training.job import TrainJob
 from embedctl.training.worker import load_model, text_settings_of
 
@@ -78,3 +80,26 @@ def test_a_length_above_the_positions_is_refused(tiny_model):
     config = load(TrainConfig, None, {"model_name_or_path": tiny_model, "query_max_len": 513})
     with pytest.raises(ConfigError, match=r"--query-max-len 513: .* has positions for 512 tokens only"):
         load_model(TrainJob.from_config(config))
+
+
+def test_a_row_with_a_token_that_the_model_does_not_have_is_named_before_the_first_step(tiny_model, tmp_path):
+    """The tokenizer has more tokens than the embedding matrix has rows."""
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["unknowable"])
+    tokenizer.save_pretrained(folder)
+    row = '{"query": "river", "pos": ["stone"]}\n'
+    (tmp_path / "first.jsonl").write_text(row * 3)
+    (tmp_path / "second.jsonl").write_text(
+        f'{row}\n{row}{{"query": "cloud", "pos": ["stone", "an unknowable river"]}}\n'
+    )
+    files = [str(tmp_path / "first.jsonl"), str(tmp_path / "second.jsonl")]
+    config = load(TrainConfig, None, {"model_name_or_path": str(folder), "dataset": files})
+    resolved, embedder = load_model(TrainJob.from_config(config))
+    data = open_or_build(files, embedder.tokenizer, text_settings_of(resolved, embedder), tmp_path / "stores")
+    with pytest.raises(ModelError, match=r"second\.jsonl:4: a text has the token 'unknowable'"):
+        check_rows(resolved, embedder, data)
+    known = open_or_build(files[:1], embedder.tokenizer, text_settings_of(resolved, embedder), tmp_path / "stores")
+    check_rows(resolved, embedder, known)
