@@ -34,7 +34,7 @@ from embedctl.tokens.spans import Integers
 from embedctl.tokens.text_settings import TextSettings
 from embedctl.tokens.tokenize import tokenize, tokenizer_fingerprint
 
-VERSION = 5  # of the arrays of a store; a store of another version is not reused
+VERSION = 6  # of the arrays of a store; a store of another version is not reused
 ROWS_PER_BLOCK = 2048
 HASHES_PER_BLOCK = 1 << 20
 
